@@ -1,0 +1,3 @@
+"""Isthmus: an open, self-hosted exchange for industrial AI."""
+
+__version__ = "0.1.0"

@@ -1,0 +1,52 @@
+"""What rooms ask of each other without importing each other. `app` and `cli` pass the implementations in."""
+
+from __future__ import annotations
+
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+class Clock(Protocol):
+    """Wall time for documents, monotonic time for waiting."""
+
+    def now_s(self) -> float:
+        """Seconds since the Unix epoch."""
+
+    def monotonic_s(self) -> float:
+        """Seconds on a clock that never goes back."""
+
+
+class Extractor(Protocol):
+    """A frozen, public feature extractor.
+
+    `quantised` maps decoded images to the integers that all statistics are made of.
+    """
+
+    @property
+    def digest(self) -> str:
+        """sha256 of the extractor's definition; equal digests give equal features on one machine type."""
+
+    @property
+    def dimension(self) -> int:
+        """Number of features."""
+
+    def quantised(self, images: list[NDArray[np.uint8]]) -> NDArray[np.int16]:
+        """Images (each H x W x 3, uint8, any size) -> (len(images), dimension) int16 in [-32767, 32767]."""
+
+
+class Corruptor(Protocol):
+    """Declared corruptions of an image, in a fixed sequence of severities."""
+
+    def __call__(self, image: NDArray[np.uint8], family: str, severity: int) -> NDArray[np.uint8]:
+        """H x W x 3 uint8 -> the same shape. severity 1..5. Deterministic in (image, family, severity)."""
+
+
+class Progress(Protocol):
+    """Where long work says how far it is."""
+
+    def __call__(self, done: int, total: int, label: str) -> None: ...
+
+
+Json = dict[str, Any]

@@ -1,0 +1,170 @@
+"""Layouts of the sums that may leave a node: what each integer of a payload means.
+
+Everything is int64; under masks the same vectors are added modulo 2^64.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+Ints = NDArray[np.int64]
+
+FEATURE_MAX = 32767
+SCORE_LIMIT = 2.0
+SCORE_BINS = 256
+LOSS_UNIT = 1 << 24
+
+
+@dataclass(frozen=True)
+class Moments:
+    """Raw weighted moments of quantised features q (int16) with labels y in {-1, +1} and integer weights w.
+
+    records, groups: unweighted counts of records (not views) and of groups. sum_x, sum_yx: (d,). gram: (d, d), symmetric,
+    sum of w q q^T. Every view of a record adds to the weighted sums.
+    """
+
+    records: int
+    groups: int
+    sum_w: int
+    sum_wy: int
+    sum_wx: Ints
+    sum_wyx: Ints
+    gram: Ints
+
+    @property
+    def dimension(self) -> int:
+        return int(self.sum_wx.shape[0])
+
+    def packed(self) -> Ints:
+        """One int64 vector of `moments_size(d)` entries."""
+        head = np.array([self.records, self.groups, self.sum_w, self.sum_wy], dtype=np.int64)
+        return np.concatenate([head, self.sum_wx, self.sum_wyx, self.gram[np.triu_indices(self.dimension)]])
+
+
+def moments_size(dimension: int) -> int:
+    """Entries of a packed Moments with `dimension` features."""
+    return 4 + 2 * dimension + dimension * (dimension + 1) // 2
+
+
+def moments_from(vector: Ints, dimension: int) -> Moments:
+    """Inverse of `Moments.packed`. Raises ValueError on a wrong size."""
+    if vector.shape != (moments_size(dimension),):
+        raise ValueError(f"moments of {dimension} features have {moments_size(dimension)} entries, not {vector.shape}")
+    d = dimension
+    gram = np.zeros((d, d), dtype=np.int64)
+    gram[np.triu_indices(d)] = vector[4 + 2 * d :]
+    gram = gram + gram.T - np.diag(np.diag(gram))
+    records, groups, sum_w, sum_wy = (int(v) for v in vector[:4])
+    return Moments(records, groups, sum_w, sum_wy, vector[4 : 4 + d].copy(), vector[4 + d : 4 + 2 * d].copy(), gram)
+
+
+@dataclass(frozen=True)
+class FoldOut:
+    """Fold-out performance of each candidate head: row i belongs to candidate i.
+
+    loss: (candidates,) sum of w (y - score)^2 in units of 1 / LOSS_UNIT. histogram: (candidates, 2, SCORE_BINS) unweighted
+    counts of scores, class 0 = good (y = -1), class 1 = defect (y = +1), bins of equal width over [-SCORE_LIMIT, SCORE_LIMIT],
+    scores beyond the ends counted in the end bins.
+    """
+
+    sum_w: int
+    loss: Ints
+    histogram: Ints
+
+    def packed(self) -> Ints:
+        return np.concatenate([np.array([self.sum_w], dtype=np.int64), self.loss, self.histogram.reshape(-1)])
+
+
+def foldout_size(candidates: int) -> int:
+    return 1 + candidates + candidates * 2 * SCORE_BINS
+
+
+def foldout_from(vector: Ints, candidates: int) -> FoldOut:
+    """Inverse of `FoldOut.packed`. Raises ValueError on a wrong size."""
+    if vector.shape != (foldout_size(candidates),):
+        raise ValueError(f"fold-out sums of {candidates} candidates have {foldout_size(candidates)} entries, not {vector.shape}")
+    return FoldOut(int(vector[0]), vector[1 : 1 + candidates].copy(), vector[1 + candidates :].reshape(candidates, 2, SCORE_BINS).copy())
+
+
+@dataclass(frozen=True)
+class GroupSums:
+    """Sums over groups (clusters) of a = answered records and e = errors among them; enough for a design effect.
+
+    groups counts groups with at least one answered record.
+    """
+
+    groups: int
+    a: int
+    e: int
+    aa: int
+    ee: int
+    ae: int
+
+    FIELDS = ("groups", "a", "e", "aa", "ee", "ae")
+
+    def packed(self) -> Ints:
+        return np.array([self.groups, self.a, self.e, self.aa, self.ee, self.ae], dtype=np.int64)
+
+
+def group_sums_from(vector: Ints) -> GroupSums:
+    """Inverse of `GroupSums.packed`. Raises ValueError on a wrong size."""
+    if vector.shape != (6,):
+        raise ValueError(f"group sums have 6 entries, not {vector.shape}")
+    return GroupSums(*(int(v) for v in vector))
+
+
+EVALUATION_COUNTS = (
+    "records",
+    "groups",
+    "defects",
+    "answered",
+    "errors",
+    "answered_defects",
+    "missed_defects",
+    "answered_good",
+    "false_alarms",
+)
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Unweighted held-out counts of one artefact under one condition (clean, or one corruption and severity) in one slice.
+
+    counts: one integer for each name in EVALUATION_COUNTS. clusters: GroupSums of answered and errors.
+    histogram: (2, SCORE_BINS) scores by class, as in FoldOut.
+    """
+
+    counts: dict[str, int]
+    clusters: GroupSums
+    histogram: Ints
+
+    def packed(self) -> Ints:
+        head = np.array([self.counts[name] for name in EVALUATION_COUNTS], dtype=np.int64)
+        return np.concatenate([head, self.clusters.packed(), self.histogram.reshape(-1)])
+
+
+EVALUATION_SIZE = len(EVALUATION_COUNTS) + 6 + 2 * SCORE_BINS
+
+
+def evaluation_from(vector: Ints) -> Evaluation:
+    """Inverse of `Evaluation.packed`. Raises ValueError on a wrong size."""
+    if vector.shape != (EVALUATION_SIZE,):
+        raise ValueError(f"one evaluation has {EVALUATION_SIZE} entries, not {vector.shape}")
+    n = len(EVALUATION_COUNTS)
+    counts = {name: int(v) for name, v in zip(EVALUATION_COUNTS, vector[:n], strict=True)}
+    return Evaluation(counts, group_sums_from(vector[n : n + 6]), vector[n + 6 :].reshape(2, SCORE_BINS).copy())
+
+
+def score_bins(scores: NDArray[Any]) -> Ints:
+    """Bin index of each score."""
+    scaled = (np.asarray(scores, dtype=np.float64) + SCORE_LIMIT) * (SCORE_BINS / (2 * SCORE_LIMIT))
+    return np.clip(np.floor(scaled), 0, SCORE_BINS - 1).astype(np.int64)
+
+
+def bin_edge(index: int) -> float:
+    """Lower edge of a bin; bin_edge(SCORE_BINS) is the upper end."""
+    return -SCORE_LIMIT + index * (2 * SCORE_LIMIT / SCORE_BINS)

@@ -1,0 +1,45 @@
+"""Canonical JSON (RFC 8785) and digests of documents."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from typing import Any
+
+import msgspec
+import rfc8785
+
+from isthmus.contracts.errors import DocumentError
+
+DOCUMENT_BYTES_MAX = 64 * 1024 * 1024
+
+
+def canonical_bytes(document: Any) -> bytes:
+    """The one byte string that stands for a JSON document (dicts, lists, strings, numbers, or a msgspec Struct)."""
+    try:
+        return rfc8785.dumps(msgspec.to_builtins(document))
+    except rfc8785.CanonicalizationError as error:
+        raise DocumentError(f"the document has no canonical JSON form: {error}", "use integers below 2^53 and finite numbers") from error
+
+
+def parse_canonical(raw: bytes) -> Any:
+    """Parses JSON and refuses bytes that are not canonical, so that one document has one digest."""
+    if len(raw) > DOCUMENT_BYTES_MAX:
+        raise DocumentError(f"the document has {len(raw)} bytes, more than the {DOCUMENT_BYTES_MAX} allowed", "split it")
+    try:
+        value = json.loads(raw)
+    except (ValueError, RecursionError) as error:
+        raise DocumentError(f"the document is not JSON: {error}", "send the bytes as they were signed") from error
+    if canonical_bytes(value) != raw:
+        raise DocumentError("the document's bytes are not canonical JSON (RFC 8785)", "send the bytes as they were signed")
+    return value
+
+
+def sha256_hex(raw: bytes) -> str:
+    """sha256 as 64 hex digits."""
+    return hashlib.sha256(raw).hexdigest()
+
+
+def digest_of(document: Any) -> str:
+    """sha256 of the canonical JSON of a document, as `sha256:<64 hex digits>`."""
+    return "sha256:" + sha256_hex(canonical_bytes(document))
