@@ -24,12 +24,14 @@ class Array(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     def of(cls, value: NDArray[Any]) -> Array:
         kind = "<i8" if np.issubdtype(value.dtype, np.integer) else "<f8"
         raw = np.ascontiguousarray(value.astype(kind))
-        return cls(dtype=kind, shape=tuple(raw.shape), data=base64.b64encode(raw.tobytes()).decode())
+        return cls(dtype=kind, shape=tuple(value.shape), data=base64.b64encode(raw.tobytes()).decode())
 
     def array(self) -> NDArray[Any]:
         """The array. Raises DocumentError when dtype, shape and bytes do not fit, or a float is not finite."""
         if self.dtype not in ("<f8", "<i8"):
             raise DocumentError(f"an array of type {self.dtype!r} is not allowed", "use <f8 or <i8")
+        if min(self.shape, default=0) < 0:
+            raise DocumentError(f"an array's shape {self.shape} is not possible", "send the document as it was signed")
         try:
             raw = np.frombuffer(base64.b64decode(self.data, validate=True), dtype=self.dtype)
             value = raw.reshape(self.shape).copy()

@@ -72,7 +72,7 @@ class GraphWriter:
 
     def constant(self, name: str, value: NDArray[Any]) -> str:
         if all(c.name != name for c in self.constants):
-            self.constants.append(numpy_helper.from_array(np.ascontiguousarray(value), name))
+            self.constants.append(numpy_helper.from_array(np.array(value, order="C"), name))
         return name
 
     def node(self, op: str, inputs: list[str], output: str, **attributes: Any) -> str:
@@ -90,7 +90,6 @@ def _preprocess(graph: GraphWriter, image: str) -> str:
     """UINT8 NHWC of any height and width -> float NCHW, 224 x 224, (x - 127) / 128 as the weights were trained."""
     moved = graph.node("Transpose", [image], "pre_nchw", perm=[0, 3, 1, 2])
     real = graph.node("Cast", [moved], "pre_float", to=TensorProto.FLOAT)
-    graph.constant("none", np.zeros(0, np.float32))
     shape = graph.node("Shape", [real], "pre_shape")
     graph.constant("zero_i", np.array([0], np.int64))
     graph.constant("two_i", np.array([2], np.int64))

@@ -2,12 +2,16 @@
 
 The format (before zip archives) is five pickles in a row (magic number, protocol, system info, the object, the list of
 storage keys) followed by the raw storages, each an int64 element count and its little-endian values. The unpickler
-here admits an ordered dict of tensors and nothing else, so a file cannot run code.
+here admits an ordered dict of tensors and nothing else, so a file cannot run code; instructions are looked through before
+any is carried out, so that a few bytes cannot ask for gigabytes either.
 """
 
 from __future__ import annotations
 
+import math
+import os
 import pickle
+import pickletools
 import struct
 from collections import OrderedDict
 from dataclasses import dataclass
@@ -22,6 +26,26 @@ from isthmus.contracts.errors import ModelFileError
 MAGIC = 0x1950A86A20F9469CFC6C
 PROTOCOL = 1001
 STORAGE_ELEMENTS_MAX = 1 << 28
+INSTRUCTIONS_MAX = 1 << 20
+MEMO_MAX = 1 << 20
+_INSTRUCTIONS = frozenset(
+    "PROTO STOP MARK POP EMPTY_DICT EMPTY_LIST EMPTY_TUPLE TUPLE TUPLE1 TUPLE2 TUPLE3 NONE NEWTRUE NEWFALSE BININT BININT1 BININT2 LONG1"
+    " BINUNICODE SHORT_BINUNICODE APPEND APPENDS SETITEM SETITEMS GLOBAL REDUCE BINPERSID BUILD"
+    " BINPUT LONG_BINPUT BINGET LONG_BINGET".split()
+)
+_MALFORMED = (
+    pickle.UnpicklingError,
+    EOFError,
+    KeyError,
+    ValueError,
+    TypeError,
+    AttributeError,
+    IndexError,
+    OverflowError,
+    MemoryError,
+    RecursionError,
+    struct.error,
+)
 _DTYPES = {"FloatStorage": "<f4", "DoubleStorage": "<f8", "HalfStorage": "<f2", "LongStorage": "<i8", "IntStorage": "<i4"}
 
 
@@ -65,6 +89,18 @@ class _TensorsOnly(pickle.Unpickler):
         return _StorageRef(str(key), str(dtype), int(count))
 
 
+def _unpickled(file: BinaryIO) -> Any:
+    """The next pickle, after a look at its instructions; leaves the file behind it."""
+    start = file.tell()
+    for count, (instruction, argument, _) in enumerate(pickletools.genops(file)):
+        if instruction.name not in _INSTRUCTIONS or count > INSTRUCTIONS_MAX:
+            raise pickle.UnpicklingError(f"the instruction {instruction.name} has no place in a file of tensors")
+        if instruction.name in ("BINPUT", "LONG_BINPUT") and int(argument) > MEMO_MAX:
+            raise pickle.UnpicklingError("it asks for too much memory")
+    file.seek(start)
+    return _TensorsOnly(file).load()
+
+
 def _read_storage(file: BinaryIO, ref: _StorageRef) -> NDArray[Any]:
     head = file.read(8)
     if len(head) != 8:
@@ -73,7 +109,8 @@ def _read_storage(file: BinaryIO, ref: _StorageRef) -> NDArray[Any]:
     if count != ref.count or not 0 <= count <= STORAGE_ELEMENTS_MAX:
         raise ModelFileError(f"storage {ref.key} holds {count} values where {ref.count} were declared; download it again")
     size = count * np.dtype(ref.dtype).itemsize
-    raw = file.read(size)
+    left = os.fstat(file.fileno()).st_size - file.tell()
+    raw = file.read(min(size, left))
     if len(raw) != size:
         raise ModelFileError("the weights file ends in the middle of a storage; download it again")
     return np.frombuffer(raw, dtype=ref.dtype)
@@ -83,6 +120,8 @@ def _tensor(ref: _TensorRef, storages: dict[str, NDArray[Any]]) -> NDArray[Any]:
     base = storages[ref.storage.key]
     if len(ref.shape) != len(ref.stride) or any(n < 0 for n in (*ref.shape, *ref.stride, ref.offset)):
         raise ModelFileError("a tensor in the weights file has an impossible shape; download it again")
+    if math.prod(ref.shape) > base.size:
+        raise ModelFileError("a tensor in the weights file is larger than its storage; download it again")
     last = ref.offset + sum((n - 1) * s for n, s in zip(ref.shape, ref.stride, strict=True))
     if min(ref.shape, default=1) > 0 and last >= base.size:
         raise ModelFileError("a tensor in the weights file reaches beyond its storage; download it again")
@@ -98,15 +137,15 @@ def read_tensors(path: Path) -> dict[str, NDArray[Any]]:
     """
     try:
         with path.open("rb") as file:
-            magic, protocol, info = (_TensorsOnly(file).load() for _ in range(3))
+            magic, protocol, info = (_unpickled(file) for _ in range(3))
             if magic != MAGIC or protocol != PROTOCOL or not info.get("little_endian"):
                 raise ModelFileError(f"{path.name} is not a little-endian legacy PyTorch file; give the original .pth")
-            entries = _TensorsOnly(file).load()
-            keys = _TensorsOnly(file).load()
+            entries = _unpickled(file)
+            keys = _unpickled(file)
             refs = {e.storage.key: e.storage for e in entries.values() if isinstance(e, _TensorRef)}
             storages = {str(key): _read_storage(file, refs[str(key)]) for key in keys}
             return {str(name): _tensor(ref, storages) for name, ref in entries.items()}
     except OSError as error:
         raise ModelFileError(f"{path} cannot be read ({error.strerror}); check the path") from error
-    except (pickle.UnpicklingError, EOFError, KeyError, ValueError, TypeError, AttributeError, IndexError) as error:
+    except _MALFORMED as error:
         raise ModelFileError(f"{path.name} is not a file of tensors ({error}); give the original .pth") from error

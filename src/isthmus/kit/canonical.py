@@ -12,14 +12,33 @@ import rfc8785
 from isthmus.contracts.errors import DocumentError
 
 DOCUMENT_BYTES_MAX = 64 * 1024 * 1024
+"""A signed document's canonical JSON."""
+INTEGER_MAX = 2**53 - 1
+"""The largest integer in a document, by size: the largest that every JSON reader keeps exact."""
 
 
 def canonical_bytes(document: Any) -> bytes:
     """The one byte string that stands for a JSON document (dicts, lists, strings, numbers, or a msgspec Struct)."""
+    plain = msgspec.to_builtins(document)
+    if _is_plain(plain):
+        text = json.dumps(plain, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+        if text.isascii():
+            return text.encode("ascii")
     try:
-        return rfc8785.dumps(msgspec.to_builtins(document))
+        return rfc8785.dumps(plain)
     except rfc8785.CanonicalizationError as error:
         raise DocumentError(f"the document has no canonical JSON form: {error}", "use integers below 2^53 and finite numbers") from error
+
+
+def _is_plain(value: Any) -> bool:
+    """Whether a value holds only text keys, text, exact integers, true, false and null. If it is ASCII too, the standard library's
+    compiled encoder with sorted keys writes its canonical form, about ten times as fast as the general way."""
+    kind = type(value)
+    if kind is dict:
+        return all(type(key) is str and _is_plain(inner) for key, inner in value.items())
+    if kind is list or kind is tuple:
+        return all(_is_plain(inner) for inner in value)
+    return kind is str or (kind is int and -INTEGER_MAX <= value <= INTEGER_MAX) or kind is bool or value is None
 
 
 def parse_canonical(raw: bytes) -> Any:

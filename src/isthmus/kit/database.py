@@ -34,14 +34,19 @@ class Database:
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             self._connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
-            self._connection.row_factory = sqlite3.Row
+        except (sqlite3.Error, OSError) as error:
+            raise self._unopened(error) from error
+        self._connection.row_factory = sqlite3.Row
+        try:
             for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON", f"busy_timeout={BUSY_TIMEOUT_MS}"):
                 self._connection.execute(f"PRAGMA {pragma}")
             self._migrate(schema)
-        except (sqlite3.Error, OSError) as error:
-            raise StorageError(
-                f"the database {path} cannot be opened: {error}", "check the folder, its permissions and the disk"
-            ) from error
+        except (sqlite3.Error, StorageError) as error:
+            self._connection.close()
+            raise error if isinstance(error, StorageError) else self._unopened(error) from error
+
+    def _unopened(self, error: Exception) -> StorageError:
+        return StorageError(f"the database {self.path} cannot be opened: {error}", "check the folder, its permissions and the disk")
 
     def _migrate(self, schema: Sequence[str]) -> None:
         version = int(self._connection.execute("PRAGMA user_version").fetchone()[0])
@@ -54,7 +59,7 @@ class Database:
     def transaction(self) -> Iterator[sqlite3.Connection]:
         """BEGIN IMMEDIATE ... COMMIT; any exception rolls back. Nested use joins the outer transaction."""
         with self._lock:
-            if self._connection.in_transaction:
+            if self._joined():
                 yield self._connection
                 return
             try:
@@ -72,6 +77,12 @@ class Database:
             except BaseException:
                 self._rollback()
                 raise
+
+    def _joined(self) -> bool:
+        try:
+            return self._connection.in_transaction
+        except sqlite3.Error as error:
+            raise StorageError(f"the database {self.path.name} cannot be used now: {error}", "open it again") from error
 
     def _rollback(self) -> None:
         if self._connection.in_transaction:

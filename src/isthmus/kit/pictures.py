@@ -19,8 +19,13 @@ DECODER = "isthmus-rgb8/1"
 FORMATS = ("PNG", "JPEG", "BMP", "TIFF", "WEBP", "GIF", "PPM")
 SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".jpe", ".bmp", ".dib", ".tif", ".tiff", ".webp", ".gif", ".ppm", ".pgm"})
 FILE_BYTES_MAX = 64 * 1024 * 1024
+"""An image file's bytes; a larger one is not read."""
+
 PIXELS_MAX = 40_000_000
+"""Width times height of one image; refused before it is unpacked."""
+
 SIDE_MIN = 8
+"""Pixels that each side of an image needs."""
 
 
 def _as_rgb8(image: Image.Image) -> Image.Image:

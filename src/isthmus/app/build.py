@@ -1,0 +1,347 @@
+"""Builds a scenario: owners -> masked sums -> model -> evaluation at the nodes -> certificate or refusal.
+
+Every step is idempotent: jobs are named by their content and fits are deterministic, so a run that was cut off is simply
+walked again and finds what stands already.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import msgspec
+import numpy as np
+
+from isthmus.app.catalogue import Catalogue
+from isthmus.assurance.auc import auc
+from isthmus.assurance.bars import BARS_PAYLOAD_TYPE, Verdict, bars_digest, judge
+from isthmus.assurance.bounds import design_effect, korn_graubard_bounds
+from isthmus.assurance.certificate import certificate_digest, issue
+from isthmus.assurance.evidence import Evidence, evidence_digest
+from isthmus.contracts.asset import Asset
+from isthmus.contracts.bars import PPM, Bars
+from isthmus.contracts.build import RunRequest, StepRecord
+from isthmus.contracts.certificate import Predicate
+from isthmus.contracts.errors import JobFailedError
+from isthmus.contracts.head import Array, Head, Stage
+from isthmus.contracts.job import JobRequest, JobStatus
+from isthmus.contracts.ports import Clock, Json
+from isthmus.contracts.scenario import Scenario
+from isthmus.contracts.statistic import (
+    CLEAN,
+    CLUSTERS,
+    EVALUATE,
+    FOLD_OUT,
+    JOINT,
+    MOMENTS,
+    OWN_HEAD,
+    Candidate,
+    ClustersParams,
+    Corruption,
+    EvaluateParams,
+    EvaluationKey,
+    FoldOutParams,
+    MomentsParams,
+    NamedHead,
+    OwnHeadParams,
+    condition_name,
+    evaluation_keys,
+)
+from isthmus.contracts.sums import EVALUATION_SIZE, Evaluation, Moments, evaluation_from, foldout_from, group_sums_from, moments_from
+from isthmus.foundry.export import artefact_digest, build_artefact, head_digest
+from isthmus.foundry.features import stage
+from isthmus.foundry.foldout import ThresholdPlan, Thresholds, choose_lambda, choose_thresholds
+from isthmus.foundry.ridge import Candidate as Fit
+from isthmus.foundry.ridge import candidates, head_from
+from isthmus.kit.pictures import DECODER
+from isthmus.kit.signing import SigningKey, seal
+
+POLL_S = 0.2
+JOB_TTL_S = 1800
+DAY_S = 86_400
+SLICE_KINDS_MAX = 8
+AFTER_LEAVING = "/after-leaving"
+
+
+class Jobs(Protocol):
+    """The sandbox, as a build needs it."""
+
+    def create(self, request: JobRequest) -> JobStatus:
+        """Asks for a job, or finds the one that was asked for before."""
+
+    def status(self, job_id: str) -> JobStatus:
+        """Where a job stands."""
+
+    def owner(self, party: str, purpose: str) -> Asset:
+        """The asset that a party's agreement for a purpose names."""
+
+    def agreement_digest(self, party: str, purpose: str) -> str:
+        """Digest of the agreement that a party made for a purpose."""
+
+
+@dataclass(frozen=True)
+class Workshop:
+    """What a build works with."""
+
+    jobs: Jobs
+    catalogue: Catalogue
+    key: SigningKey
+    clock: Clock
+    wait: Callable[[float], None]
+
+
+@dataclass(frozen=True)
+class Choice:
+    """What fold-out sums chose. losses: mean squared fold-out error of each penalty."""
+
+    index: int
+    thresholds: Thresholds
+    losses: list[float]
+
+
+class Build:
+    """One run, walked from the top; see the module."""
+
+    def __init__(self, shop: Workshop, run_id: str, request: RunRequest) -> None:
+        self._shop = shop
+        self._run_id = run_id
+        self._request = request
+        self._scenario: Scenario = request.scenario
+        self._round = 0
+        recipe = self._scenario.recipe
+        self._stage: Stage = stage(recipe.own_head_taps if request.without else recipe.taps)
+        self._own_stage: Stage = stage(recipe.own_head_taps)
+        self._roster = tuple(sorted(set(request.owners) - set(request.without)))
+        self._assets: dict[str, Asset] = {party: shop.jobs.owner(party, self.purpose) for party in self._roster}
+
+    @staticmethod
+    def purpose_of(request: RunRequest) -> str:
+        """A run after a leaver has a purpose of its own, because its terms differ."""
+        return f"{request.scenario.purpose}{AFTER_LEAVING}" if request.without else request.scenario.purpose
+
+    @property
+    def purpose(self) -> str:
+        return self.purpose_of(self._request)
+
+    # Steps.
+
+    def walk(self) -> tuple[bool, Json]:
+        """(certified, result). Raises IsthmusError when a job fails or nothing can be fitted."""
+        bars = self._step("bars", self._sign_bars)
+        moments = self._step("moments", self._moments)
+        fits = self._step("fit", lambda: self._fit(moments))
+        chosen = self._step("fold-out", lambda: self._choose(fits, moments))
+        effect = self._step("clusters", lambda: self._effect(fits[chosen.index], chosen.thresholds))
+        head = head_from(fits[chosen.index], self._stage, chosen.thresholds.lo, chosen.thresholds.hi)
+        digest = self._step("artefact", lambda: self._artefact(head))
+        own = self._step("own-heads", self._own_heads)
+        found = self._step("evaluate", lambda: self._evaluate(head, digest, own))
+        verdict, evidence = self._step("judge", lambda: self._judge(bars, found, effect))
+        certificate = self._step("certify", lambda: self._certify(verdict, evidence, head, digest))
+        result: Json = {
+            "owners": {p: msgspec.to_builtins(a) for p, a in self._assets.items()},
+            "stage": msgspec.to_builtins(self._stage),
+            "bars": msgspec.to_builtins(bars),
+            "bars_digest": bars_digest(bars),
+            "moments": {"records": moments.records, "groups": moments.groups, "sum_w": moments.sum_w},
+            "penalty": fits[chosen.index].lam,
+            "losses": chosen.losses,
+            "thresholds": _plain(chosen.thresholds),
+            "design_effect": effect,
+            "head": msgspec.to_builtins(head),
+            "head_digest": head_digest(head),
+            "artefact_digest": digest,
+            "own_heads": {name: msgspec.to_builtins(h) for name, h in own.items()},
+            "auc": {name: auc(found[EvaluationKey(name, CLEAN, "all")].histogram) for name in (JOINT, *own)},
+            "evaluations": [_evaluation_row(key, value) for key, value in found.items()],
+            "passed": verdict.passed,
+            "failures": list(verdict.failures),
+            "notes": list(verdict.notes),
+            "claims": msgspec.to_builtins(verdict.claims),
+            "certificate": certificate,
+        }
+        return verdict.passed, result
+
+    def _step(self, name: str, work: Callable[[], Any]) -> Any:
+        self._shop.catalogue.step_now(self._run_id, name)
+        began = self._shop.clock.monotonic_s()
+        value = work()
+        record = StepRecord(name=name, wall_s=round(self._shop.clock.monotonic_s() - began, 3), reused=False, detail={})
+        self._shop.catalogue.step_done(self._run_id, record)
+        return value
+
+    def _sign_bars(self) -> Bars:
+        """The bars, signed and kept before any sum is asked for."""
+        wanted = msgspec.to_builtins(self._scenario.certify)
+        fields = {name: wanted[name] for name in Bars.__struct_fields__ if name in wanted}
+        bars = msgspec.convert({**fields, "scenario": self._scenario.id, "tier": self._scenario.tier}, Bars)
+        self._shop.catalogue.keep_bars(bars_digest(bars), seal(self._shop.key, BARS_PAYLOAD_TYPE, bars))
+        return bars
+
+    def _training(self) -> Json:
+        recipe = self._scenario.recipe
+        return {"views": list(recipe.views), "sure_weight": recipe.sure_weight, "unsure_weight": recipe.unsure_weight}
+
+    def _moments(self) -> Moments:
+        params = msgspec.convert(self._training(), MomentsParams)
+        return moments_from(self._total(MOMENTS, self._stage, params), self._stage.dimension)
+
+    def _fit(self, moments: Moments) -> list[Fit]:
+        return candidates(moments, self._scenario.recipe.lambdas)
+
+    def _choose(self, fits: Sequence[Fit], moments: Moments) -> Choice:
+        params = msgspec.convert({**self._training(), "candidates": [msgspec.to_builtins(_as_candidate(f)) for f in fits]}, FoldOutParams)
+        sums = foldout_from(self._total(FOLD_OUT, self._stage, params), len(fits))
+        index = choose_lambda(sums, [f.lam for f in fits])
+        thresholds = choose_thresholds(sums.histogram[index], self._plan())
+        return Choice(index, thresholds, [int(v) / sums.sum_w / (1 << 24) for v in sums.loss])
+
+    def _plan(self) -> ThresholdPlan:
+        certify = self._scenario.certify
+        confidence = certify.confidence_ppm / PPM
+        return ThresholdPlan(
+            bar=certify.error_ppm_max / PPM,
+            records=sum(a.records_holdout for a in self._assets.values()),
+            groups=sum(a.groups_holdout for a in self._assets.values()),
+            design_effect=certify.planning_design_effect,
+            bound=lambda errors, n, effect, groups: korn_graubard_bounds(errors, n, effect, groups, confidence),
+            power=certify.planning_power,
+            recall_min=certify.recall_ppm_min / PPM,
+            specificity_min=certify.specificity_ppm_min / PPM,
+        )
+
+    def _effect(self, fit: Fit, thresholds: Thresholds) -> float:
+        fields = {**self._training(), "candidate": msgspec.to_builtins(_as_candidate(fit)), "lo": thresholds.lo, "hi": thresholds.hi}
+        return design_effect(group_sums_from(self._total(CLUSTERS, self._stage, msgspec.convert(fields, ClustersParams))))
+
+    def _artefact(self, head: Head) -> str:
+        artefact = build_artefact(head)
+        digest = artefact_digest(artefact)
+        self._shop.catalogue.add_model(digest, head, artefact)
+        return digest
+
+    def _own_heads(self) -> dict[str, Head]:
+        """Each owner's own head, as a document that answers always (lo = hi = 0)."""
+        if self._request.without:
+            return {}
+        params = msgspec.convert({**self._training(), "penalties": list(self._scenario.recipe.lambdas)}, OwnHeadParams)
+        status = self._finished(OWN_HEAD, self._own_stage, params, suffix="/own-heads")
+        found: dict[str, Head] = {}
+        for party, array in sorted((status.heads or {}).items()):
+            values = array.array()
+            found[party] = Head(
+                stage=self._own_stage, coefficients=Array.of(values[1:]), bias=float(values[0]), lo=0.0, hi=0.0, decoder=DECODER
+            )
+        return found
+
+    def _evaluate(self, head: Head, digest: str, own: Mapping[str, Head]) -> dict[EvaluationKey, Evaluation]:
+        certify = self._scenario.certify
+        families, severities = certify.families, certify.severities
+        kinds = sorted({kind for asset in self._assets.values() for kind in asset.kinds_holdout})[:SLICE_KINDS_MAX]
+        params = EvaluateParams(
+            artefact=digest,
+            head=head,
+            others=tuple(NamedHead(name=name, head=own_head) for name, own_head in own.items()),
+            slices=tuple(kinds) if len(kinds) > 1 else (),
+            corruptions=tuple(Corruption(family=f, severity=s) for f in families for s in severities),
+        )
+        total = self._total(EVALUATE, self._stage, params)
+        keys = evaluation_keys(params)
+        return {key: evaluation_from(part) for key, part in zip(keys, total.reshape(len(keys), EVALUATION_SIZE), strict=True)}
+
+    def _judge(self, bars: Bars, found: Mapping[EvaluationKey, Evaluation], effect: float) -> tuple[Verdict, Evidence]:
+        joint = {key: value for key, value in found.items() if key.head == JOINT}
+        conditions = {condition_name(Corruption(family=f, severity=s)): (f, s) for f in bars.families for s in bars.severities}
+        evidence = Evidence(
+            clean=found[EvaluationKey(JOINT, CLEAN, "all")],
+            slices={key.slice: value for key, value in joint.items() if key.condition == CLEAN and key.slice != "all"},
+            corrupted={
+                conditions[key.condition]: value for key, value in joint.items() if key.condition in conditions and key.slice == "all"
+            },
+            design_effect=effect,
+            groups_inferred=any(a.groups_inferred for a in self._assets.values()),
+        )
+        return judge(bars, evidence), evidence
+
+    def _certify(self, verdict: Verdict, evidence: Evidence, head: Head, digest: str) -> Json | None:
+        """The certificate as {digest, envelope}, or None when the bars are not met."""
+        if not verdict.passed:
+            return None
+        now_s = int(self._shop.clock.now_s())
+        predicate = Predicate(
+            tier=verdict.tier,
+            scenario=f"{self._scenario.id}@{self._scenario.version}",
+            site="fleet",
+            decoder=head.decoder,
+            head_digest=head_digest(head),
+            stage_digest=head.stage.digest,
+            bars_digest=verdict.bars_digest,
+            evidence_digest=evidence_digest(evidence),
+            claims=verdict.claims,
+            parties=self._roster,
+            agreements=tuple(self._shop.jobs.agreement_digest(party, self.purpose) for party in self._roster),
+            not_before_s=now_s,
+            not_after_s=now_s + self._scenario.certify.validity_days * DAY_S,
+            notes=verdict.notes,
+        )
+        envelope = issue(self._shop.key, self._scenario.id, digest, predicate, verdict)
+        name = certificate_digest(envelope)
+        self._shop.catalogue.add_certificate(name, digest, envelope)
+        return {"digest": name, "envelope": msgspec.to_builtins(envelope)}
+
+    # Jobs.
+
+    def _total(self, statistic: str, on: Stage, params: msgspec.Struct) -> Any:
+        """The roster's sum as an int64 vector."""
+        status = self._finished(statistic, on, params)
+        assert status.total is not None
+        return status.total.array().astype(np.int64)
+
+    def _finished(self, statistic: str, on: Stage, params: msgspec.Struct, suffix: str = "") -> JobStatus:
+        """Asks and waits. Raises JobFailedError naming who refused by which clause, or who was missing."""
+        self._round += 1
+        request = JobRequest(
+            run_id=self._run_id + suffix,
+            round=self._round,
+            purpose=self.purpose,
+            scenario=f"{self._scenario.id}@{self._scenario.version}",
+            statistic=statistic,
+            stage=on,
+            params=msgspec.to_builtins(params),
+            roster=self._roster,
+            ttl_s=JOB_TTL_S,
+        )
+        status = self._shop.jobs.create(request)
+        while status.phase not in ("done", "failed"):
+            self._shop.wait(POLL_S)
+            status = self._shop.jobs.status(status.id)
+        if status.phase == "failed":
+            said = "; ".join(f"{r.party} refused by its clause {r.clause}: {r.message}" for r in status.refusals)
+            raise JobFailedError(
+                said or status.reason or f"{statistic} ended without an answer", "see the owner's node log, then run again"
+            )
+        return status
+
+
+def _as_candidate(fit: Fit) -> Candidate:
+    return Candidate(
+        penalty=fit.lam,
+        mean=Array.of(fit.mean),
+        scale=Array.of(fit.scale),
+        inverse=Array.of(fit.inverse),
+        coefficients=Array.of(fit.coefficients),
+    )
+
+
+def _plain(thresholds: Thresholds) -> Json:
+    return {name: getattr(thresholds, name) for name in thresholds.__dataclass_fields__}
+
+
+def _evaluation_row(key: EvaluationKey, value: Evaluation) -> Json:
+    return {
+        **key._asdict(),
+        "counts": value.counts,
+        "clusters": {name: getattr(value.clusters, name) for name in value.clusters.FIELDS},
+        "histogram": value.histogram.tolist(),
+    }

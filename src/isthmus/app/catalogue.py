@@ -1,0 +1,183 @@
+"""What the exchange has made and must not forget: runs and their steps, models, certificates, deployments."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from isthmus.contracts.build import RunRequest, RunState, RunView, SiteRequest, StepRecord
+from isthmus.contracts.deployment import Deployment
+from isthmus.contracts.errors import NotFoundError, StorageError
+from isthmus.contracts.head import Head
+from isthmus.contracts.ports import Clock, Json
+from isthmus.kit.canonical import canonical_bytes
+from isthmus.kit.database import Database, named_sql
+from isthmus.kit.signing import Envelope
+
+SQL = named_sql(Path(__file__).parent / "sql" / "catalogue.sql")
+KINDS: dict[str, Any] = {"build": RunRequest, "site": SiteRequest}
+
+
+def write_whole(path: Path, raw: bytes) -> None:
+    """Writes a file so that it is there in full or not at all, and durable. Raises StorageError."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        part = path.with_name(f".{path.name}.{os.getpid()}.part")
+        with part.open("wb") as file:
+            file.write(raw)
+            file.flush()
+            os.fsync(file.fileno())
+        part.replace(path)
+    except OSError as error:
+        raise StorageError(f"{path} cannot be written: {error.strerror}", "check the folder, its permissions and the disk") from error
+
+
+class Catalogue:
+    """The exchange's records in `folder`: one database, and artefacts as files named by digest."""
+
+    def __init__(self, folder: Path, clock: Clock) -> None:
+        self.folder = folder
+        self._clock = clock
+        self._db = Database(folder / "catalogue.sqlite", [SQL["schema_1"], SQL["schema_2"]])
+
+    def close(self) -> None:
+        self._db.close()
+
+    # Runs.
+
+    def begin(self, run_id: str, kind: str, request: RunRequest | SiteRequest) -> bool:
+        """Records a run; False when it stands already and has not failed. A failed or refused run starts again."""
+        with self._db.transaction() as db:
+            added = db.execute(
+                SQL["run_add"], {"id": run_id, "kind": kind, "request": msgspec.json.encode(request), "now": self._clock.now_s()}
+            )
+            again = db.execute(SQL["run_again"], {"id": run_id}) if added.rowcount == 0 else added
+            return added.rowcount > 0 or again.rowcount > 0
+
+    def request_of(self, run_id: str) -> tuple[str, Any]:
+        """(kind, request) of a run."""
+        row = self._run(run_id)
+        return row["kind"], msgspec.json.decode(row["request"], type=KINDS[row["kind"]])
+
+    def unfinished(self) -> list[str]:
+        """Ids of runs that were under way when the process ended."""
+        return [row["id"] for row in self._db.rows(SQL["runs_in_state"], {"state": "running"})]
+
+    def step_now(self, run_id: str, step: str) -> None:
+        with self._db.transaction() as db:
+            db.execute(SQL["run_step_now"], {"id": run_id, "step": step})
+
+    def step_done(self, run_id: str, record: StepRecord) -> None:
+        with self._db.transaction() as db:
+            row = {"run_id": run_id, "name": record.name, "wall_s": record.wall_s, "reused": int(record.reused)}
+            db.execute(SQL["step_put"], {**row, "detail": msgspec.json.encode(record.detail)})
+
+    def end(self, run_id: str, state: RunState, result: Json | None, error: Json | None) -> None:
+        with self._db.transaction() as db:
+            raw = [None if value is None else msgspec.json.encode(value) for value in (result, error)]
+            db.execute(SQL["run_end"], {"id": run_id, "state": state, "result": raw[0], "error": raw[1]})
+
+    def _run(self, run_id: str) -> sqlite3.Row:
+        row = self._db.row(SQL["run_get"], {"id": run_id})
+        if row is None:
+            raise NotFoundError(f"there is no run {run_id!r} here", "list them with GET /v1/runs")
+        return row
+
+    def view(self, run_id: str, with_result: bool = True) -> RunView:
+        """A run with its steps. Raises NotFoundError."""
+        row = self._run(run_id)
+        steps = tuple(
+            StepRecord(name=s["name"], wall_s=s["wall_s"], reused=bool(s["reused"]), detail=msgspec.json.decode(s["detail"]))
+            for s in self._db.rows(SQL["steps_of"], {"run_id": run_id})
+        )
+        request = self.request_of(run_id)[1]
+        return RunView(
+            id=run_id,
+            scenario=request.scenario.id if isinstance(request, RunRequest) else f"site of {request.run}",
+            state=row["state"],
+            step=row["step"],
+            steps=steps,
+            result=msgspec.json.decode(row["result"]) if with_result and row["result"] is not None else None,
+            error=None if row["error"] is None else msgspec.json.decode(row["error"]),
+        )
+
+    def runs(self) -> list[RunView]:
+        """The latest runs, without results."""
+        return [self.view(row["id"], with_result=False) for row in self._db.rows(SQL["runs_all"])]
+
+    # Models.
+
+    def artefact_path(self, digest: str) -> Path:
+        return self.folder / "artefacts" / f"{digest.removeprefix('sha256:')}.onnx"
+
+    def add_model(self, digest: str, head: Head, artefact: bytes) -> Path:
+        """Keeps an artefact and its head; returns the file. An artefact that stands already is left as it is."""
+        path = self.artefact_path(digest)
+        if not path.exists():
+            write_whole(path, artefact)
+        with self._db.transaction() as db:
+            row = {"digest": digest, "head": canonical_bytes(head), "path": path.name, "now": self._clock.now_s()}
+            db.execute(SQL["model_add"], row)
+        return path
+
+    def head(self, digest: str) -> Head:
+        """The head of a model. Raises NotFoundError."""
+        row = self._db.row(SQL["model_get"], {"digest": digest})
+        if row is None:
+            raise NotFoundError(f"there is no model {digest[:24]} here", "name the digest that a run's result shows")
+        return msgspec.json.decode(row["head"], type=Head)
+
+    # Certificates.
+
+    def add_certificate(self, digest: str, model: str, envelope: Envelope) -> None:
+        with self._db.transaction() as db:
+            db.execute(SQL["certificate_add"], {"digest": digest, "model": model, "envelope": msgspec.json.encode(envelope)})
+
+    def certificate(self, digest: str) -> Envelope:
+        """Raises NotFoundError."""
+        row = self._db.row(SQL["certificate_get"], {"digest": digest})
+        if row is None:
+            raise NotFoundError(f"there is no certificate {digest[:24]} here", "list them with GET /v1/certificates")
+        return msgspec.json.decode(row["envelope"], type=Envelope)
+
+    def certificates(self) -> list[tuple[str, Envelope, bool]]:
+        """(digest, envelope, revoked), latest first."""
+        rows = self._db.rows(SQL["certificates_all"])
+        return [(r["digest"], msgspec.json.decode(r["envelope"], type=Envelope), r["revoked_s"] is not None) for r in rows]
+
+    def revoke(self, digest: str, why: str) -> None:
+        """Revokes a certificate for good. Raises NotFoundError."""
+        self.certificate(digest)
+        with self._db.transaction() as db:
+            db.execute(SQL["certificate_revoke"], {"digest": digest, "now": self._clock.now_s(), "why": why})
+
+    def revoked(self) -> frozenset[str]:
+        """Digests of revoked certificates."""
+        return frozenset(row["digest"] for row in self._db.rows(SQL["revoked"]))
+
+    def keep_bars(self, digest: str, envelope: Envelope) -> None:
+        """Keeps signed bars; those that stand already keep their first signature."""
+        with self._db.transaction() as db:
+            db.execute(SQL["bars_keep"], {"digest": digest, "envelope": msgspec.json.encode(envelope), "now": self._clock.now_s()})
+
+    def bars(self, digest: str) -> Envelope:
+        """Raises NotFoundError."""
+        row = self._db.row(SQL["bars_get"], {"digest": digest})
+        if row is None:
+            raise NotFoundError(f"there are no bars {digest[:24]} here", "name the digest that a certificate shows")
+        return msgspec.json.decode(row["envelope"], type=Envelope)
+
+    # Deployments.
+
+    def put_deployment(self, deployment: Deployment) -> None:
+        with self._db.transaction() as db:
+            row = {"name": deployment.name, "version": deployment.version, "state": deployment.state}
+            db.execute(SQL["deployment_put"], {**row, "document": msgspec.json.encode(deployment)})
+
+    def deployments(self) -> list[Deployment]:
+        """All of them, oldest first."""
+        return [msgspec.json.decode(row["document"], type=Deployment) for row in self._db.rows(SQL["deployments_all"])]

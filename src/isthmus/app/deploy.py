@@ -1,0 +1,111 @@
+"""Puts a certified artefact into service: its price version, its published split, its deployment."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from isthmus.app.catalogue import Catalogue
+from isthmus.contracts.deployment import Deployment
+from isthmus.contracts.errors import IsthmusError, UnknownSplitError
+from isthmus.contracts.head import Head
+from isthmus.contracts.price import OwnerWeight, Price, Split
+from isthmus.contracts.scenario import Scenario
+from isthmus.gateway.registry import Registry
+from isthmus.kit.canonical import digest_of
+from isthmus.ledger.prices import PriceList
+
+EXCHANGE = "exchange"
+COMPUTE = "sample-compute"
+MODEL_VENDOR = "sample-model-vendor"
+RESIDUE = "exchange-residue"
+PARTS_ID_CHARS = 12
+
+
+def price_of(scenario: Scenario, now_s: int) -> Price:
+    """The scenario's price as a version of its own: other terms, another id."""
+    serve = scenario.serve
+    terms = {"currency": serve.currency, "inference_micros": serve.micros_per_inference}
+    version = digest_of(terms).removeprefix("sha256:")[:PARTS_ID_CHARS]
+    return Price(id=f"{scenario.id}-{version}", series=scenario.id, effective_at_s=now_s, **terms)  # type: ignore[arg-type]
+
+
+def split_of(scenario: Scenario, records: Mapping[str, int], now_s: int) -> Split:
+    """The published rule: shares of the scenario, owners by training rows."""
+    serve = scenario.serve
+    owners = tuple(OwnerWeight(party=party, weight=count) for party, count in sorted(records.items()))
+    terms = {
+        "compute_ppm": serve.compute_ppm,
+        "vendor_ppm": serve.model_vendor_ppm,
+        "exchange_ppm": serve.exchange_ppm,
+        "owners_ppm": serve.owners_ppm,
+        "owners": [[o.party, o.weight] for o in owners],
+    }
+    version = digest_of(terms).removeprefix("sha256:")[:PARTS_ID_CHARS]
+    return Split(
+        id=f"{scenario.id}-{version}",
+        effective_at_s=now_s,
+        compute=COMPUTE,
+        compute_ppm=serve.compute_ppm,
+        vendor=MODEL_VENDOR,
+        vendor_ppm=serve.model_vendor_ppm,
+        exchange=EXCHANGE,
+        exchange_ppm=serve.exchange_ppm,
+        owners_ppm=serve.owners_ppm,
+        owners=owners,
+        residue=RESIDUE,
+    )
+
+
+class Deployer:
+    """Makes deployments and loads them; what is certified can be served, and nothing else."""
+
+    def __init__(self, catalogue: Catalogue, registry: Registry, prices: PriceList) -> None:
+        self._catalogue, self._registry, self._prices = catalogue, registry, prices
+
+    def deploy(
+        self, scenario: Scenario, site: str, head: Head, digests: tuple[str, str], records: Mapping[str, int], now_s: int
+    ) -> Deployment:
+        """Publishes price and split, then serves. digests: (artefact, certificate). records: training rows by owner.
+
+        Raises CertificateError when the certificate does not cover the artefact.
+        """
+        artefact, certificate = digests
+        price, split = self._published(price_of(scenario, now_s), split_of(scenario, records, now_s))
+        deployment = Deployment(
+            name=scenario.id if site == "fleet" else f"{scenario.id}-{site}",
+            version=artefact.removeprefix("sha256:")[:PARTS_ID_CHARS],
+            artefact_digest=artefact,
+            certificate_digest=certificate,
+            site=site,
+            tier=scenario.tier,
+            price_id=price.id,
+            split_id=split.id,
+            provider=COMPUTE,
+            decoder=head.decoder,
+            lo=head.lo,
+            hi=head.hi,
+        )
+        self._registry.load(deployment, self._catalogue.artefact_path(artefact))
+        self._catalogue.put_deployment(deployment)
+        return deployment
+
+    def _published(self, price: Price, split: Split) -> tuple[Price, Split]:
+        """The price and split of these ids as they were first published."""
+        known_prices = {p.id: p for p in self._prices.prices()}
+        price = known_prices.get(price.id) or self._prices.add_price(price)
+        try:
+            return price, self._prices.split(split.id)
+        except UnknownSplitError:
+            return price, self._prices.add_split(split)
+
+    def load_all(self) -> dict[str, str]:
+        """Loads every standing deployment; returns name -> refusal of those that may not serve."""
+        refused: dict[str, str] = {}
+        for deployment in self._catalogue.deployments():
+            if deployment.state != "serving":
+                continue
+            try:
+                self._registry.load(deployment, self._catalogue.artefact_path(deployment.artefact_digest))
+            except IsthmusError as error:
+                refused[deployment.name] = str(error)
+        return refused

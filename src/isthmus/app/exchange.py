@@ -1,0 +1,162 @@
+"""The exchange: every room wired together over one state folder."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from pathlib import Path
+from typing import Any
+
+import msgspec
+from starlette.applications import Starlette
+from starlette.routing import BaseRoute
+
+from isthmus import __version__
+from isthmus.access.keys import KeyRing, open_keys
+from isthmus.app.build import Build, Workshop
+from isthmus.app.build_routes import BuildService, build_routes
+from isthmus.app.catalogue import Catalogue, write_whole
+from isthmus.app.certificate_gate import CertificateGate
+from isthmus.app.deploy import EXCHANGE, Deployer
+from isthmus.app.gateway_routes import gateway_routes
+from isthmus.app.jobs import SandboxJobs
+from isthmus.app.ledger_routes import LedgerService, ledger_routes
+from isthmus.app.overview import ExchangeOverview
+from isthmus.app.sandbox_routes import sandbox_routes
+from isthmus.app.worker import Worker
+from isthmus.console.pages import console_routes
+from isthmus.contracts.build import RunRequest
+from isthmus.contracts.errors import AuthError, ExchangeStateError, ForbiddenError, StorageError
+from isthmus.contracts.ports import Clock, Json
+from isthmus.foundry.engine_process import EngineProcess
+from isthmus.gateway.registry import Registry
+from isthmus.gateway.service import DECODERS, Service
+from isthmus.kit.filelock import held
+from isthmus.kit.log import Log
+from isthmus.kit.signing import SigningKey
+from isthmus.ledger.book import open_book
+from isthmus.ledger.meter import Meter
+from isthmus.sandbox.jobstore import JobStore
+from isthmus.sandbox.service import SandboxService
+
+OPERATOR_TOKEN = "operator.token"
+
+
+class Exchange:
+    """One exchange over `state`. Use `opened`; then `app` is an ASGI application."""
+
+    def __init__(self, state: Path, clock: Clock, log: Log) -> None:
+        self.state, self.clock, self.log = state, clock, log
+        self.key = SigningKey.load_or_create(state / "exchange.key")
+        self.catalogue = Catalogue(state, clock)
+        self.jobstore = JobStore(state / "sandbox.sqlite")
+        self.sandbox = SandboxService(self.jobstore, self.key, clock)
+        self.keys_db = open_keys(state / "keys.sqlite")
+        self.keys = KeyRing(self.keys_db, clock)
+        self.book_db = open_book(state / "book.sqlite")
+        self.meter = Meter(self.book_db, clock, self.key)
+        gate = CertificateGate(self.catalogue, {self.key.key_id: self.key.public_hex})
+        self.registry = Registry(gate, EngineProcess, clock, DECODERS)
+        self.deployer = Deployer(self.catalogue, self.registry, self.meter.prices)
+        self.serving = Service(self.registry, self.keys, self.meter, clock, __version__)
+        self.jobs = SandboxJobs(self.sandbox)
+        self.worker = Worker(self.catalogue, {"build": self._build}, clock, log)
+        self.operator_token = self._operator_token()
+
+    def _operator_token(self) -> str:
+        """The operator's bearer token, kept in a file that only the operator may read."""
+        path = self.state / OPERATOR_TOKEN
+        with contextlib.suppress(OSError, AuthError, ForbiddenError):
+            token = path.read_text(encoding="ascii").strip()
+            self.keys.operator(token)
+            return token
+        made = self.keys.create(EXCHANGE, label="operator", operator=True)
+        write_whole(path, made.bearer.encode())
+        path.chmod(0o600)
+        return made.bearer
+
+    def is_operator(self, token: str) -> bool:
+        """Whether a bearer token is the operator's. Raises StorageError when it cannot tell."""
+        try:
+            self.keys.operator(token)
+        except (AuthError, ForbiddenError):
+            return False
+        return True
+
+    def _build(self, run_id: str, request: RunRequest) -> tuple[bool, Json]:
+        shop = Workshop(self.jobs, self.catalogue, self.key, self.clock, self.worker.wait)
+        certified, result = Build(shop, run_id, request).walk()
+        if certified:
+            head = self.catalogue.head(result["artefact_digest"])
+            digests = (result["artefact_digest"], result["certificate"]["digest"])
+            records = {party: asset["records_train"] for party, asset in result["owners"].items()}
+            deployment = self.deployer.deploy(request.scenario, "fleet", head, digests, records, int(self.clock.now_s()))
+            result = {**result, "deployment": msgspec.to_builtins(deployment)}
+        return certified, result
+
+    def _basis(self, kind: str, request: Any) -> Json:
+        """What a run rests on: each owner's agreement for the purpose, which names its asset."""
+        if isinstance(request, RunRequest):
+            staying = sorted(set(request.owners) - set(request.without))
+            purpose = Build.purpose_of(request)
+            return {"agreements": [self.jobs.agreement_digest(party, purpose) for party in staying]}
+        return {}
+
+    def routes(self) -> list[BaseRoute]:
+        service = BuildService(self.catalogue, self.worker, self.registry, self.keys, self._basis)
+        return [
+            *sandbox_routes(self.sandbox, self.is_operator),
+            *build_routes(service),
+            *ledger_routes(LedgerService(self.meter, self.keys, EXCHANGE)),
+            *gateway_routes(self.serving),
+            *console_routes(ExchangeOverview(self.catalogue, self.registry, self.meter, self.clock)),
+        ]
+
+    @property
+    def app(self) -> Starlette:
+        """The ASGI application; its lifespan starts and stops the worker."""
+
+        @asynccontextmanager
+        async def lifespan(_: Starlette) -> AsyncIterator[None]:
+            self.start()
+            yield
+            self.stop()
+
+        return Starlette(routes=self.routes(), lifespan=lifespan)
+
+    def start(self) -> None:
+        """Ends what a crash left open in the book, loads what may serve, and goes on with runs that were cut off."""
+        ended = self.meter.recover(self.clock.now_s())
+        if ended:
+            self.log.warning("holds-recovered", count=len(ended))
+        for name, why in self.deployer.load_all().items():
+            self.log.warning("deployment-refused", deployment=name, message=why)
+        self.worker.start()
+
+    def stop(self) -> None:
+        self.worker.stop()
+        self.registry.close()
+
+    def close(self) -> None:
+        self.catalogue.close()
+        self.jobstore.close()
+        self.keys_db.close()
+        self.book_db.close()
+
+
+@contextmanager
+def opened(state: Path, clock: Clock, log: Log) -> Iterator[Exchange]:
+    """The exchange over a state folder, alone on it. Raises ExchangeStateError when another process holds it, StorageError."""
+    try:
+        state.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise StorageError(f"the state folder {state} cannot be made: {error.strerror}", "choose another with --state") from error
+    with held(state / "exchange.lock") as mine:
+        if not mine:
+            raise ExchangeStateError(f"another exchange is running on {state}", "stop it, or use another --state")
+        exchange = Exchange(state, clock, log)
+        try:
+            yield exchange
+        finally:
+            exchange.close()

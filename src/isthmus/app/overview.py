@@ -1,0 +1,60 @@
+"""What the console shows of a running exchange."""
+
+from __future__ import annotations
+
+from isthmus.app.catalogue import Catalogue
+from isthmus.console.pages import DeploymentRow, HoldRow, Overview, ReceiptRow, ScenarioRow
+from isthmus.contracts.ports import Clock
+from isthmus.gateway.registry import Loaded, Registry
+from isthmus.ledger.meter import Meter
+
+STEPS = ("bars", "moments", "fit", "fold-out", "clusters", "artefact", "own-heads", "evaluate", "judge", "certify")
+
+
+class ExchangeOverview:
+    """See `console.pages.ReadModel`."""
+
+    def __init__(self, catalogue: Catalogue, registry: Registry, meter: Meter, clock: Clock) -> None:
+        self._catalogue, self._registry, self._meter, self._clock = catalogue, registry, meter, clock
+
+    def overview(self, rows_max: int) -> Overview:
+        runs = self._catalogue.runs()[:rows_max]
+        scenarios = tuple(
+            ScenarioRow(
+                name=f"{r.scenario} ({r.id[:12]})", state=r.state, progress=len(r.steps) / len(STEPS) if r.state == "running" else None
+            )
+            for r in runs
+        )
+        holds = tuple(
+            HoldRow(id=h.id, party=h.account.party, amount_micros=h.amount, currency=h.account.unit, expires_at_ms=h.expires_at_ms)
+            for h in self._meter.open_holds()[:rows_max]
+        )
+        receipts = tuple(
+            ReceiptRow(
+                id=r.id,
+                at_ms=r.at_ms,
+                outcome=r.outcome,
+                charge_micros=r.charge_micros,
+                currency=str(r.sections["price"].body["price"]["currency"]),
+            )
+            for r in self._meter.receipts.latest(rows_max)
+        )
+        return Overview(
+            at_ms=int(self._clock.now_s() * 1000),
+            scenarios=scenarios,
+            deployments=tuple(self._deployment(entry) for entry in self._registry.all()[:rows_max]),
+            holds=holds,
+            receipts=receipts,
+            receipts_total=self._meter.log.size(),
+        )
+
+    def _deployment(self, entry: Loaded) -> DeploymentRow:
+        deployment = entry.deployment
+        return DeploymentRow(
+            name=deployment.name,
+            site=deployment.site,
+            tier=deployment.tier,
+            serving=self._registry.ready(entry),
+            artefact_digest=deployment.artefact_digest,
+            problem=str(entry.stopped) if entry.stopped else "",
+        )

@@ -1,0 +1,71 @@
+"""Declared corruptions of an image: what light, lens and sensor do on a line, in five severities each.
+
+After Hendrycks and Dietterich, "Benchmarking Neural Network Robustness to Common Corruptions" (ICLR 2019); the constants are ours
+and part of what a certificate means. They always run in this order, mildest first. Everything is deterministic: noise comes
+from a counter-based generator keyed by the image's own bytes, so that every node and every run sees the same pixels.
+"""
+
+from __future__ import annotations
+
+import hashlib
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+from scipy.special import ndtri
+
+from isthmus.contracts.errors import InputError
+
+FAMILIES = ("brightness", "contrast", "noise", "blur")
+SEVERITIES = (1, 2, 3, 4, 5)
+BRIGHTNESS_GAIN = (0.9, 0.8, 0.7, 0.55, 0.4)
+CONTRAST_GAIN = (0.85, 0.7, 0.55, 0.4, 0.25)
+NOISE_SD_LEVELS = (4.0, 8.0, 12.0, 18.0, 26.0)
+BLUR_SIGMA_PIXELS = (0.5, 1.0, 1.5, 2.25, 3.0)
+BLUR_SIDE_PIXELS = 224
+Image = NDArray[np.uint8]
+
+
+def _levels(values: NDArray[np.float64]) -> Image:
+    return np.asarray(np.clip(np.rint(values), 0, 255), dtype=np.uint8)
+
+
+def _brightness(image: Image, step: int) -> Image:
+    """Less light: every level times a gain."""
+    return _levels(image.astype(np.float64) * BRIGHTNESS_GAIN[step])
+
+
+def _contrast(image: Image, step: int) -> Image:
+    """Flatter: levels drawn towards the image's mean level."""
+    mean = float(image.mean(dtype=np.float64))
+    return _levels((image.astype(np.float64) - mean) * CONTRAST_GAIN[step] + mean)
+
+
+def _noise(image: Image, step: int) -> Image:
+    """Sensor noise: Gaussian, independent from pixel to pixel, the same in the three channels, so that grey stays grey."""
+    seed = hashlib.sha256(f"noise {step + 1} {image.shape}".encode() + np.ascontiguousarray(image).tobytes()).digest()
+    count = image.shape[0] * image.shape[1]
+    words = np.random.Philox(key=int.from_bytes(seed[:16], "little")).random_raw(count)
+    uniform = ((words >> np.uint64(32)).astype(np.float64) + 0.5) / 2.0**32
+    grains = ndtri(uniform).reshape(image.shape[0], image.shape[1], 1)
+    return _levels(image.astype(np.float64) + NOISE_SD_LEVELS[step] * grains)
+
+
+def _blur(image: Image, step: int) -> Image:
+    """Out of focus: Gaussian, its width for a picture of 224 pixels, scaled to the image's shorter side; edges held."""
+    sigma = BLUR_SIGMA_PIXELS[step] * min(image.shape[:2]) / BLUR_SIDE_PIXELS
+    return _levels(ndimage.gaussian_filter(image.astype(np.float64), sigma=(sigma, sigma, 0.0), mode="nearest"))
+
+
+_MAKERS = {"brightness": _brightness, "contrast": _contrast, "noise": _noise, "blur": _blur}
+
+
+def corrupt(image: Image, family: str, severity: int) -> Image:
+    """H x W x 3 uint8 -> the same shape. family: one of FAMILIES. severity: 1 (mild) to 5. Raises InputError for others."""
+    if family not in _MAKERS:
+        raise InputError(f"the corruption {family!r} is not known", f"use one of {', '.join(FAMILIES)}")
+    if severity not in SEVERITIES:
+        raise InputError(f"the severity {severity} is not known", "use 1 to 5")
+    if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8 or 0 in image.shape:
+        raise InputError(f"an image of shape {image.shape} and type {image.dtype} cannot be used", "give height x width x 3 bytes")
+    return _MAKERS[family](image, severity - 1)

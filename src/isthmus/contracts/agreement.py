@@ -1,0 +1,50 @@
+"""An agreement: what one owner lets one purpose do with one asset."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import msgspec
+
+AGREEMENT_TYPE = "application/vnd.isthmus.agreement+json"
+ANY_STAGE = "*"
+AGGREGATE_RATIO_MIN = 4
+AGGREGATE_PARTICIPANTS_MIN = 3
+
+Visibility = Literal["aggregate", "individual"]
+
+
+class Agreement(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The terms that an owner's node enforces on every job, whatever the exchange says.
+
+    asset: digest of the one asset. purposes, operations: what is allowed (operations are statistic names). runs_max: how
+    many different run ids. least_group_size: fewest of the owner's own records behind any number that leaves.
+    least_participants: fewest owners in a roster, this one included. participants: party id -> public key (hex) of every
+    owner that may stand in a roster with this one, itself included; a roster with anybody else is refused.
+    exchange: public key (hex) that must have signed each job. visibility: "aggregate" lets sums leave masked only, so that
+    nobody sees this owner's alone; "individual" lets them be seen singly. stages: digests of allowed feature extractors, or
+    "*". dimension_records_min_ratio: records behind what becomes visible, per feature; 0 switches the rule off and is
+    allowed only with "individual". allow_own_head: the owner's own fitted head may leave, seen singly. contribution: the
+    owner is scored by its own sums; excludes "aggregate". overlap_owners_min: rosters that overlap must differ by at
+    least so many owners; 2 holds against the exchange and against each other owner, 3 also against one of them together
+    with the exchange. Times are whole seconds since the Unix epoch.
+    """
+
+    owner: str
+    asset: str
+    exchange: str
+    purposes: tuple[str, ...]
+    operations: tuple[str, ...]
+    participants: dict[str, str]
+    issued_at_s: int
+    expires_at_s: int
+    runs_max: int
+    least_group_size: int
+    least_participants: int
+    visibility: Visibility = "aggregate"
+    stages: tuple[str, ...] = (ANY_STAGE,)
+    dimension_records_min_ratio: int = AGGREGATE_RATIO_MIN
+    allow_own_head: bool = False
+    contribution: bool = False
+    overlap_owners_min: int = 2
+    sample: bool = False

@@ -1,0 +1,40 @@
+"""Bars: what an artefact must prove before it may serve, signed before the run that is judged by them."""
+
+from __future__ import annotations
+
+import msgspec
+
+PPM = 1_000_000
+
+
+class Robustness(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The error bar must also be proven under this corruption, up to this severity (1 to 5)."""
+
+    family: str
+    severity: int
+
+
+class Bars(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Shares are parts per million. All bounds are one-sided at `confidence_ppm`.
+
+    error_ppm_max: greatest error among answered records. answered_ppm_min: least share answered (more than 0).
+    recall_ppm_min, specificity_ppm_min: least proven share of answered defects called defect, and of answered good called
+    good; together above 1,000,000, so that no model that ignores its input can pass. auc_ppm_min: the lower bound of the
+    area under the ROC curve must be above it; at least 500,000. groups_min: least count of independent groups (modules,
+    lots). slice_records_min: smaller slices are named, not judged. families, severities: corruptions that must be measured, in
+    this sequence. robust: those that must also hold.
+    """
+
+    scenario: str
+    tier: str
+    error_ppm_max: int = 50_000
+    confidence_ppm: int = 950_000
+    groups_min: int = 8
+    answered_ppm_min: int = 50_000
+    recall_ppm_min: int = 500_000
+    specificity_ppm_min: int = 600_000
+    auc_ppm_min: int = 600_000
+    slice_records_min: int = 40
+    families: tuple[str, ...] = ("brightness", "contrast", "noise", "blur")
+    severities: tuple[int, ...] = (1, 2, 3, 4, 5)
+    robust: tuple[Robustness, ...] = ()

@@ -1,0 +1,59 @@
+"""A run: one scenario built on one roster of owners, as the exchange keeps it."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import msgspec
+
+from isthmus.contracts.ports import Json
+from isthmus.contracts.scenario import Scenario
+
+RunState = Literal["running", "certified", "refused", "failed"]
+ENDED: tuple[RunState, ...] = ("certified", "refused", "failed")
+
+
+class RunRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What the operator asks for.
+
+    owners: party ids whose agreements allow the scenario's purpose. without: owners who have left; the run is then made on
+    the smaller stage (`own_head_taps`), whose sums cannot be subtracted from those of an earlier roster. label: sets two
+    otherwise equal requests apart; empty as a rule.
+    """
+
+    scenario: Scenario
+    owners: tuple[str, ...]
+    without: tuple[str, ...] = ()
+    label: str = ""
+
+
+class StepRecord(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """One finished step of a run. reused: its result stood already."""
+
+    name: str
+    wall_s: float
+    reused: bool
+    detail: Json
+
+
+class RunView(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A run as the API shows it. step: what is under way now. result: see docs/reference/run-result.md; error: code, message, next."""
+
+    id: str
+    scenario: str
+    state: RunState
+    step: str
+    steps: tuple[StepRecord, ...]
+    result: Json | None = None
+    error: Json | None = None
+
+
+class SiteRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Carries a certified run to another site. run: the fleet's run id. fit, proof: labelled records drawn there by `seed`,
+    to fit on and to prove on; the rest, where labels are known, is only measured."""
+
+    run: str
+    site: str
+    fit: int
+    proof: int
+    seed: int = 0

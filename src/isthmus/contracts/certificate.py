@@ -1,0 +1,102 @@
+"""Certificate: a signed claim that one exact artefact met its bars.
+
+An in-toto Statement v1 (github.com/in-toto/attestation) in a DSSE envelope. Shares are parts per million; upper bounds are rounded up
+and lower bounds down, so that rounding never flatters.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+STATEMENT_TYPE = "https://in-toto.io/Statement/v1"
+PREDICATE_TYPE = "urn:isthmus:certificate:v1"
+PAYLOAD_TYPE = "application/vnd.in-toto+json"
+TIERS = ("T1", "T2", "T3")
+
+
+class SliceClaim(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """One slice: accuracy among its answered records, its lower bound, and the share of its larger class. judged: large enough."""
+
+    name: str
+    records: int
+    groups: int
+    answered_ppm: int
+    accuracy_ppm: int
+    accuracy_bound_ppm: int
+    majority_ppm: int
+    judged: bool
+
+
+class CorruptionClaim(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """One corruption and severity: share answered, errors among answered with their bound, wrong answers among all records
+    with their bound. holds: proven, and so were all milder severities of the family."""
+
+    family: str
+    severity: int
+    answered_ppm: int
+    errors: int
+    error_bound_ppm: int
+    wrong_bound_ppm: int
+    holds: bool
+
+
+class Claims(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What was measured on held-out records, unweighted. `*_bound_ppm` hold with confidence_ppm; those under corruption
+    hold together for all families with confidence_ppm."""
+
+    records: int
+    groups: int
+    groups_inferred: bool
+    confidence_ppm: int
+    design_effect_ppm: int
+    answered: int
+    answered_ppm: int
+    errors: int
+    error_ppm: int
+    error_bound_ppm: int
+    recall_ppm: int
+    recall_bound_ppm: int
+    specificity_ppm: int
+    specificity_bound_ppm: int
+    auc_ppm: int
+    auc_bound_ppm: int
+    slices: tuple[SliceClaim, ...] = ()
+    corruptions: tuple[CorruptionClaim, ...] = ()
+
+
+class Predicate(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """parties: those whose agreements the figures rest on. Times are seconds since the Unix epoch: valid from not_before_s
+    until just before not_after_s. notes: sentences that belong to the figures (for instance slices too small to judge)."""
+
+    tier: str
+    scenario: str
+    site: str
+    decoder: str
+    head_digest: str
+    stage_digest: str
+    bars_digest: str
+    evidence_digest: str
+    claims: Claims
+    parties: tuple[str, ...]
+    agreements: tuple[str, ...]
+    not_before_s: int
+    not_after_s: int
+    notes: tuple[str, ...] = ()
+
+
+class Subject(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """digest: {"sha256": 64 hex digits}."""
+
+    name: str
+    digest: dict[str, str]
+
+
+class Certificate(
+    msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, rename={"type_": "_type", "predicate_type": "predicateType"}
+):
+    """The statement inside the envelope."""
+
+    type_: str
+    subject: tuple[Subject, ...]
+    predicate_type: str
+    predicate: Predicate

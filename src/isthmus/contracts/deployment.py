@@ -1,0 +1,116 @@
+"""A certified artefact bound to a site and a serving policy, and what the data path asks of the other rooms."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal, Protocol
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from isthmus.contracts.money import Hold
+from isthmus.contracts.ports import Json
+from isthmus.contracts.price import Usage
+from isthmus.contracts.receipt import Outcome, Receipt
+
+State = Literal["serving", "withdrawn"]
+
+
+class Deployment(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What serves under `name` and `version`.
+
+    artefact_digest, certificate_digest: `sha256:...`. tier: the least risk tier that the certificate must cover (T1, T2, T3).
+    price_id: a price version; split_id: a version of a split rule. decoder: the named image decoder of the certified
+    subject. lo, hi: thresholds on the score, for information: the artefact itself applies its own. provider: the party whose
+    compute serves it.
+    """
+
+    name: str
+    version: str
+    artefact_digest: str
+    certificate_digest: str
+    site: str
+    tier: str
+    price_id: str
+    split_id: str
+    provider: str
+    decoder: str
+    lo: float
+    hi: float
+    state: State = "serving"
+
+
+class Certified(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What a valid certificate says of its subject, as far as serving needs to know."""
+
+    certificate_digest: str
+    artefact_digest: str
+    decoder: str
+    expires_s: float
+
+
+class CertificateGate(Protocol):
+    """Whether a certificate holds now: signed by a trusted issuer, begun, not expired, not revoked, tier high enough."""
+
+    def check(self, deployment: Deployment, tier: str, now_s: float) -> Certified:
+        """What the deployment's certificate covers. Raises a CertificateError that names the reason; StorageError if it cannot tell."""
+
+
+class Engine(Protocol):
+    """One artefact, loaded. Calls may come from several threads at once."""
+
+    def judged(self, images: list[NDArray[np.uint8]]) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+        """Images (each H x W x 3 uint8, any size) -> scores (n,), verdicts (n,) as indices of VERDICTS. In bounded time."""
+
+    def close(self) -> None:
+        """Ends it; running calls may fail."""
+
+
+EngineMaker = Callable[[bytes], Engine]
+"""Starts an engine from an artefact's bytes, which have just been verified. Raises IsthmusError."""
+
+
+@dataclass(frozen=True)
+class Caller:
+    """Who calls: the party that is charged, and the id (never the secret) of the key it used."""
+
+    party: str
+    key_id: str = ""
+
+
+class KeyRing(Protocol):
+    """Who owns a bearer key."""
+
+    def caller(self, bearer: str) -> Caller:
+        """The key's owner. Raises a 401 for a key that is unknown, expired or revoked; StorageError when it cannot tell."""
+
+
+class Meter(Protocol):
+    """The book around each attempt: open, then exactly one of close or void. Each call is durable when it returns."""
+
+    def open(
+        self,
+        request_id: str,
+        caller: str,
+        model: str,
+        artefact_digest: str,
+        price_id: str,
+        split_id: str,
+        worst_case: Usage,
+        policy: Json,
+        *,
+        certificate_digest: str | None = None,
+        compute: str | None = None,
+    ) -> Hold:
+        """Holds the worst case under an attempt's id. Raises what forbids it: no funds, unknown price or rule, storage down."""
+
+    def close(self, request_id: str, usage: Usage, outcome: Outcome) -> Receipt:
+        """Captures what was used and writes the receipt; again with the same content gives the same receipt."""
+
+    def void(self, request_id: str, reason: str) -> Receipt:
+        """Gives the hold back and records why; HoldCapturedError if the attempt was closed."""
+
+    def find(self, request_id: str) -> Receipt | None:
+        """An attempt's terminal record, or None while it is open or unknown."""

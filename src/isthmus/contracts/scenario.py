@@ -1,0 +1,96 @@
+"""The scenario package's manifest: what `scenario.yaml` may say. Unknown fields are refused."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import msgspec
+
+
+class _Part(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Base of every part of the manifest."""
+
+
+class Interface(_Part, frozen=True, kw_only=True):
+    """What a caller sends and gets."""
+
+    input: Literal["image"]
+    output: Literal["verdict"]
+    classes: tuple[str, str]
+
+
+class Recipe(_Part, frozen=True, kw_only=True):
+    """How the model is made of sums.
+
+    taps: backbone blocks whose spatial means are the features. own_head_taps: the smaller stage for each owner's own head
+    and for rosters after a leaver. views: identity first; the others add to the training sums only. sure_weight and
+    unsure_weight: integers. lambdas: grid of ridge penalties per unit of weight.
+    """
+
+    backbone: str
+    taps: tuple[int, ...]
+    own_head_taps: tuple[int, ...]
+    views: tuple[Literal["identity", "flip-left-right", "flip-up-down", "rotate-180"], ...]
+    sure_weight: int
+    unsure_weight: int
+    lambdas: tuple[float, ...]
+
+
+class Certify(_Part, frozen=True, kw_only=True):
+    """What must be proved on held-out records before anything serves; see contracts.bars.Bars for the bars.
+
+    planning_*: what the thresholds are planned with, from training folds alone: an assumed design effect, and the chance of
+    passing that is wanted. validity_days: how long a certificate lasts.
+    """
+
+    error_ppm_max: int
+    confidence_ppm: int
+    groups_min: int
+    answered_ppm_min: int
+    recall_ppm_min: int
+    specificity_ppm_min: int
+    auc_ppm_min: int
+    slice_records_min: int
+    families: tuple[str, ...]
+    severities: tuple[int, ...]
+    planning_design_effect: float
+    planning_power: float
+    validity_days: int
+
+
+class Serve(_Part, frozen=True, kw_only=True):
+    """Price and split. Shares in parts per million of the charge; owners' part is divided by training rows."""
+
+    currency: str
+    micros_per_inference: int
+    compute_ppm: int
+    model_vendor_ppm: int
+    owners_ppm: int
+    exchange_ppm: int
+    sample_requests: int
+
+
+class Replicate(_Part, frozen=True, kw_only=True):
+    """What the next site brings, and the weights of its samples that the combiner may choose from."""
+
+    samples_default: int
+    weightings: tuple[float, ...]
+
+
+class Scenario(_Part, frozen=True, kw_only=True):
+    """One folder's manifest."""
+
+    id: str
+    version: str
+    title: str
+    tier: Literal["T1", "T2", "T3"]
+    task: Literal["image-inspection"]
+    purpose: str
+    intended_use: str
+    prohibited_use: str
+    interface: Interface
+    recipe: Recipe
+    certify: Certify
+    serve: Serve
+    replicate: Replicate
+    sample_data: Literal["elpv", "none"] = "none"

@@ -1,0 +1,138 @@
+"""Runs an artefact: scores, verdicts, and exact attributions."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import onnx
+import onnxruntime
+from numpy.typing import NDArray
+from onnx import helper, numpy_helper
+from scipy import ndimage
+
+from isthmus.contracts.errors import InputError, ModelFileError
+from isthmus.foundry.export import artefact_digest, parsed
+from isthmus.foundry.features import RUNTIME_ERRORS, Images, batches, checked_images, session
+
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Heat:
+    """Where in the picture a score comes from.
+
+    score = base + sum of contributions of the features. layers: for each tapped block a (h, w) map whose mean is exactly the
+    sum of that block's contributions before the features are clipped and rounded to integers; rounding_gap: what clipping and rounding
+    changed in all. picture: the layers drawn at the image's size (H, W) by bilinear interpolation and added; a drawing, only near
+    to exact. A position's receptive field is larger than its square.
+    """
+
+    base: float
+    score: float
+    layers: tuple[Floats, ...]
+    rounding_gap: float
+    picture: Floats
+
+
+class Scorer:
+    """One artefact in this process.
+
+    artefact: bytes from `export.build_artefact`. threads: within one batch. Raises ModelFileError when the bytes are no such graph.
+    """
+
+    def __init__(self, artefact: bytes, threads: int = 1) -> None:
+        self._model = parsed(artefact)
+        self._threads = threads
+        self.digest = artefact_digest(artefact)
+        self._session = session(artefact, threads)
+        constants = {c.name: c for c in self._model.graph.initializer}
+        try:
+            self.coefficients: Floats = numpy_helper.to_array(constants["head_coefficients"]).copy()
+            self.bias = float(numpy_helper.to_array(constants["head_bias"]))
+            self._range_centre: Floats = numpy_helper.to_array(constants["range_centre"]).astype(np.float64)
+            self._range_scale: Floats = numpy_helper.to_array(constants["range_scale"]).astype(np.float64)
+        except KeyError as error:
+            raise ModelFileError(f"the model's graph has no constant {error}", "export it again") from error
+        self._pools = [n for n in self._model.graph.node if n.op_type == "GlobalAveragePool"]
+        self._inner: onnxruntime.InferenceSession | None = None
+
+    def judged(self, images: Images) -> tuple[Floats, NDArray[np.int64]]:
+        """(scores (n,), verdicts (n,)): the graph's own outputs; verdict 0 good, 1 defect, 2 person."""
+        scores = np.zeros(len(images))
+        verdicts = np.zeros(len(images), dtype=np.int64)
+        for indices, batch in batches(checked_images(images)):
+            try:
+                found, decided = self._session.run(["score", "verdict"], {"image": batch})
+            except RUNTIME_ERRORS as error:
+                raise ModelFileError("the model's graph failed on an image", "export it again") from error
+            scores[indices], verdicts[indices] = found, decided
+        return scores, verdicts
+
+    def scores(self, images: Images) -> Floats:
+        """(n,) scores of images, each H x W x 3 uint8 of any size."""
+        return self.judged(images)[0]
+
+    def _looked_into(self, batch: NDArray[np.uint8]) -> tuple[Floats, list[Floats]]:
+        """(quantised (n, d), tapped maps, each (n, c, h, w)) from the same graph with inner values shown."""
+        if self._inner is None:
+            shown = onnx.ModelProto()
+            shown.CopyFrom(self._model)
+            maps = [n.input[0] for n in self._pools]
+            kinds = [helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, None) for name in ("quantised", *maps)]
+            shown.graph.output.extend(kinds)
+            self._inner = session(shown.SerializeToString(deterministic=True), self._threads)
+        found = self._inner.run(["quantised", *(n.input[0] for n in self._pools)], {"image": batch})
+        return found[0].astype(np.float64), [m.astype(np.float64) for m in found[1:]]
+
+    def quantised(self, images: Images) -> NDArray[np.int16]:
+        """(n, d) features of images, as the artefact sees them."""
+        result = np.zeros((len(images), self.coefficients.shape[0]), dtype=np.int16)
+        for indices, batch in batches(checked_images(images)):
+            result[indices] = self._looked_into(batch)[0].astype(np.int16)
+        return result
+
+    def _reference(self, reference: NDArray[np.float64] | None) -> Floats:
+        if reference is None:
+            return np.zeros_like(self.coefficients)
+        if reference.shape != self.coefficients.shape or not bool(np.isfinite(reference).all()):
+            raise InputError("the reference does not fit the model's features", f"give {self.coefficients.shape[0]} finite numbers")
+        return reference.astype(np.float64)
+
+    def base(self, reference: NDArray[np.float64] | None = None) -> float:
+        """The score of the reference features; attributions add up from here."""
+        return float(self.bias + self.coefficients @ self._reference(reference))
+
+    def attributions(self, images: Images, reference: NDArray[np.float64] | None = None) -> Floats:
+        """(n, d) contributions coefficient * (q - reference); with `base` they add up to the score, exactly but for float32.
+
+        reference: (d,) features of a typical image, for instance the fleet's mean; default zeros, the middle of the public ranges.
+        """
+        return np.asarray((self.quantised(images).astype(np.float64) - self._reference(reference)) * self.coefficients)
+
+    def heat(self, image: NDArray[np.uint8], reference: NDArray[np.float64] | None = None) -> Heat:
+        """Exact linear attribution over space, since the features are spatial means (class activation; Zhou et al., CVPR 2016)."""
+        against = self._reference(reference)
+        quantised, maps = self._looked_into(checked_images([image])[0][None])
+        layers: list[Floats] = []
+        picture = np.zeros(image.shape[:2])
+        start = 0
+        for tapped in maps:
+            part = slice(start, start + tapped.shape[1])
+            start = part.stop
+            weights = self.coefficients[part] * self._range_scale[part]
+            fixed = float(self.coefficients[part] @ against[part]) + float(weights @ self._range_centre[part])
+            layer = np.tensordot(weights, tapped[0], axes=1) - fixed
+            layers.append(layer)
+            picture += _enlarged(layer, image.shape[0], image.shape[1])
+        base = self.base(reference)
+        score = float(self.bias + self.coefficients @ quantised[0])
+        return Heat(base, score, tuple(layers), score - base - sum(float(m.mean()) for m in layers), picture)
+
+
+def _enlarged(layer: Floats, height: int, width: int) -> Floats:
+    """Bilinear enlargement of a (h, w) map, pixel centres aligned, edges held."""
+    rows = (np.arange(height) + 0.5) * layer.shape[0] / height - 0.5
+    columns = (np.arange(width) + 0.5) * layer.shape[1] / width - 0.5
+    grid = np.meshgrid(rows, columns, indexing="ij")
+    return np.asarray(ndimage.map_coordinates(layer, grid, order=1, mode="nearest"))

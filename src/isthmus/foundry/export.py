@@ -1,0 +1,102 @@
+"""Writes one deterministic ONNX graph from decoded image to score and verdict.
+
+Input `image`: UINT8 (n, h, w, 3), any size. Outputs `score`: FLOAT (n,); `verdict`: INT64 (n,), one of the constants below.
+The head runs in doubles on integers; a head from `ridge.head_from` sums there exactly. The verdict is decided from the
+published float32 score, so that whoever holds the score and the thresholds can check it. The defect side wins when both
+thresholds are met; a score that is no number goes to a person.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import onnx
+from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
+from onnx import TensorProto, helper
+
+from isthmus.contracts.errors import DocumentError, ModelFileError
+from isthmus.contracts.head import Head
+from isthmus.foundry.backbone import GraphWriter
+from isthmus.foundry.features import BACKBONE, Tensors, add_quantised_features, checked_taps, image_input, load_tensors, stage
+from isthmus.kit.canonical import digest_of, sha256_hex
+
+GOOD, DEFECT, PERSON = 0, 1, 2
+VERDICTS = ("good", "defect", "person")
+
+
+def head_digest(head: Head) -> str:
+    """sha256 of the head's canonical JSON."""
+    return digest_of(head)
+
+
+def _add_head(graph: GraphWriter, quantised: str, head: Head) -> None:
+    coefficients = head.coefficients.array().astype(np.float64)
+    if coefficients.shape != (head.stage.dimension,):
+        raise DocumentError(f"the head has coefficients {coefficients.shape} for {head.stage.dimension} features", "fit it again")
+    if not (np.isfinite([head.bias, head.lo, head.hi]).all() and head.lo <= head.hi):
+        raise DocumentError("the head's bias or thresholds cannot be used", "fit it again")
+    graph.constant("head_coefficients", coefficients)
+    graph.constant("head_bias", np.array(head.bias, np.float64))
+    graph.constant("head_lo", np.array(head.lo, np.float64))
+    graph.constant("head_hi", np.array(head.hi, np.float64))
+    graph.constant("feature_axis", np.array([1], np.int64))
+    for name, value in (("good", GOOD), ("defect", DEFECT), ("person", PERSON)):
+        graph.constant(f"verdict_{name}", np.array(value, np.int64))
+    exact = graph.node("Cast", [quantised], "quantised_double", to=TensorProto.DOUBLE)
+    products = graph.node("Mul", [exact, "head_coefficients"], "contributions")
+    summed = graph.node("ReduceSum", [products, "feature_axis"], "contribution_sum", keepdims=0)
+    score = graph.node("Cast", [graph.node("Add", [summed, "head_bias"], "score_double")], "score", to=TensorProto.FLOAT)
+    published = graph.node("Cast", [score], "score_published", to=TensorProto.DOUBLE)
+    is_good = graph.node("LessOrEqual", [published, "head_lo"], "is_good")
+    is_defect = graph.node("GreaterOrEqual", [published, "head_hi"], "is_defect")
+    sure = graph.node("Where", [is_good, "verdict_good", "verdict_person"], "good_or_person")
+    graph.node("Where", [is_defect, "verdict_defect", sure], "verdict")
+
+
+def build_artefact(head: Head, tensors: Tensors | None = None) -> bytes:
+    """ONNX bytes of the head with its backbone; the same head gives the same bytes on one machine type and release of onnx.
+
+    Raises DocumentError when the head does not fit this build's extractor, ModelFileError when the weights are missing.
+    """
+    if head.stage.backbone != BACKBONE:
+        raise DocumentError(f"the backbone {head.stage.backbone!r} is not known here", f"use {BACKBONE}")
+    taps = checked_taps(head.stage.taps)
+    known = tensors or load_tensors()
+    here = stage(taps, known)
+    if here != head.stage:
+        raise DocumentError(
+            f"the head was fitted on features {head.stage.digest[:19]}, this build makes {here.digest[:19]}",
+            "use the same release and weights",
+        )
+    graph = GraphWriter()
+    _add_head(graph, add_quantised_features(graph, known, "image", taps), head)
+    outputs = [
+        helper.make_tensor_value_info("score", TensorProto.FLOAT, ["n"]),
+        helper.make_tensor_value_info("verdict", TensorProto.INT64, ["n"]),
+    ]
+    model = graph.model("isthmus_inspection", [image_input()], outputs)
+    helper.set_model_props(model, {"decoder": head.decoder, "head_digest": head_digest(head), "stage_digest": head.stage.digest})
+    return bytes(model.SerializeToString(deterministic=True))
+
+
+def artefact_digest(artefact: bytes) -> str:
+    """sha256 of the artefact's bytes, as `sha256:<hex>`."""
+    return "sha256:" + sha256_hex(artefact)
+
+
+def artefact_metadata(artefact: bytes) -> dict[str, str]:
+    """The artefact's own notes: decoder, head_digest, stage_digest. Raises ModelFileError when it is not such a graph."""
+    model = parsed(artefact)
+    return {item.key: item.value for item in model.metadata_props}
+
+
+def parsed(artefact: bytes) -> onnx.ModelProto:
+    """The artefact's graph. Raises ModelFileError."""
+    try:
+        model = onnx.load_model_from_string(artefact)
+    except (ValueError, TypeError, RuntimeError, DecodeError) as error:
+        raise ModelFileError("the model's bytes are not an ONNX graph", "export it again") from error
+    if {o.name for o in model.graph.output} != {"score", "verdict"} or [i.name for i in model.graph.input] != ["image"]:
+        raise ModelFileError("the model's graph is not one from image to score and verdict", "export it again")
+    if any(c.data_location == TensorProto.EXTERNAL for c in model.graph.initializer):
+        raise ModelFileError("the model's graph points to other files", "export it again, in one piece")
+    return model

@@ -1,0 +1,181 @@
+"""Chooses the penalty and the abstention thresholds from fold-out sums; test data chooses nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.special import ndtri
+
+from isthmus.contracts.errors import InputError
+from isthmus.contracts.sums import LOSS_UNIT, SCORE_BINS, FoldOut, Ints, Moments, bin_edge, score_bins
+from isthmus.foundry.ridge import LAMBDAS, Candidate, candidates
+from isthmus.kit.hatmatrix import design, leave_group_out
+
+NEVER = 1e6
+EXACT_WEIGHT_MAX = 1 << 22
+Floats = NDArray[np.float64]
+
+
+class ErrorBound(Protocol):
+    """Assurance's upper confidence bound on an error rate, elementwise; the confidence is already inside."""
+
+    def __call__(self, errors: Floats, n: Floats, design_effect: float, groups: int) -> Floats: ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class ThresholdPlan:
+    """What the thresholds should be able to prove on held-out records that nobody has seen yet.
+
+    bar: greatest error rate among answered. records, groups, design_effect: of the planned held-out part. power: wanted
+    chance that the bound holds there; the fold-out rate is raised by the normal quantile of `power` times the standard error of
+    (held-out rate - fold-out rate), both inflated by the design effect. recall_min, specificity_min: lower bounds wanted among
+    answered defects and answered good; 0 asks for none.
+    """
+
+    bar: float
+    records: int
+    groups: int
+    design_effect: float
+    bound: ErrorBound
+    power: float = 0.8
+    recall_min: float = 0.0
+    specificity_min: float = 0.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Thresholds:
+    """score <= lo: good; score >= hi: defect; between: a person. share: answered, error_rate: errors among answered, both on
+    fold-out scores. predicted_bound: the error bound expected to be proven. reached: whether the plan's goals are met;
+    note: one sentence when not."""
+
+    lo: float
+    hi: float
+    share: float
+    error_rate: float
+    predicted_bound: float
+    reached: bool
+    note: str = ""
+
+
+def choose_lambda(foldout: FoldOut, lambdas: Sequence[float]) -> int:
+    """Index of the least fold-out loss; ties go to the larger lambda."""
+    if len(lambdas) != foldout.loss.shape[0] or not lambdas:
+        raise InputError(f"{len(lambdas)} penalties and {foldout.loss.shape[0]} losses do not belong together", "ask for the sums again")
+    return min(range(len(lambdas)), key=lambda i: (int(foldout.loss[i]), -lambdas[i]))
+
+
+def _edge(index: int) -> float:
+    """A bin's lower edge as a threshold; the ends mean never, since end bins also count what lies beyond them."""
+    return -NEVER if index == 0 else NEVER if index == SCORE_BINS else bin_edge(index)
+
+
+def _predicted(plan: ThresholdPlan, errors: Floats, answered: Floats, total: float) -> Floats:
+    """The bound that held-out records would prove, for fold-out counts of errors among answered (arrays of one shape)."""
+    planned = np.maximum(answered * (plan.records / total), 1e-9)
+    rate = errors / np.maximum(answered, 1.0)
+    smooth = (errors + 0.5) / (answered + 1.0)
+    spread = np.sqrt(smooth * (1.0 - smooth) * plan.design_effect * (1.0 / planned + 1.0 / np.maximum(answered, 1.0)))
+    worse = np.clip(rate + float(ndtri(plan.power)) * spread, 0.0, 1.0)
+    bound = np.asarray(plan.bound(worse * planned, planned, plan.design_effect, plan.groups), dtype=np.float64)
+    return np.where(answered > 0, bound, 1.0)
+
+
+def choose_thresholds(histogram: Ints, plan: ThresholdPlan) -> Thresholds:
+    """The bin edges lo <= hi that answer the largest share while the predicted held-out bounds meet the plan.
+
+    histogram: (2, SCORE_BINS) fold-out counts, class 0 good. Equal shares: fewer errors, then the wider gap. When no
+    choice meets the plan, the one that misses it by least, with reached=False.
+    """
+    if histogram.shape != (2, SCORE_BINS) or int(histogram.sum()) <= 0 or int(histogram.min()) < 0:
+        raise InputError("the histogram of fold-out scores is empty or of the wrong shape", "ask for the sums again")
+    below = np.concatenate([np.zeros((2, 1)), np.cumsum(histogram, axis=1)], axis=1)
+    total_good, total_defect = below[0, -1], below[1, -1]
+    i, j = np.triu_indices(SCORE_BINS + 1)
+    missed, false_alarms = below[1, i], total_good - below[0, j]
+    good, defect = below[0, i] + false_alarms, missed + total_defect - below[1, j]
+    answered, errors, total = good + defect, missed + false_alarms, float(total_good + total_defect)
+    bound = _predicted(plan, errors, answered, total)
+    miss = bound - plan.bar
+    if plan.recall_min > 0:
+        miss = np.maximum(miss, _predicted(plan, missed, defect, total) - (1.0 - plan.recall_min))
+    if plan.specificity_min > 0:
+        miss = np.maximum(miss, _predicted(plan, false_alarms, good, total) - (1.0 - plan.specificity_min))
+    holds = (miss <= 0) & (answered > 0)
+    reached = bool(holds.any())
+    if reached:
+        best = int(np.lexsort((i - j, errors, -np.where(holds, answered, -1.0)))[0])
+    else:
+        best = int(np.lexsort((i - j, -answered, miss))[0])
+    share = float(answered[best]) / total
+    rate = float(errors[best]) / max(float(answered[best]), 1.0)
+    note = "" if reached else _shortfall(plan, share, rate, float(bound[best]))
+    return Thresholds(
+        lo=_edge(int(i[best])),
+        hi=_edge(int(j[best])),
+        share=share,
+        error_rate=rate,
+        predicted_bound=float(bound[best]),
+        reached=reached,
+        note=note,
+    )
+
+
+def _shortfall(plan: ThresholdPlan, share: float, rate: float, bound: float) -> str:
+    return (
+        f"no thresholds are expected to prove an error of at most {plan.bar:.1%} on {plan.records} held-out records"
+        f" in {plan.groups} groups; the nearest answer {share:.1%} at {rate:.1%} error, with {bound:.1%} provable"
+    )
+
+
+def moments_of(q: NDArray[np.int16], w: NDArray[Any], y: NDArray[Any], groups: NDArray[Any], records: int | None = None) -> Moments:
+    """Exact Moments of rows in this process. q: (n, d); w: (n,) positive integers; y: (n,) in {-1, +1}; groups: (n,) labels.
+
+    records: unweighted count of records when rows hold several views of each; default n.
+    """
+    weights, targets = np.asarray(w, dtype=np.int64), np.asarray(y, dtype=np.int64)
+    rows = q.astype(np.int64)
+    weighted = rows * weights[:, None]
+    gram = np.zeros((q.shape[1], q.shape[1]), dtype=np.int64)
+    step = max(1, EXACT_WEIGHT_MAX // max(1, int(weights.max(initial=1))))
+    for start in range(0, q.shape[0], step):  # each block's products sum below 2^53, so doubles hold them exactly
+        part = slice(start, start + step)
+        gram += np.rint(weighted[part].astype(np.float64).T @ rows[part].astype(np.float64)).astype(np.int64)
+    return Moments(
+        records=q.shape[0] if records is None else records,
+        groups=len(np.unique(groups)),
+        sum_w=int(weights.sum()),
+        sum_wy=int((weights * targets).sum()),
+        sum_wx=weighted.sum(axis=0),
+        sum_wyx=(weighted * targets[:, None]).sum(axis=0),
+        gram=gram,
+    )
+
+
+@dataclass(frozen=True)
+class FoldOutRun:
+    """Fits and fold-out scores of rows in this process. scores: (lambdas, n). sums: as the nodes would have sent them."""
+
+    candidates: list[Candidate]
+    scores: Floats
+    sums: FoldOut
+
+
+def leave_one_group_out(
+    q: NDArray[np.int16], w: NDArray[Any], y: NDArray[Any], groups: NDArray[Any], lambdas: Sequence[float] = LAMBDAS
+) -> FoldOutRun:
+    """Exact leave-one-group-out scores for each lambda, from arrays held in this process (one row a record).
+
+    The same identity as at the nodes (kit.hatmatrix); standardisation stays that of all rows. Raises InputError when there are
+    fewer than two groups or one class.
+    """
+    fits = candidates(moments_of(q, w, y, groups), lambdas)
+    rows = design(q, fits[0].mean, fits[0].scale)
+    scores = np.stack([leave_group_out(rows, np.asarray(w), np.asarray(y), groups, c.inverse, c.coefficients) for c in fits])
+    targets, weights = np.asarray(y, dtype=np.float64), np.asarray(w, dtype=np.float64)
+    loss = np.rint(((targets - scores) ** 2 * weights).sum(axis=1) * LOSS_UNIT).astype(np.int64)
+    histogram = np.stack([[np.bincount(score_bins(s[targets == side]), minlength=SCORE_BINS) for side in (-1, 1)] for s in scores])
+    return FoldOutRun(fits, scores, FoldOut(int(weights.sum()), loss, histogram.astype(np.int64)))

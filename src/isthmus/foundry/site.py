@@ -1,0 +1,143 @@
+"""The next site's model: the fleet's sums plus a few local records, weighted, solved again.
+
+The local records' weight is multiplied by a factor from a grid. Factor and penalty are chosen by exact leave-one-group-out on the local
+records alone (kit.hatmatrix); the fleet's sums hold none of them, and no record kept for proof is looked at.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from isthmus.contracts.errors import InputError
+from isthmus.contracts.sums import Ints, Moments
+from isthmus.foundry.foldout import moments_of
+from isthmus.foundry.ridge import LAMBDAS, Candidate, candidates
+from isthmus.kit.hatmatrix import design, leave_group_out
+
+FACTORS = (1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0)
+FACTOR_UNIT = 16
+SUM_MAX = 1 << 62
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class LocalRows:
+    """A site's own labelled rows: q (n, d) int16, w (n,) positive integers, y (n,) in {-1, +1}, groups (n,) labels; views of one
+    record, and records that belong together, share a group."""
+
+    q: NDArray[np.int16]
+    w: NDArray[Any]
+    y: NDArray[Any]
+    groups: NDArray[Any]
+
+    def moments(self) -> Moments:
+        return moments_of(self.q, self.w, self.y, self.groups)
+
+
+@dataclass(frozen=True)
+class SiteFit:
+    """One head for the site. factor: of the local weights; 0 for the fleet alone, infinity for the site alone. loss: weighted mean
+    squared error of `scores`, (n,), which no row's own group took part in."""
+
+    factor: float
+    candidate: Candidate
+    loss: float
+    scores: Floats
+
+
+@dataclass(frozen=True)
+class SiteFits:
+    """fleet: the fleet's head as it is. local: on the site's rows alone; None, with local_note, when they cannot carry one.
+    combined: the best finite factor. best: the name of the least loss among them, the fleet's winning ties."""
+
+    fleet: SiteFit
+    local: SiteFit | None
+    local_note: str
+    combined: SiteFit
+    best: str
+
+    def chosen(self) -> SiteFit:
+        return {"fleet": self.fleet, "combined": self.combined}.get(self.best) or self.local or self.fleet
+
+
+def weighted_sum(fleet: Moments, local: Moments, factor: float) -> Moments:
+    """FACTOR_UNIT * fleet + round(FACTOR_UNIT * factor) * local, exactly; a common multiple of all weights changes no fit.
+
+    Raises InputError on different dimensions, or when the sum would not fit into 62 bits.
+    """
+    if fleet.dimension != local.dimension:
+        raise InputError(f"the fleet has {fleet.dimension} features, the site {local.dimension}", "use the fleet's stage at the site")
+    times = round(FACTOR_UNIT * factor)
+
+    def total(a: Ints, b: Ints) -> Ints:
+        exact = a.astype(object) * FACTOR_UNIT + b.astype(object) * times
+        if max((abs(int(v)) for v in exact.reshape(-1)), default=0) > SUM_MAX:
+            raise InputError("the weighted sums are too large", "use a smaller weighting")
+        return np.asarray(exact.astype(np.int64))
+
+    return Moments(
+        records=fleet.records + local.records,
+        groups=fleet.groups + local.groups,
+        sum_w=fleet.sum_w * FACTOR_UNIT + local.sum_w * times,
+        sum_wy=fleet.sum_wy * FACTOR_UNIT + local.sum_wy * times,
+        sum_wx=total(fleet.sum_wx, local.sum_wx),
+        sum_wyx=total(fleet.sum_wyx, local.sum_wyx),
+        gram=total(fleet.gram, local.gram),
+    )
+
+
+def _fits(moments: Moments, rows: LocalRows, times: int, factor: float, lambdas: Sequence[float]) -> list[SiteFit]:
+    """One fit for each lambda; the rows entered `moments` with their weights times `times` (0: not at all)."""
+    found: list[SiteFit] = []
+    fits = candidates(moments, lambdas)
+    z = design(rows.q, fits[0].mean, fits[0].scale)
+    weights, targets = np.asarray(rows.w, dtype=np.float64), np.asarray(rows.y, dtype=np.float64)
+    for fit in fits:
+        if times:
+            scores = leave_group_out(z, weights * times, targets, rows.groups, fit.inverse, fit.coefficients)
+        else:
+            scores = np.asarray(z @ fit.coefficients)
+        found.append(SiteFit(factor, fit, float(weights @ (targets - scores) ** 2 / weights.sum()), scores))
+    return found
+
+
+def _least(fits: list[SiteFit]) -> SiteFit:
+    """Least loss; ties to the smaller factor, then to the larger lambda."""
+    return min(fits, key=lambda f: (f.loss, f.factor, -f.candidate.lam))
+
+
+def combine(
+    fleet: Moments, rows: LocalRows, fleet_lambda: float, factors: Sequence[float] = FACTORS, lambdas: Sequence[float] = LAMBDAS
+) -> SiteFits:
+    """Fleet-only, local-only and combined heads for a site, each with its leave-one-group-out loss on the site's rows.
+
+    factors: finite ones above 1 / 32 and at most 4096; 0 and infinity are always tried (fleet, local). Raises InputError.
+    """
+    finite = sorted({f for f in factors if 0 < f < float("inf")})
+    if not finite or any(not 1 / 32 < f <= 4096 for f in finite):
+        raise InputError(f"the weightings {list(factors)} cannot be used", "give numbers from 0.0625 to 4096")
+    if rows.q.shape[0] == 0 or bool((np.asarray(rows.w) <= 0).any()):
+        raise InputError("the site gave no labelled records, or one without weight", "label some")
+    own = rows.moments()
+    alone = _least(_fits(fleet, rows, 0, 0.0, [fleet_lambda]))
+    joined: list[SiteFit] = []
+    for factor in finite:
+        joined += _fits(weighted_sum(fleet, own, factor), rows, round(FACTOR_UNIT * factor), factor, lambdas)
+    combined = _least(joined)
+    local: SiteFit | None = None
+    note = ""
+    if len(np.unique(rows.groups)) < 2:
+        note = "the site's records are all of one group, so a model of its own cannot be tried"
+    else:
+        try:
+            local = _least(_fits(own, rows, 1, float("inf"), lambdas))
+        except InputError as error:
+            note = error.message
+    names = {"fleet": alone, "combined": combined} | ({"local": local} if local else {})
+    best = min(names, key=lambda name: names[name].loss)
+    return SiteFits(alone, local, note, combined, best)

@@ -1,0 +1,183 @@
+"""The data path: key -> deployment -> certificate -> pictures -> hold -> engine -> capture -> durable receipt -> answer.
+
+Promises. Nothing is dispatched before the worst case is held, and nothing is answered before its receipt is durable. Each
+attempt ends in one terminal record: captured with its receipt, or void with the reason. A request id used twice with the
+same content gives the same answer and one charge; with other content it is refused. A client that goes away before its
+request is dispatched costs nothing; after that the work is finished, charged and receipted, and the answer is there for
+a repeat of the id.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+import numpy as np
+from numpy.typing import NDArray
+
+from isthmus.contracts.deployment import Caller, Deployment, Engine, KeyRing, Meter
+from isthmus.contracts.errors import (
+    EngineFailedError,
+    InferenceRequestError,
+    IsthmusError,
+    MissingKeyError,
+    ModelFileError,
+    RequestReusedError,
+)
+from isthmus.contracts.inference import IMAGE, SCORE, VERDICT, VERDICTS, ModelMetadata, ServerMetadata, TensorMetadata
+from isthmus.contracts.ports import Clock
+from isthmus.contracts.receipt import Receipt
+from isthmus.gateway.attempts import Attempts
+from isthmus.gateway.flights import Flights, Reply
+from isthmus.gateway.limits import IMAGES_MAX, REQUEST_PIXELS_MAX
+from isthmus.gateway.registry import Loaded, Registry
+from isthmus.gateway.wire import Answer, ImageRequest, format_answer, parse_request
+from isthmus.kit.canonical import digest_of, sha256_hex
+from isthmus.kit.ids import new_id
+from isthmus.kit.pictures import DECODER, decode
+
+Image = NDArray[np.uint8]
+DECODERS: Mapping[str, Callable[[bytes, str], Image]] = {DECODER: decode}
+"""Named image decoders of this release."""
+
+EXTENSIONS = ("binary_tensor_data",)
+_BEARER = "bearer "
+
+
+class Service:
+    """Serves loaded deployments. All methods block; call them from worker threads. Safe from several at once.
+
+    release: the server's version, as GET /v2 tells it.
+    """
+
+    def __init__(self, registry: Registry, keys: KeyRing, meter: Meter, clock: Clock, release: str) -> None:
+        self.registry = registry
+        self.attempts = Attempts(meter)
+        self._keys = keys
+        self._clock = clock
+        self._release = release
+        self._flights = Flights()
+
+    def caller(self, authorization: str | None) -> Caller:
+        """Who an Authorization header stands for. Raises MissingKeyError, and what the key ring raises."""
+        if authorization is None or not authorization.lower().startswith(_BEARER) or not authorization[len(_BEARER) :].strip():
+            raise MissingKeyError("the request has no bearer key", "send Authorization: Bearer KEY")
+        return self._keys.caller(authorization[len(_BEARER) :].strip())
+
+    def server(self) -> ServerMetadata:
+        """What GET /v2 says."""
+        return ServerMetadata(name="isthmus", version=self._release, extensions=list(EXTENSIONS))
+
+    def model(self, name: str, version: str | None) -> ModelMetadata:
+        """What GET /v2/models/NAME says. Raises UnknownModelError."""
+        deployment = self.registry.find(name, version).deployment
+        return ModelMetadata(
+            name=deployment.name,
+            versions=self.registry.versions(name),
+            platform="onnx_onnxv1",
+            inputs=[TensorMetadata(name=IMAGE, datatype="UINT8", shape=[-1, -1, -1, 3])],
+            outputs=[TensorMetadata(name=SCORE, datatype="FP32", shape=[-1]), TensorMetadata(name=VERDICT, datatype="BYTES", shape=[-1])],
+            properties={
+                "image": f"UINT8 [n, height, width, 3] pixels, or BYTES [n] image files decoded by {deployment.decoder}",
+                "verdict": ", ".join(VERDICTS),
+                "images_max": str(IMAGES_MAX),
+                "site": deployment.site,
+                "tier": deployment.tier,
+                "artefact": deployment.artefact_digest,
+                "certificate": deployment.certificate_digest,
+                "price": deployment.price_id,
+                "split": deployment.split_id,
+            },
+        )
+
+    def ready(self, name: str | None = None, version: str | None = None) -> bool:
+        """Whether the named deployment (or, without a name, every one) would serve now. Raises UnknownModelError."""
+        entries = self.registry.all() if name is None else (self.registry.find(name, version),)
+        return all(self.registry.ready(entry) for entry in entries)
+
+    def infer(self, caller: Caller, name: str, version: str | None, body: bytes, header_bytes: int | None) -> Reply:
+        """Answers one inference request. Raises IsthmusError; then nothing was charged, unless an earlier try of the same id was."""
+        entry = self.registry.find(name, version)
+        self.registry.admit(entry)
+        request = parse_request(body, header_bytes, name, entry.deployment.version)
+        digest = digest_of([name, version or "", -1 if header_bytes is None else header_bytes, sha256_hex(body)])
+        if request.request_id is None:
+            return self._answered(entry, caller, request, new_id("req", self._clock.now_s()), digest)
+        request_id = request.request_id
+        return self._flights.once((caller.party, request_id), digest, lambda: self._answered(entry, caller, request, request_id, digest))
+
+    def _answered(self, entry: Loaded, caller: Caller, request: ImageRequest, request_id: str, digest: str) -> Reply:
+        deployment = entry.deployment
+        images = pictures(request, deployment)
+        engine = self.registry.admit(entry)
+        attempt, receipt = self.attempts.begin(deployment, caller.party, request_id, digest, len(images))
+        if receipt is not None:
+            _check_same_artefact(receipt, deployment, request_id)
+            scores, verdicts = judged(engine, images)
+        else:
+            try:
+                scores, verdicts = judged(engine, images)
+                receipt = self.attempts.close(attempt, len(images))
+            except BaseException as error:
+                self.attempts.void(attempt, f"{error.code}: {error.message}" if isinstance(error, IsthmusError) else type(error).__name__)
+                raise
+        answer = Answer(deployment.name, deployment.version, request_id, _parameters(deployment, receipt), scores, verdicts)
+        return Reply(*format_answer(answer, request.outputs))
+
+
+def pictures(request: ImageRequest, deployment: Deployment) -> list[Image]:
+    """The request's images, each H x W x 3 uint8. Raises PictureError, InferenceRequestError (too many pixels in all)."""
+    if request.files is None:
+        return [] if request.pixels is None else list(request.pixels)
+    decoder = DECODERS[deployment.decoder]
+    images: list[Image] = []
+    pixels = 0
+    for number, file in enumerate(request.files):
+        image = decoder(file, f"image {number}")
+        pixels += image.shape[0] * image.shape[1]
+        if pixels > REQUEST_PIXELS_MAX:
+            raise InferenceRequestError(f"the images have more than {REQUEST_PIXELS_MAX} pixels in all", "send several requests")
+        images.append(image)
+    return images
+
+
+def judged(engine: Engine, images: list[Image]) -> tuple[NDArray[np.float32], tuple[str, ...]]:
+    """Scores (n,) and verdicts of an engine's answer, checked. Raises EngineFailedError, and what the engine says in errors of its own."""
+    try:
+        scores, decided = engine.judged(images)
+    except ModelFileError as error:
+        raise EngineFailedError(
+            f"the model failed on these images: {error.message}", "send others; the operator may load it again"
+        ) from error
+    except IsthmusError:
+        raise
+    except Exception as error:  # the edge to an engine of whatever make: its failure must end the attempt, not the gateway
+        raise EngineFailedError(f"the engine failed: {type(error).__name__}", "try again; the operator may load it again") from error
+    with np.errstate(over="ignore"):
+        single = np.asarray(scores, dtype=np.float32)
+    numbers = np.asarray(decided)
+    right = single.shape == numbers.shape == (len(images),) and bool(np.isfinite(single).all())
+    if not right or not bool(np.isin(numbers, np.arange(len(VERDICTS))).all()):
+        raise EngineFailedError("the engine's answer is not one finite score and one verdict for each image", "tell the operator")
+    return single, tuple(VERDICTS[int(number)] for number in numbers)
+
+
+def _check_same_artefact(receipt: Receipt, deployment: Deployment, request_id: str) -> None:
+    if receipt.sections["certificate"].body["artefact_digest"] != deployment.artefact_digest:
+        raise RequestReusedError(
+            f"the request {request_id!r} was answered and charged by another version of {deployment.name}", "use a new id for a new answer"
+        )
+
+
+def _parameters(deployment: Deployment, receipt: Receipt) -> dict[str, str | int | float | bool]:
+    return {
+        "receipt": receipt.id,
+        "certificate": deployment.certificate_digest,
+        "artefact": deployment.artefact_digest,
+        "site": deployment.site,
+        "inferences": receipt.usage.inferences,
+        "charge_micros": receipt.charge_micros,
+        "currency": str(receipt.sections["price"].body["price"]["currency"]),
+        "price": deployment.price_id,
+        "lo": deployment.lo,
+        "hi": deployment.hi,
+    }

@@ -1,0 +1,67 @@
+"""Exact leave-one-group-out predictions of a ridge fit, from the total's inverse and coefficients alone.
+
+For a weighted ridge fit with normal matrix A = Z^T W Z + P (P: the penalty) and coefficients b = A^-1 Z^T W y, leaving
+the rows B out and keeping P gives residuals
+
+    sqrt(W_B) e_out = (I - H_BB)^-1 sqrt(W_B) (y_B - Z_B b),    H_BB = sqrt(W_B) Z_B A^-1 Z_B^T sqrt(W_B)
+
+(the block form of the PRESS identity; Allen 1974; Cook and Weisberg 1982, section 2.2). No second fit is needed, and a
+node can do this for its own groups when it knows A^-1 and b. P and the columns' scaling stay those of the total.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from isthmus.contracts.errors import InputError
+
+WEIGHT_LEFT_MIN = 1e-9
+Floats = NDArray[np.float64]
+
+
+def design(q: NDArray[Any], mean: Floats, scale: Floats) -> Floats:
+    """Rows (1, (q - mean) / scale): (n, d) features -> (n, d + 1), the intercept's column first."""
+    rows = np.empty((q.shape[0], q.shape[1] + 1))
+    rows[:, 0] = 1.0
+    rows[:, 1:] = (q.astype(np.float64) - mean) / scale
+    return rows
+
+
+def _scores_without(z: Floats, w: Floats, y: Floats, inverse: Floats, coefficients: Floats) -> Floats:
+    """Predictions for the rows z by the fit that never saw them."""
+    if float(w.sum()) * float(inverse[0, 0]) > 1.0 - WEIGHT_LEFT_MIN:  # inverse[0, 0] is one over the total weight
+        raise np.linalg.LinAlgError("no weight is left")
+    root = np.sqrt(w)
+    scaled = z * root[:, None]
+    if z.shape[0] <= z.shape[1]:
+        kept = np.eye(z.shape[0]) - scaled @ inverse @ scaled.T
+        errors = np.linalg.solve(kept, root * (y - z @ coefficients))
+        return np.asarray(y - errors / root)
+    normal = np.linalg.inv(inverse)
+    without = np.linalg.solve(normal - scaled.T @ scaled, normal @ coefficients - scaled.T @ (root * y))
+    return np.asarray(z @ without)
+
+
+def leave_group_out(z: Floats, w: NDArray[Any], y: NDArray[Any], groups: NDArray[Any], inverse: Floats, coefficients: Floats) -> Floats:
+    """Fold-out scores (n,): each row's score by the fit without its whole group.
+
+    z: (n, d + 1) rows of `design`. w: (n,) weights > 0. y: (n,) targets in {-1, +1}. groups: (n,) labels of any type; all
+    views of a record must share one. inverse: (d + 1, d + 1) and coefficients: (d + 1,) of the total fit, intercept
+    first. Raises InputError when a group cannot be left out because the rest is empty.
+    """
+    weights, targets = np.asarray(w, dtype=np.float64), np.asarray(y, dtype=np.float64)
+    result = np.empty(z.shape[0])
+    order = np.argsort(np.unique(groups, return_inverse=True)[1].reshape(-1), kind="stable")
+    _, starts = np.unique(np.asarray(groups)[order], return_index=True)
+    for rows in np.split(order, np.sort(starts)[1:]):
+        try:
+            scores = _scores_without(z[rows], weights[rows], targets[rows], inverse, coefficients)
+        except np.linalg.LinAlgError as error:
+            raise InputError("leaving one group out leaves nothing to fit on", "give records of at least two groups") from error
+        if not bool(np.isfinite(scores).all()):
+            raise InputError("leaving one group out leaves nothing to fit on", "give records of at least two groups")
+        result[rows] = scores
+    return result

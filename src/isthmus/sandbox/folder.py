@@ -1,0 +1,182 @@
+"""An owner's data folder: labelled images in the two layouts that are understood.
+
+`labels.csv` (UTF-8; header path,label and, as wanted, certainty, group, kind, split) with image files beside it; or
+sub-folders of images, whose names are the classes. Without a group column, groups are inferred as runs of GROUP_RUN files in
+name order; without a split column every HOLDOUT_EVERY-th group is held out. Both are said in what is returned.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import re
+from collections import Counter
+from dataclasses import dataclass, replace
+from pathlib import Path, PurePosixPath
+
+from isthmus.contracts.errors import FolderError
+from isthmus.kit.pictures import SUFFIXES
+
+LABELS_NAME = "labels.csv"
+COLUMNS = ("path", "label", "certainty", "group", "kind", "split")
+GOOD_NAMES = frozenset({"good", "ok", "pass"})
+GROUP_RUN = 60
+HOLDOUT_EVERY = 4
+RECORDS_MAX = 1_000_000
+TEXT_CHARS_MAX = 200
+TRAIN, HOLDOUT = "train", "holdout"
+
+
+@dataclass(frozen=True)
+class LabelledFile:
+    """One image. path: relative, with forward slashes. label: -1 good, +1 defect. sure: whether the label is certain."""
+
+    path: str
+    label: int
+    sure: bool
+    group: str
+    kind: str
+    split: str
+
+
+@dataclass(frozen=True)
+class DataFolder:
+    """Labelled files in name order. groups_inferred, splits_inferred: not named by the owner."""
+
+    root: Path
+    files: tuple[LabelledFile, ...]
+    groups_inferred: bool
+    splits_inferred: bool
+
+    def of_split(self, split: str) -> tuple[LabelledFile, ...]:
+        """The files of one split, in order."""
+        return tuple(file for file in self.files if file.split == split)
+
+    def groups(self, split: str) -> int:
+        """Number of groups with a file in the split."""
+        return len({file.group for file in self.files if file.split == split})
+
+
+def name_order(path: str) -> list[tuple[int, int, str]]:
+    """Sort key: numbers inside names count as numbers; the file's own name before its folder's."""
+    pure = PurePosixPath(path)
+    text = f"{pure.name}/{pure.parent.as_posix()}"
+    return [(0, int(part), "") if part.isdecimal() else (1, 0, part) for part in re.split(r"(\d+)", text) if part]
+
+
+def read_folder(root: Path) -> DataFolder:
+    """Reads the layout and labels, not the images. Raises FolderError with the line or name that is wrong."""
+    try:
+        if not root.exists():
+            raise FolderError(f"the folder {root} does not exist", "check the path")
+        if not root.is_dir():
+            raise FolderError(f"{root} is a file, not a folder", "give the folder that holds labels.csv or sub-folders of images")
+        listed = root / LABELS_NAME
+        found, has_groups, has_splits = _from_labels(root, listed) if listed.exists() else (_from_subfolders(root), False, False)
+    except OSError as error:
+        raise FolderError(f"the folder {root} cannot be read: {error.strerror}", "check its permissions") from error
+    files = sorted(found, key=lambda file: (name_order(file.path), file.path))
+    if not has_groups:
+        files = [replace(file, group=f"run-{index // GROUP_RUN:05d}") for index, file in enumerate(files)]
+    if not has_splits:
+        files = _with_holdout(files)
+    labels = Counter(file.label for file in files)
+    if len(labels) < 2:
+        only = "good" if -1 in labels else "defect"
+        raise FolderError(f"all {len(files)} images in {root} are labelled {only}", "add images of the other class")
+    return DataFolder(root, tuple(files), not has_groups, not has_splits)
+
+
+def _with_holdout(files: list[LabelledFile]) -> list[LabelledFile]:
+    groups = list(dict.fromkeys(file.group for file in files))
+    held = set(groups[HOLDOUT_EVERY - 1 :: HOLDOUT_EVERY]) or (set(groups[-1:]) if len(groups) > 1 else set())
+    return [replace(file, split=HOLDOUT if file.group in held else TRAIN) for file in files]
+
+
+def _from_subfolders(root: Path) -> list[LabelledFile]:
+    folders = sorted(entry for entry in root.iterdir() if entry.is_dir() and not entry.name.startswith("."))
+    files = []
+    for folder in folders:
+        label = -1 if folder.name.strip().lower() in GOOD_NAMES else 1
+        for image in sorted(folder.rglob("*")):
+            if image.suffix.lower() in SUFFIXES and image.is_file() and not image.name.startswith("."):
+                files.append(LabelledFile(image.relative_to(root).as_posix(), label, True, "", "", ""))
+    if not files:
+        raise FolderError(
+            f"{root} has neither {LABELS_NAME} nor sub-folders with images",
+            f"add {LABELS_NAME} (path,label) or a sub-folder for each class",
+        )
+    return files
+
+
+def _from_labels(root: Path, listed: Path) -> tuple[list[LabelledFile], bool, bool]:
+    raw = listed.read_bytes()
+    try:
+        text = raw.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise FolderError(f"{listed} is not UTF-8 text (byte {error.start})", "save it as UTF-8") from error
+    reader = csv.DictReader(io.StringIO(text, newline=""), strict=True)
+    try:
+        columns = [name.strip().lower() for name in reader.fieldnames or ()]
+        _check_columns(listed, columns)
+        reader.fieldnames = columns
+        files: dict[str, LabelledFile] = {}
+        for row in reader:
+            file = _labelled(root, listed, reader.line_num, row)
+            if file.path in files:
+                raise FolderError(f"{listed} line {reader.line_num}: {file.path} is listed twice", "keep one line for each image")
+            files[file.path] = file
+            if len(files) > RECORDS_MAX:
+                raise FolderError(f"{listed} lists more than {RECORDS_MAX} images", "split the folder")
+    except csv.Error as error:
+        raise FolderError(f"{listed} line {reader.line_num} is not CSV: {error}", "quote fields that hold commas") from error
+    if not files:
+        raise FolderError(f"{listed} lists no images", "add a line (path,label) for each image")
+    return list(files.values()), "group" in columns, "split" in columns
+
+
+def _check_columns(listed: Path, columns: list[str]) -> None:
+    missing = [name for name in ("path", "label") if name not in columns]
+    if missing:
+        raise FolderError(f"{listed} has no column {' or '.join(missing)}", f"start it with the line {','.join(COLUMNS[:2])}")
+    unknown = [name for name in columns if name not in COLUMNS]
+    if unknown or len(set(columns)) < len(columns):
+        raise FolderError(f"{listed} has unknown or repeated columns: {', '.join(unknown or columns)}", f"use {', '.join(COLUMNS)}")
+
+
+def _labelled(root: Path, listed: Path, line: int, row: dict[str, str | None]) -> LabelledFile:
+    where = f"{listed} line {line}"
+    extra = row.pop(None, None) if None in row else None  # type: ignore[call-overload]
+    values = {name: (value or "").strip() for name, value in row.items()}
+    if extra or any(len(value) > TEXT_CHARS_MAX for name, value in values.items() if name != "path"):
+        raise FolderError(f"{where} has more fields than the header, or a field that is too long", "quote fields that hold commas")
+    path = _inside(root, where, values["path"])
+    return LabelledFile(
+        path=path,
+        label=-1 if _one_of(where, "label", values["label"].lower(), ("good", "defect")) == "good" else 1,
+        sure=_one_of(where, "certainty", values.get("certainty", "") or "sure", ("sure", "unsure")) == "sure",
+        group=_given(where, values, "group"),
+        kind=values.get("kind", ""),
+        split=_one_of(where, "split", values["split"], (TRAIN, HOLDOUT)) if "split" in values else "",
+    )
+
+
+def _given(where: str, values: dict[str, str], name: str) -> str:
+    if name in values and not values[name]:
+        raise FolderError(f"{where} has no {name}", f"fill the column, or leave {name} out of the header")
+    return values.get(name, "")
+
+
+def _one_of(where: str, name: str, value: str, allowed: tuple[str, ...]) -> str:
+    if value not in allowed:
+        raise FolderError(f"{where}: {name} is {value!r}", f"use {' or '.join(allowed)}")
+    return value
+
+
+def _inside(root: Path, where: str, path: str) -> str:
+    pure = PurePosixPath(path.replace("\\", "/"))
+    if not path or pure.is_absolute() or ".." in pure.parts or "\0" in path:
+        raise FolderError(f"{where}: {path!r} is not a path inside the folder", "write it relative to labels.csv")
+    if not (root / pure).is_file():
+        raise FolderError(f"{where} names {pure}, which is not there", "add the image or remove the line")
+    return pure.as_posix()

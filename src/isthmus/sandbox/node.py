@@ -1,0 +1,267 @@
+"""The owner's node: fetches signed jobs, holds them against the owner's terms, computes, and says what it sent.
+
+The order within a job is what makes it safe to be killed at any point: decide, store, write to the owner's log, send. A share
+is computed once; what was stored is sent again, byte for byte, until the exchange has it.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any
+
+import msgspec
+import numpy as np
+
+from isthmus.contracts.agreement import AGREEMENT_TYPE, Agreement
+from isthmus.contracts.errors import ConflictError, InputError, IsthmusError, JobClosedError, RefusedError, SignatureError, UnreachableError
+from isthmus.contracts.job import COUNTERSIGNATURE_TYPE, JOB_TYPE, Countersignature, Job, JobRefusal, NodeTask
+from isthmus.contracts.ports import Clock
+from isthmus.kit.canonical import canonical_bytes, digest_of, parse_canonical, sha256_hex
+from isthmus.kit.signing import Envelope, SigningKey, key_id, payload_of, seal, unseal
+from isthmus.sandbox.masking import check_range, mask_public_hex, masked, new_mask_key
+from isthmus.sandbox.nodestore import NodeStore, StoredJob
+from isthmus.sandbox.outlog import Leaving, OutLog
+from isthmus.sandbox.ownerdata import OwnerData
+from isthmus.sandbox.statistics.registry import STATISTICS, Statistic, computed
+from isthmus.sandbox.terms import PastJob, check_job, job_content, roster_digest
+from isthmus.sandbox.uplink import Uplink
+
+JSON, OCTETS = "application/json", "application/octet-stream"
+WAIT_S = 10.0
+STATUS_EVERY_S = 2.0
+PAUSE_FIRST_S, PAUSE_LAST_S = 0.2, 5.0
+Report = Callable[[str, dict[str, Any]], None]
+
+
+def unreported(event: str, fields: dict[str, Any]) -> None:
+    """A Report that says nothing."""
+
+
+@dataclass
+class Identity:
+    """Who this node is. party, asset: signed envelopes."""
+
+    id: str
+    key: SigningKey
+    party: Envelope
+    asset: Envelope
+
+
+class Node:
+    """One owner's node. Not thread-safe: one loop drives it.
+
+    report: where events go locally (never to the exchange). on_progress of `data` is taken over to send status messages.
+    """
+
+    def __init__(
+        self, identity: Identity, data: OwnerData, store: NodeStore, log: OutLog, uplink: Uplink, clock: Clock, report: Report = unreported
+    ) -> None:
+        self._me, self._store, self._log, self._uplink, self._clock, self._report = identity, store, log, uplink, clock, report
+        self._data = replace(data, progress=self._progress)
+        self._posted: set[str] = set()
+        self._job = ("", "")
+        self._stuck = False
+        self._status_at_s = float("-inf")
+
+    # The loop.
+
+    def run(self, stop: threading.Event, wait_s: float = WAIT_S) -> None:
+        """Works until `stop` is set. An exchange that is away is tried again, ever more slowly, up to PAUSE_LAST_S."""
+        pause_s = PAUSE_FIRST_S
+        while not stop.is_set():
+            try:
+                self._stuck = False
+                self.step(wait_s)
+                pause_s = PAUSE_FIRST_S
+                if self._stuck:
+                    stop.wait(STATUS_EVERY_S)
+            except UnreachableError as error:
+                self._report("exchange-away", {"message": str(error), "pause_s": pause_s})
+                self._posted.clear()
+                stop.wait(pause_s)
+                pause_s = min(PAUSE_LAST_S, pause_s * 2)
+
+    def step(self, wait_s: float) -> int:
+        """Registers what is new, then does the tasks there are; returns how many. Raises UnreachableError."""
+        self._register()
+        tasks = self._uplink.tasks(wait_s)
+        for task in tasks:
+            self._do(task)
+        if not tasks:
+            self._status_at_s = float("-inf")
+        return len(tasks)
+
+    def _register(self) -> None:
+        documents = [("party", "/v1/parties", self._me.party), ("asset", "/v1/assets", self._me.asset)]
+        documents += [("agreement", "/v1/agreements", envelope) for _, envelope in reversed(self._store.agreements())]
+        for kind, path, envelope in documents:
+            body = canonical_bytes(envelope)
+            if sha256_hex(body) not in self._posted:
+                self._send(Leaving(kind, body, self._uplink.address), path, JSON)
+                self._posted.add(sha256_hex(body))
+
+    def _send(self, leaving: Leaving, path: str, content_type: str) -> None:
+        """Log first, then send."""
+        self._log.append(leaving)
+        self._uplink.post(path, leaving.body, content_type)
+
+    def _progress(self, done: int, total: int, label: str) -> None:
+        """Counts of work done, to the local report and, at most every STATUS_EVERY_S, to the exchange."""
+        now_s = self._clock.monotonic_s()
+        if now_s - self._status_at_s < STATUS_EVERY_S and done < total:
+            return
+        self._status_at_s = now_s
+        self._report("progress", {"label": label, "done": done, "total": total})
+        job_id, digest = self._job
+        body = canonical_bytes({"phase": label, "done": done, "total": total})
+        try:
+            self._send(Leaving("status", body, self._uplink.address, digest), f"/v1/tasks/{job_id}/{self._me.id}/status?job={digest}", JSON)
+        except (UnreachableError, ConflictError, InputError, SignatureError) as error:
+            self._report("status-not-taken", {"message": str(error)})
+
+    # One task.
+
+    def _do(self, task: NodeTask) -> None:
+        try:
+            envelope = msgspec.convert(task.job, Envelope)
+            digest = "sha256:" + sha256_hex(payload_of(envelope))
+            unverified = msgspec.convert(parse_canonical(payload_of(envelope)), Job)
+        except (msgspec.ValidationError, InputError) as error:
+            self._stuck = True
+            self._report("task-malformed", {"message": str(error)})
+            return
+        self._job = (unverified.id, digest)
+        try:
+            stored = self._store.job(digest)
+            if stored is not None and stored.refusal is not None:
+                return self._deliver(stored, unverified, "refusal", stored.refusal)
+            job, agreement = self._trusted(envelope, unverified)
+            if task.phase == "countersign":
+                self._countersign(stored, job, agreement, digest)
+            else:
+                self._answer(stored, job, agreement, digest, task.countersignatures)
+        except RefusedError as error:
+            self._refuse(unverified, digest, error)
+        except (JobClosedError, ConflictError) as error:
+            self._stuck = True
+            self._report("not-taken", {"job": unverified.id, "message": str(error)})
+
+    def _trusted(self, envelope: Envelope, unverified: Job) -> tuple[Job, Agreement]:
+        """The job, signed by the exchange that an agreement pins, and that agreement: the newest for asset and purpose."""
+        agreements = [
+            msgspec.convert(unseal(e, AGREEMENT_TYPE, {self._me.key.key_id: self._me.key.public_hex}), Agreement)
+            for _, e in self._store.agreements()
+        ]
+        if not agreements:
+            raise RefusedError("agreement", f"{self._me.id} has no agreement", "ask the owner for one")
+        asset = digest_of(msgspec.json.decode(payload_of(self._me.asset)))
+        fitting = [a for a in agreements if a.asset == asset and unverified.purpose in a.purposes]
+        agreement = (fitting or [a for a in agreements if a.asset == asset] or agreements)[0]
+        try:
+            document = unseal(envelope, JOB_TYPE, {key_id(agreement.exchange): agreement.exchange})
+        except SignatureError as error:
+            raise RefusedError(
+                "exchange-signature", "the job is not signed by the exchange that the agreement names", "use that exchange"
+            ) from error
+        return msgspec.convert(document, Job), agreement
+
+    def _checked(self, job: Job, agreement: Agreement) -> tuple[Statistic, Any, PastJob]:
+        past = self._store.past_jobs()
+        statistic, params, roster = check_job(agreement, self._me.key.public_hex, job, past, self._clock.now_s())
+        return (
+            statistic,
+            params,
+            PastJob(digest_of(agreement), job.run_id, job.round, job.statistic, job.stage.digest, job_content(job), roster),
+        )
+
+    def _countersign(self, stored: StoredJob | None, job: Job, agreement: Agreement, digest: str) -> None:
+        if stored is None:
+            _, _, past = self._checked(job, agreement)
+            private = new_mask_key()
+            word = Countersignature(job=digest, roster=roster_digest(job), party=self._me.id, mask_key=mask_public_hex(private))
+            body = canonical_bytes(seal(self._me.key, COUNTERSIGNATURE_TYPE, word))
+            stored = StoredJob(digest, past.agreement, past, private, body, None, None, None, None)
+            self._store.put_job(stored)
+            self._report("countersigned", {"job": job.id, "statistic": job.statistic})
+        if stored.countersignature is None:
+            raise RefusedError("countersignature", "this job was never countersigned here", "ask for it anew")
+        self._deliver(stored, job, "countersign", stored.countersignature)
+
+    def _answer(self, stored: StoredJob | None, job: Job, agreement: Agreement, digest: str, given: dict[str, Any]) -> None:
+        if stored is None:
+            raise RefusedError("countersignature", "this job was never countersigned here", "ask for it anew")
+        if stored.body is None:
+            statistic, params, _ = self._checked(job, agreement)
+            peers = self._peers(stored, job, agreement, digest, given)
+            share = computed(statistic, params, job.stage, self._data, agreement.least_group_size)
+            self._fix(stored, job, statistic, share, peers)
+            stored = self._store.job(digest) or stored
+            self._report("computed", {"job": job.id, "statistic": job.statistic, "entries": int(share.size)})
+        if stored.body is None:
+            raise RefusedError("countersignature", "this job was refused here", "ask for it anew")
+        self._deliver(stored, job, "head" if STATISTICS[job.statistic].single else "vector", stored.body)
+
+    def _peers(self, stored: StoredJob, job: Job, agreement: Agreement, digest: str, given: dict[str, Any]) -> dict[str, str]:
+        """party -> one-round key of everybody else in the roster, each signed for this very job by the pinned key."""
+        keys: dict[str, str] = {}
+        roster = roster_digest(job)
+        for member in job.roster:
+            pinned = agreement.participants[member.party]
+            try:
+                envelope = msgspec.convert(given.get(member.party), Envelope)
+                word = msgspec.convert(unseal(envelope, COUNTERSIGNATURE_TYPE, {key_id(pinned): pinned}), Countersignature)
+            except (msgspec.ValidationError, IsthmusError) as error:
+                raise RefusedError("countersignature", f"{member.party} did not countersign this job", "ask for it anew") from error
+            if (word.job, word.roster, word.party) != (digest, roster, member.party):
+                raise RefusedError("countersignature", f"{member.party} countersigned another job", "ask for it anew")
+            if member.party == self._me.id and canonical_bytes(envelope) != stored.countersignature:
+                raise RefusedError("countersignature", "this node's own countersignature came back changed", "ask for it anew")
+            keys[member.party] = word.mask_key
+        if len(set(keys.values())) < len(keys):
+            raise RefusedError("countersignature", "two owners use the same one-round key", "ask for the job anew")
+        del keys[self._me.id]
+        return keys
+
+    def _fix(self, stored: StoredJob, job: Job, statistic: Statistic, share: Any, peers: dict[str, str]) -> None:
+        """Masks the share and stores the very bytes that will leave."""
+        plain = share.astype("<f8" if statistic.single else "<i8").tobytes()
+        payload = "sha256:" + sha256_hex(plain)
+        known = self._store.payload_of(stored.past.content)
+        if known not in (None, payload):
+            raise RefusedError(
+                "payload", "the same job gives other numbers than before, so that the difference would show", "start a new run"
+            )
+        body = plain
+        if not statistic.single:
+            check_range(share, len(job.roster))
+            if stored.mask_key is None:
+                raise RefusedError("countersignature", "the one-round key of this job is gone", "ask for it anew")
+            binding = {"job": stored.digest, "round": str(job.round), "roster": roster_digest(job), "statistic": job.statistic}
+            body = np.ascontiguousarray(masked(share, self._me.id, stored.mask_key, peers, binding).astype("<u8")).tobytes()
+        self._store.put_body(stored.digest, digest_of(peers), payload, body)
+
+    def _refuse(self, job: Job, digest: str, error: RefusedError) -> None:
+        refusal = canonical_bytes(JobRefusal(party=self._me.id, clause=error.clause, message=error.message, next=error.next_step))
+        cause = f"{error.__cause__}" if error.__cause__ else ""
+        self._report("refused", {"job": job.id, "clause": error.clause, "message": error.message, "cause": cause})
+        stored = self._store.job(digest)
+        if stored is None:
+            past = PastJob("", job.run_id, job.round, job.statistic, job.stage.digest, job_content(job), frozenset())
+            stored = StoredJob(digest, "", past, None, None, None, None, None, refusal)
+            self._store.put_job(stored)
+        elif stored.body is None:
+            self._store.put_refusal(digest, refusal)
+        try:
+            self._deliver(stored, job, "refusal", refusal)
+        except (JobClosedError, ConflictError) as closed:
+            self._stuck = True
+            self._report("not-taken", {"job": job.id, "message": str(closed)})
+
+    def _deliver(self, stored: StoredJob, job: Job, kind: str, body: bytes) -> None:
+        numbers = kind in ("vector", "head")
+        shape = (len(body) // 8,) if numbers else ()
+        dtype = {"vector": "uint64", "head": "float64"}.get(kind, "")
+        leaving = Leaving(kind, body, self._uplink.address, stored.digest, job.statistic, shape, dtype)
+        self._send(leaving, f"/v1/tasks/{job.id}/{self._me.id}/{kind}?job={stored.digest}", OCTETS if numbers else JSON)

@@ -1,0 +1,64 @@
+"""What a node is given: extractors, corruptions and the builder of artefacts live in rooms that it does not know."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from isthmus.contracts.head import Head, Stage
+from isthmus.contracts.ports import Corruptor, Extractor
+from isthmus.contracts.statistic import SiteHeadParams, SiteHeads
+from isthmus.contracts.sums import Moments
+
+Images = list[NDArray[np.uint8]]
+
+
+@dataclass(frozen=True)
+class Artefact:
+    """A rebuilt artefact. digest: `sha256:<hex>` of its bytes. scores: images -> (n,) float64."""
+
+    digest: str
+    scores: Callable[[Images], NDArray[np.float64]]
+
+
+class ArtefactBuilder(Protocol):
+    """Rebuilds, from the head's numbers and the public backbone alone, the artefact that will serve."""
+
+    def __call__(self, head: Head) -> Artefact: ...
+
+
+class ExtractorFinder(Protocol):
+    """The extractor of a stage; raises InputError when this node has not that backbone or the digest differs."""
+
+    def __call__(self, stage: Stage) -> Extractor: ...
+
+
+@dataclass(frozen=True)
+class SiteRows:
+    """An owner's own rows for a site fit. q: (n, d), w, y, groups: (n,), all views; the first `records` rows are the identity view."""
+
+    q: NDArray[np.int16]
+    w: NDArray[np.int64]
+    y: NDArray[np.int64]
+    groups: NDArray[np.int64]
+    records: int
+
+
+class SiteFitter(Protocol):
+    """Joins the fleet's sums with a site's own rows. Raises InputError."""
+
+    def __call__(self, fleet: Moments, rows: SiteRows, stage: Stage, params: SiteHeadParams) -> SiteHeads: ...
+
+
+@dataclass(frozen=True)
+class Tools:
+    """What lives in other rooms. site: None where a node fits no site heads."""
+
+    extractor: ExtractorFinder
+    artefact: ArtefactBuilder
+    corrupt: Corruptor
+    site: SiteFitter | None = None

@@ -1,0 +1,38 @@
+"""evaluate/1: unweighted counts of verdicts on labelled records."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from isthmus.contracts.sums import EVALUATION_COUNTS, Evaluation
+from isthmus.kit.hatmatrix import Floats
+from isthmus.sandbox.statistics.foldout import group_sums, score_histogram, verdicts
+from isthmus.sandbox.statistics.records import Records
+
+
+def evaluation(records: Records, scores: Floats, lo: float, hi: float, chosen: NDArray[np.bool_]) -> Evaluation:
+    """Counts over the records in `chosen` ((n,) mask)."""
+    y, groups, score = records.y[chosen], records.groups[chosen], scores[chosen]
+    found = verdicts(score, lo, hi)
+    answered = found != 0
+    wrong = answered & (found != y)
+    defect = y > 0
+    values = (
+        y.size,
+        np.unique(groups).size,
+        defect.sum(),
+        answered.sum(),
+        wrong.sum(),
+        (answered & defect).sum(),
+        (wrong & defect).sum(),
+        (answered & ~defect).sum(),
+        (wrong & ~defect).sum(),
+    )
+    counts = {name: int(value) for name, value in zip(EVALUATION_COUNTS, values, strict=True)}
+    return Evaluation(counts, group_sums(answered, wrong, groups), score_histogram(score, y))
+
+
+def linear_scores(q: NDArray[np.int16], coefficients: Floats, bias: float) -> Floats:
+    """bias + q . coefficients: (n,)."""
+    return np.asarray(q.astype(np.float64) @ coefficients + bias)

@@ -1,0 +1,62 @@
+"""Records as arrays: what every statistic is computed from."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+Ints = NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Records:
+    """Labelled records in a fixed order. y: (n,) in {-1, +1}, +1 = defect. groups: (n,) group codes. kinds: n slice names."""
+
+    y: Ints
+    groups: Ints
+    kinds: tuple[str, ...]
+
+    @property
+    def size(self) -> int:
+        return int(self.y.shape[0])
+
+    def of_kind(self, kind: str) -> NDArray[np.bool_]:
+        """(n,) mask of one slice."""
+        return np.array([k == kind for k in self.kinds], dtype=bool)
+
+
+@dataclass(frozen=True)
+class TrainingRecords:
+    """Training records with features. views: one (n, d) int16 array a view, identity first. w: (n,) integer weights >= 1."""
+
+    records: Records
+    views: tuple[NDArray[np.int16], ...]
+    w: Ints
+
+    @property
+    def dimension(self) -> int:
+        return int(self.views[0].shape[1])
+
+    def stacked(self) -> tuple[NDArray[Any], Ints, Ints, Ints]:
+        """(features of all views (n * views, d), y, w, groups), view after view."""
+        count = len(self.views)
+        return (
+            np.concatenate(self.views),
+            np.tile(self.records.y, count),
+            np.tile(self.w, count),
+            np.tile(self.records.groups, count),
+        )
+
+
+def group_codes(names: list[str]) -> Ints:
+    """Group names -> codes 0, 1, ... in order of name."""
+    return np.unique(np.array(names, dtype=object).astype(str), return_inverse=True)[1].reshape(-1).astype(np.int64)
+
+
+def sums_by_group(values: NDArray[Any], groups: Ints) -> Ints:
+    """Sum of integer values over each group that occurs."""
+    codes = np.unique(groups, return_inverse=True)[1].reshape(-1)
+    return np.bincount(codes, weights=values.astype(np.float64), minlength=0).astype(np.int64)

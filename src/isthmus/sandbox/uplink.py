@@ -1,0 +1,88 @@
+"""A node's only way out: requests that it makes itself, signed. Nothing ever connects to a node."""
+
+from __future__ import annotations
+
+from typing import Any, Protocol
+
+import httpx
+import msgspec
+
+from isthmus.contracts.errors import ConflictError, InputError, JobClosedError, SignatureError, UnreachableError
+from isthmus.contracts.job import NodeTask
+from isthmus.contracts.ports import Clock
+from isthmus.kit.signing import SigningKey
+from isthmus.sandbox.requestsign import HEADER, signature_header
+
+ANSWER_TIMEOUT_S = 30.0
+CONNECT_TIMEOUT_S = 5.0
+
+
+class Uplink(Protocol):
+    """The exchange as a node sees it."""
+
+    @property
+    def address(self) -> str:
+        """Where messages go, as the log names it."""
+
+    def tasks(self, wait_s: float) -> list[NodeTask]:
+        """What is to be done now; waits up to wait_s for the first. Raises UnreachableError."""
+
+    def post(self, path: str, body: bytes, content_type: str) -> None:
+        """Delivers a message. Raises UnreachableError when it may be tried again, else JobClosedError or InputError."""
+
+
+class HttpUplink:
+    """Uplink over HTTP. base_url: of the exchange, without a trailing slash."""
+
+    def __init__(self, base_url: str, party: str, key: SigningKey, clock: Clock, transport: httpx.BaseTransport | None = None) -> None:
+        self._base_url, self._party, self._key, self._clock = base_url.rstrip("/"), party, key, clock
+        timeout = httpx.Timeout(ANSWER_TIMEOUT_S, connect=CONNECT_TIMEOUT_S)
+        self._client = httpx.Client(timeout=timeout, transport=transport, trust_env=False)
+
+    @property
+    def address(self) -> str:
+        return self._base_url
+
+    def close(self) -> None:
+        self._client.close()
+
+    def tasks(self, wait_s: float) -> list[NodeTask]:
+        target = f"/v1/nodes/{self._party}/tasks?wait_s={wait_s:g}"
+        answer = self._call("GET", target, b"", "", ANSWER_TIMEOUT_S + wait_s)
+        try:
+            return msgspec.json.decode(answer.content, type=list[NodeTask])
+        except msgspec.DecodeError as error:
+            raise UnreachableError(f"{self._base_url} did not answer as an exchange does: {error}", "check the address") from error
+
+    def post(self, path: str, body: bytes, content_type: str) -> None:
+        self._call("POST", path, body, content_type, ANSWER_TIMEOUT_S)
+
+    def _call(self, method: str, target: str, body: bytes, content_type: str, timeout_s: float) -> httpx.Response:
+        headers = {HEADER: signature_header(self._key, self._party, method, target, body, self._clock.now_s())}
+        if content_type:
+            headers["content-type"] = content_type
+        timeout = httpx.Timeout(timeout_s, connect=CONNECT_TIMEOUT_S)
+        try:
+            answer = self._client.request(method, self._base_url + target, content=body, headers=headers, timeout=timeout)
+        except (httpx.TransportError, httpx.InvalidURL) as error:
+            raise UnreachableError(f"the exchange at {self._base_url} did not answer: {error}", "start it, or check the address") from error
+        if answer.status_code >= 400:
+            raise _error_of(answer, self._base_url)
+        return answer
+
+
+def _error_of(answer: httpx.Response, base_url: str) -> Exception:
+    """The exchange's refusal as one of our errors."""
+    try:
+        fields: dict[str, Any] = msgspec.json.decode(answer.content, type=dict[str, Any])
+    except msgspec.DecodeError:
+        fields = {}
+    message = str(fields.get("message") or f"the exchange at {base_url} answered {answer.status_code}")
+    next_step = str(fields.get("next") or "")
+    if answer.status_code >= 500:
+        return UnreachableError(message, next_step or "it will be tried again")
+    if fields.get("code") == JobClosedError.code or answer.status_code == 404:
+        return JobClosedError(message, next_step)
+    if answer.status_code == 409:
+        return ConflictError(message, next_step)
+    return SignatureError(message, next_step) if answer.status_code == 403 else InputError(message, next_step)

@@ -1,0 +1,200 @@
+"""An exchange and owners' nodes as processes on this machine: what `isthmus run` starts and stops.
+
+The processes are those that parties would start themselves (`isthmus up`, `isthmus node start`); they talk over loopback only.
+"""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import httpx
+
+from isthmus.contracts.agreement import Agreement
+from isthmus.contracts.errors import ExchangeStateError, JobFailedError
+from isthmus.contracts.ports import Clock
+from isthmus.kit.config import process_environment
+from isthmus.sandbox.nodehome import NodeSettings, init_home, only_one, open_home
+
+UP_TIMEOUT_S = 60.0
+STOP_TIMEOUT_S = 15.0
+DAY_S = 86_400
+LOG_TAIL_CHARS = 600
+Child = subprocess.Popen[str]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Terms:
+    """What an owner's agreement says, apart from names and keys; see contracts.agreement.Agreement."""
+
+    purpose: str
+    operations: tuple[str, ...]
+    least_participants: int = 3
+    visibility: str = "aggregate"
+    allow_own_head: bool = False
+    records_per_feature: int = 4
+    stages: tuple[str, ...] = ("*",)
+    least_group_size: int = 20
+    runs_max: int = 50
+    days: int = 30
+
+
+@dataclass(frozen=True, kw_only=True)
+class Owner:
+    """One party with data. data: its folder; state: its node's state folder; public_key: hex."""
+
+    party: str
+    name: str
+    data: Path
+    state: Path
+    public_key: str
+    records_train: int
+    records_holdout: int
+    groups_train: int
+    groups_holdout: int
+    groups_inferred: bool
+
+
+def prepare_owner(party: str, name: str, kind: str, data: Path, state: Path, licence: str, sample: bool) -> Owner:
+    """What `isthmus node init` does: makes the key, reads and checks the folder. Raises FolderError, PictureError, StorageError."""
+    settings = NodeSettings(
+        id=party, name=name, kind="site" if kind == "site" else "owner", data=str(data.absolute()), licence=licence, sample=sample
+    )
+    with only_one(state):
+        home = init_home(state, settings)
+        asset = home.asset
+        home.store.close()
+    return Owner(
+        party=party,
+        name=name,
+        data=data,
+        state=state,
+        public_key=home.key.public_hex,
+        records_train=asset.records_train,
+        records_holdout=asset.records_holdout,
+        groups_train=asset.groups_train,
+        groups_holdout=asset.groups_holdout,
+        groups_inferred=asset.groups_inferred,
+    )
+
+
+def agree(owner: Owner, exchange_key: str, participants: Mapping[str, str], terms: Terms, clock: Clock) -> str:
+    """What `isthmus node agree` does; an equal agreement that still lasts for half its days is kept. Returns its digest."""
+    now_s = int(clock.now_s())
+    with only_one(owner.state):
+        home = open_home(owner.state)
+        try:
+            wanted = Agreement(
+                owner=owner.party,
+                asset=home.asset_digest,
+                exchange=exchange_key,
+                purposes=(terms.purpose,),
+                operations=terms.operations,
+                participants=dict(sorted(participants.items())),
+                issued_at_s=now_s,
+                expires_at_s=now_s + terms.days * DAY_S,
+                runs_max=terms.runs_max,
+                least_group_size=terms.least_group_size,
+                least_participants=terms.least_participants,
+                visibility="individual" if terms.visibility == "individual" else "aggregate",
+                stages=terms.stages,
+                dimension_records_min_ratio=terms.records_per_feature,
+                allow_own_head=terms.allow_own_head,
+                sample=home.settings.sample,
+            )
+            for digest, agreement in home.agreements():
+                if agreement.expires_at_s - now_s > terms.days * DAY_S // 2 and _same_terms(agreement, wanted):
+                    return digest
+            return home.agree(wanted)
+        finally:
+            home.store.close()
+
+
+def _same_terms(one: Agreement, other: Agreement) -> bool:
+    times = ("issued_at_s", "expires_at_s")
+    return all(getattr(one, name) == getattr(other, name) for name in Agreement.__struct_fields__ if name not in times)
+
+
+@dataclass
+class LocalFleet:
+    """Processes started here. logs: where their standard error goes. Use as a context manager: leaving stops them all."""
+
+    logs: Path
+    children: dict[str, Child] = field(default_factory=dict)
+
+    def __enter__(self) -> LocalFleet:
+        self.logs.mkdir(parents=True, exist_ok=True)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
+    def _spawn(self, name: str, arguments: list[str], capture: bool = False) -> Child:
+        with (self.logs / f"{name}.log").open("a", encoding="utf-8") as log:
+            child = subprocess.Popen(
+                [sys.executable, "-m", "isthmus", *arguments],
+                stdout=subprocess.PIPE if capture else subprocess.DEVNULL,
+                stderr=log,
+                stdin=subprocess.DEVNULL,
+                text=True,
+                env=process_environment(OMP_NUM_THREADS="1", OPENBLAS_NUM_THREADS="1"),
+            )
+        self.children[name] = child
+        return child
+
+    def start_exchange(self, state: Path, port: int = 0) -> tuple[str, str]:
+        """(address, public key) once it listens. Raises ExchangeStateError with what it said."""
+        child = self._spawn("exchange", ["up", "--state", str(state), "--port", str(port), "--json"], capture=True)
+        assert child.stdout is not None
+        line = child.stdout.readline()
+        try:
+            told = json.loads(line)
+            url, public_key = str(told["url"]), str(told["public_key"])
+        except (ValueError, KeyError, TypeError) as error:
+            child.wait(UP_TIMEOUT_S)
+            raise ExchangeStateError(f"the exchange did not start: {self.said('exchange')}", "mend that, then run again") from error
+        deadline_s = time.monotonic() + UP_TIMEOUT_S
+        while time.monotonic() < deadline_s:
+            try:
+                if httpx.get(f"{url}/v2/health/live", timeout=2.0, trust_env=False).status_code == 200:
+                    return url, public_key
+            except httpx.HTTPError:
+                time.sleep(0.05)
+        raise ExchangeStateError("the exchange listens but does not answer", f"see {self.logs / 'exchange.log'}")
+
+    def start_node(self, owner: Owner, url: str) -> None:
+        """Starts the owner's node; it works until the fleet is stopped."""
+        self._spawn(owner.party, ["node", "start", "--state", str(owner.state), "--exchange", url])
+
+    def check(self) -> None:
+        """Raises JobFailedError when a process has ended by itself."""
+        for name, child in self.children.items():
+            if child.poll() is not None:
+                raise JobFailedError(f"the process {name} ended ({child.returncode}): {self.said(name)}", "mend that, then run again")
+
+    def said(self, name: str) -> str:
+        """The last words of a process."""
+        path = self.logs / f"{name}.log"
+        text = path.read_text(encoding="utf-8", errors="replace").strip() if path.exists() else ""
+        return text.splitlines()[-1][-LOG_TAIL_CHARS:] if text else "it said nothing"
+
+    def stop(self) -> None:
+        """Ends nodes first, then the exchange; one that does not end in time is killed."""
+        for name in reversed(self.children):
+            if self.children[name].poll() is None:
+                self.children[name].send_signal(signal.SIGTERM)
+        for child in self.children.values():
+            try:
+                child.wait(STOP_TIMEOUT_S)
+            except subprocess.TimeoutExpired:
+                child.kill()
+                child.wait()
+            if child.stdout is not None:
+                child.stdout.close()
+        self.children.clear()

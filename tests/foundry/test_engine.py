@@ -1,0 +1,136 @@
+"""Attributions add up exactly; the worker process survives what kills it."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+import time
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from isthmus.contracts.errors import EngineError, EngineTimeoutError, InputError, ModelFileError
+from isthmus.contracts.head import Head
+from isthmus.foundry.engine import Scorer
+from isthmus.foundry.engine_process import EngineProcess
+from isthmus.foundry.features import StageExtractor
+
+Pictures = list[NDArray[np.uint8]]
+
+
+@pytest.fixture(scope="module")
+def scorer(artefact: bytes) -> Scorer:
+    return Scorer(artefact)
+
+
+def test_attributions_add_up_to_the_score(scorer: Scorer, small: StageExtractor, pictures: Pictures) -> None:
+    assert (scorer.quantised(pictures) == small.quantised(pictures)).all()
+    scores = scorer.scores(pictures)
+    for reference in (None, small.quantised(pictures).mean(axis=0)):
+        parts = scorer.attributions(pictures, reference)
+        assert parts.shape == (len(pictures), small.dimension)
+        assert np.abs(parts.sum(axis=1) + scorer.base(reference) - scores).max() < 1e-7
+
+
+def test_without_a_reference_the_sum_is_exact(scorer: Scorer, pictures: Pictures) -> None:
+    total = scorer.attributions(pictures).sum(axis=1) + scorer.base()
+    assert (total.astype(np.float32) == scorer.scores(pictures)).all()
+
+
+def test_heat_is_the_contribution_spread_over_positions(scorer: Scorer, head: Head, pictures: Pictures) -> None:
+    rounding_max = 0.5 * np.abs(head.coefficients.array()).sum()
+    for image in pictures:
+        heat = scorer.heat(image)
+        assert [m.shape for m in heat.layers] == [(56, 56), (28, 28)]
+        assert heat.picture.shape == image.shape[:2]
+        assert np.isfinite(heat.picture).all()
+        assert heat.base + sum(m.mean() for m in heat.layers) + heat.rounding_gap == pytest.approx(heat.score, abs=1e-9)
+        assert abs(heat.rounding_gap) <= rounding_max + 1e-4
+        parts = scorer.attributions([image])[0]
+        assert heat.layers[0].mean() == pytest.approx(parts[:24].sum(), abs=rounding_max + 1e-4)
+
+
+def test_heat_points_at_what_changed(scorer: Scorer) -> None:
+    plain = np.full((224, 224, 3), 128, np.uint8)
+    spoiled = plain.copy()
+    spoiled[20:60, 150:190] = np.random.default_rng(0).integers(0, 256, (40, 40, 3))
+    change = np.abs(scorer.heat(spoiled).picture - scorer.heat(plain).picture)
+    row, column = np.unravel_index(int(change.argmax()), change.shape)
+    assert 5 <= row <= 75 and 135 <= column <= 205
+
+
+def test_a_reference_of_the_wrong_size_is_refused(scorer: Scorer, pictures: Pictures) -> None:
+    with pytest.raises(InputError):
+        scorer.attributions(pictures, np.zeros(3))
+
+
+@pytest.fixture(scope="module")
+def engine(artefact: bytes) -> EngineProcess:
+    return EngineProcess(artefact)
+
+
+def test_the_worker_gives_the_same_answers(engine: EngineProcess, scorer: Scorer, pictures: Pictures) -> None:
+    scores, verdicts = engine.judged(pictures)
+    assert (scores == scorer.judged(pictures)[0]).all()
+    assert (verdicts == scorer.judged(pictures)[1]).all()
+    assert engine.pid not in (None, os.getpid())
+
+
+def test_the_worker_is_started_again_when_it_dies(engine: EngineProcess, scorer: Scorer, pictures: Pictures) -> None:
+    before, pid = engine.starts, engine.pid
+    assert pid is not None
+    os.kill(pid, signal.SIGKILL)
+    assert (engine.scores(pictures) == scorer.scores(pictures)).all()
+    assert engine.starts == before + 1
+    assert engine.pid != pid
+
+
+def test_bad_images_are_refused_and_the_worker_lives(engine: EngineProcess, pictures: Pictures) -> None:
+    pid = engine.pid
+    with pytest.raises(InputError):
+        engine.judged([np.zeros((5, 5, 4), np.uint8)])
+    assert engine.scores(pictures).shape == (len(pictures),)
+    assert engine.pid == pid
+
+
+def test_threads_may_share_it(engine: EngineProcess, scorer: Scorer, pictures: Pictures) -> None:
+    wanted, wrong = scorer.scores(pictures), []
+
+    def ask(i: int) -> None:
+        if engine.scores([pictures[i]])[0] != wanted[i]:
+            wrong.append(i)
+
+    threads = [threading.Thread(target=ask, args=(i % len(pictures),)) for i in range(12)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not wrong
+
+
+def test_a_worker_that_hangs_is_ended_and_replaced(engine: EngineProcess, pictures: Pictures) -> None:
+    pid = engine.pid
+    assert pid is not None
+    os.kill(pid, signal.SIGSTOP)
+    engine._timeout_s, patient = 0.5, engine._timeout_s
+    began = time.monotonic()
+    with pytest.raises(EngineTimeoutError):
+        engine.judged(pictures)
+    assert time.monotonic() - began < 15
+    engine._timeout_s = patient
+    assert engine.scores(pictures).shape == (len(pictures),)
+    assert engine.pid != pid
+
+
+def test_a_closed_worker_refuses(engine: EngineProcess, pictures: Pictures) -> None:
+    engine.close()
+    assert engine.pid is None
+    with pytest.raises(EngineError, match="stopped"):
+        engine.judged(pictures)
+
+
+def test_a_model_that_cannot_be_loaded_is_named_at_once() -> None:
+    with pytest.raises(ModelFileError, match="not an ONNX graph|no graph|not a graph"):
+        EngineProcess(b"junk")

@@ -1,0 +1,77 @@
+"""The next site's head from the fleet's sums and a few records."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from isthmus.contracts.errors import InputError
+from isthmus.foundry.foldout import moments_of
+from isthmus.foundry.ridge import candidates
+from isthmus.foundry.site import LocalRows, combine, weighted_sum
+from tests.foundry.test_ridge import sample
+
+
+def _rows(seed: int, n: int, shift: float = 0.0) -> LocalRows:
+    q, w, y, _ = sample(seed, n=n, offset=shift)
+    return LocalRows(q, w, y, np.arange(n))
+
+
+def test_a_weighted_sum_is_the_fit_on_repeated_records() -> None:
+    q, w, y, groups = sample(1)
+    rows = _rows(2, 40)
+    total = weighted_sum(moments_of(q, w, y, groups), rows.moments(), 4.0)
+    again = moments_of(
+        np.concatenate([q, rows.q]), np.concatenate([w, rows.w * 4]), np.concatenate([y, rows.y]), np.concatenate([groups, rows.groups + 99])
+    )
+    assert np.allclose(candidates(total, [0.1])[0].coefficients, candidates(again, [0.1])[0].coefficients, rtol=1e-12)
+
+
+def test_loss_is_that_of_leaving_each_group_out_and_fitting_again() -> None:
+    q, w, y, groups = sample(1)
+    rows = _rows(2, 25)
+    fits = combine(moments_of(q, w, y, groups), rows, 0.1, factors=(8.0,), lambdas=(0.1,))
+    fit = fits.combined.candidate
+    total_w = float(w.sum() + 8 * rows.w.sum())
+    z = np.column_stack([np.ones(300), (q - fit.mean) / fit.scale])
+    local = np.column_stack([np.ones(25), (rows.q - fit.mean) / fit.scale])
+    penalty = np.diag([0.0] + [0.1 * total_w] * 12)
+    for out in range(25):
+        kept = np.arange(25) != out
+        a, b = np.concatenate([z, local[kept]]), np.concatenate([w, rows.w[kept] * 8.0])
+        again = np.linalg.solve(a.T @ (a * b[:, None]) + penalty, a.T @ (b * np.concatenate([y, rows.y[kept]])))
+        assert fits.combined.scores[out] == pytest.approx(local[out] @ again, abs=1e-9)
+
+
+def test_a_site_like_the_fleet_gains_little_and_a_shifted_one_much() -> None:
+    q, w, y, groups = sample(1, n=800)
+    fleet = moments_of(q, w, y, groups)
+    alike = combine(fleet, _rows(3, 40), 0.03)
+    assert alike.fleet.loss < 1.0
+    assert alike.combined.loss <= alike.fleet.loss * 1.05
+    shifted = combine(fleet, _rows(1, 40, shift=9000.0), 0.03)
+    assert shifted.combined.loss < shifted.fleet.loss * 0.8
+    assert shifted.best in ("combined", "local")
+    assert shifted.chosen().loss == min(f.loss for f in (shifted.fleet, shifted.combined, shifted.local) if f is not None)
+
+
+def test_one_class_or_one_group_leaves_no_local_head_but_an_answer() -> None:
+    q, w, y, groups = sample(1)
+    fleet, rows = moments_of(q, w, y, groups), _rows(2, 20)
+    one_class = combine(fleet, LocalRows(rows.q, rows.w, np.ones(20, np.int64), rows.groups), 0.1)
+    assert one_class.local is None and "one class" in one_class.local_note
+    one_group = combine(fleet, LocalRows(rows.q, rows.w, rows.y, np.zeros(20)), 0.1)
+    assert one_group.local is None and "one group" in one_group.local_note
+    assert one_group.chosen() in (one_group.fleet, one_group.combined)
+
+
+def test_inputs_that_cannot_be_used_are_refused() -> None:
+    q, w, y, groups = sample(1)
+    fleet, rows = moments_of(q, w, y, groups), _rows(2, 20)
+    for factors in ((), (0.0,), (float("inf"),), (0.01,), (5000.0,)):
+        with pytest.raises(InputError):
+            combine(fleet, rows, 0.1, factors=factors)
+    with pytest.raises(InputError):
+        combine(fleet, LocalRows(rows.q[:0], rows.w[:0], rows.y[:0], rows.groups[:0]), 0.1)
+    with pytest.raises(InputError):
+        combine(fleet, LocalRows(rows.q[:, :5], rows.w, rows.y, rows.groups), 0.1)
