@@ -132,5 +132,5 @@ def test_a_closed_worker_refuses(engine: EngineProcess, pictures: Pictures) -> N
 
 
 def test_a_model_that_cannot_be_loaded_is_named_at_once() -> None:
-    with pytest.raises(ModelFileError, match="not an ONNX graph|no graph|not a graph"):
+    with pytest.raises(ModelFileError, match="ONNX graph"):
         EngineProcess(b"junk")

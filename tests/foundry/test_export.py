@@ -17,9 +17,9 @@ from onnx import TensorProto, helper
 
 from isthmus.contracts.errors import DocumentError, ModelFileError
 from isthmus.contracts.head import Array, Head
+from isthmus.foundry.backbone import GraphWriter
 from isthmus.foundry.engine import Scorer
 from isthmus.foundry.export import _add_head, artefact_digest, artefact_metadata, build_artefact, head_digest, parsed
-from isthmus.foundry.backbone import GraphWriter
 from isthmus.foundry.features import StageExtractor, session
 
 Tensors = dict[str, NDArray[Any]]
@@ -64,11 +64,19 @@ def _head_only(bias: float, lo: float, hi: float, q: float) -> tuple[float, int]
     from isthmus.contracts.head import Stage
 
     head = Head(
-        stage=Stage(backbone="b", taps=(0,), dimension=1, digest="d"), coefficients=Array.of(np.ones(1)), bias=bias, lo=lo, hi=hi, decoder="d"
+        stage=Stage(backbone="b", taps=(0,), dimension=1, digest="d"),
+        coefficients=Array.of(np.ones(1)),
+        bias=bias,
+        lo=lo,
+        hi=hi,
+        decoder="d",
     )
     graph = GraphWriter()
     _add_head(graph, "q", head)
-    outputs = [helper.make_tensor_value_info("score", TensorProto.FLOAT, ["n"]), helper.make_tensor_value_info("verdict", TensorProto.INT64, ["n"])]
+    outputs = [
+        helper.make_tensor_value_info("score", TensorProto.FLOAT, ["n"]),
+        helper.make_tensor_value_info("verdict", TensorProto.INT64, ["n"]),
+    ]
     model = graph.model("t", [helper.make_tensor_value_info("q", TensorProto.FLOAT, ["n", 1])], outputs)
     score, verdict = session(model.SerializeToString(), 1).run(["score", "verdict"], {"q": np.array([[q]], np.float32)})
     return float(score[0]), int(verdict[0])
@@ -76,7 +84,16 @@ def _head_only(bias: float, lo: float, hi: float, q: float) -> tuple[float, int]
 
 @pytest.mark.parametrize(
     ("q", "lo", "hi", "verdict"),
-    [(0, 0, 1, 0), (1, 0, 1, 1), (0.5, 0, 1, 2), (0, 0, 0, 1), (-1, 0, 0, 0), (5, -1e6, 1e6, 2), (float("nan"), 0, 1, 2), (float("inf"), 0, 1, 1)],
+    [
+        (0, 0, 1, 0),
+        (1, 0, 1, 1),
+        (0.5, 0, 1, 2),
+        (0, 0, 0, 1),
+        (-1, 0, 0, 0),
+        (5, -1e6, 1e6, 2),
+        (float("nan"), 0, 1, 2),
+        (float("inf"), 0, 1, 1),
+    ],
 )
 def test_thresholds_at_and_beyond_their_edges(q: float, lo: float, hi: float, verdict: int) -> None:
     assert _head_only(0.0, lo, hi, q)[1] == verdict

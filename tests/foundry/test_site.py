@@ -22,7 +22,10 @@ def test_a_weighted_sum_is_the_fit_on_repeated_records() -> None:
     rows = _rows(2, 40)
     total = weighted_sum(moments_of(q, w, y, groups), rows.moments(), 4.0)
     again = moments_of(
-        np.concatenate([q, rows.q]), np.concatenate([w, rows.w * 4]), np.concatenate([y, rows.y]), np.concatenate([groups, rows.groups + 99])
+        np.concatenate([q, rows.q]),
+        np.concatenate([w, rows.w * 4]),
+        np.concatenate([y, rows.y]),
+        np.concatenate([groups, rows.groups + 99]),
     )
     assert np.allclose(candidates(total, [0.1])[0].coefficients, candidates(again, [0.1])[0].coefficients, rtol=1e-12)
 

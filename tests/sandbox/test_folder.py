@@ -152,3 +152,11 @@ def test_one_process_a_state_folder(tmp_path: Path) -> None:
         pass
     with only_one(tmp_path):
         pass
+
+
+def test_a_state_folder_is_made_only_when_asked(tmp_path: Path) -> None:
+    with pytest.raises(IsthmusError), only_one(tmp_path / "nowhere"):
+        pass
+    assert not (tmp_path / "nowhere").exists()
+    with only_one(tmp_path / "new", make=True):
+        assert (tmp_path / "new").is_dir()

@@ -19,9 +19,9 @@ from tests.sandbox.world import TinyExtractor, tiny_tools
 class SlowExtractor(TinyExtractor):
     delay_s = 0.0
 
-    def quantised(self, images):
+    def rows(self, images):
         time.sleep(self.delay_s)
-        return super().quantised(images)
+        return super().rows(images)
 
 
 def main(state: Path, url: str, delay_s: float) -> None:

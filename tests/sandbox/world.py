@@ -42,16 +42,19 @@ def quantised(images: Images) -> NDArray[np.int16]:
 
 
 class TinyExtractor:
-    """Implements ports.Extractor."""
+    """Implements ports.SharedExtractor."""
 
     def __init__(self, taps: tuple[int, ...]) -> None:
         self.digest = "sha256:" + hashlib.sha256(repr(taps).encode()).hexdigest()
         self.dimension = D
         self.calls = 0
 
-    def quantised(self, images: Images) -> NDArray[np.int16]:
+    def rows(self, images: Images) -> NDArray[np.int16]:
         self.calls += len(images)
         return quantised(images)
+
+    def select(self, rows: NDArray[np.int16]) -> NDArray[np.int16]:
+        return rows
 
 
 def tiny_stage(tap: int = 1) -> Stage:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 import msgspec
 import numpy as np
@@ -62,6 +62,7 @@ JOB_TTL_S = 1800
 DAY_S = 86_400
 SLICE_KINDS_MAX = 8
 AFTER_LEAVING = "/after-leaving"
+T = TypeVar("T")
 
 
 class Jobs(Protocol):
@@ -109,6 +110,7 @@ class Build:
         self._request = request
         self._scenario: Scenario = request.scenario
         self._round = 0
+        self._job_ids: dict[str, str] = {}
         recipe = self._scenario.recipe
         self._stage: Stage = stage(recipe.own_head_taps if request.without else recipe.taps)
         self._own_stage: Stage = stage(recipe.own_head_taps)
@@ -160,10 +162,11 @@ class Build:
             "notes": list(verdict.notes),
             "claims": msgspec.to_builtins(verdict.claims),
             "certificate": certificate,
+            "jobs": dict(self._job_ids),
         }
         return verdict.passed, result
 
-    def _step(self, name: str, work: Callable[[], Any]) -> Any:
+    def _step(self, name: str, work: Callable[[], T]) -> T:
         self._shop.catalogue.step_now(self._run_id, name)
         began = self._shop.clock.monotonic_s()
         value = work()
@@ -244,7 +247,7 @@ class Build:
             head=head,
             others=tuple(NamedHead(name=name, head=own_head) for name, own_head in own.items()),
             slices=tuple(kinds) if len(kinds) > 1 else (),
-            corruptions=tuple(Corruption(family=f, severity=s) for f in families for s in severities),
+            corruptions=() if self._request.clean_only else tuple(Corruption(family=f, severity=s) for f in families for s in severities),
         )
         total = self._total(EVALUATE, self._stage, params)
         keys = evaluation_keys(params)
@@ -268,27 +271,8 @@ class Build:
         """The certificate as {digest, envelope}, or None when the bars are not met."""
         if not verdict.passed:
             return None
-        now_s = int(self._shop.clock.now_s())
-        predicate = Predicate(
-            tier=verdict.tier,
-            scenario=f"{self._scenario.id}@{self._scenario.version}",
-            site="fleet",
-            decoder=head.decoder,
-            head_digest=head_digest(head),
-            stage_digest=head.stage.digest,
-            bars_digest=verdict.bars_digest,
-            evidence_digest=evidence_digest(evidence),
-            claims=verdict.claims,
-            parties=self._roster,
-            agreements=tuple(self._shop.jobs.agreement_digest(party, self.purpose) for party in self._roster),
-            not_before_s=now_s,
-            not_after_s=now_s + self._scenario.certify.validity_days * DAY_S,
-            notes=verdict.notes,
-        )
-        envelope = issue(self._shop.key, self._scenario.id, digest, predicate, verdict)
-        name = certificate_digest(envelope)
-        self._shop.catalogue.add_certificate(name, digest, envelope)
-        return {"digest": name, "envelope": msgspec.to_builtins(envelope)}
+        purposes = dict.fromkeys(self._roster, self.purpose)
+        return sign_certificate(self._shop, self._scenario, "fleet", verdict, evidence, head, digest, purposes)
 
     # Jobs.
 
@@ -299,7 +283,7 @@ class Build:
         return status.total.array().astype(np.int64)
 
     def _finished(self, statistic: str, on: Stage, params: msgspec.Struct, suffix: str = "") -> JobStatus:
-        """Asks and waits. Raises JobFailedError naming who refused by which clause, or who was missing."""
+        """Asks and waits; see `finished_job`."""
         self._round += 1
         request = JobRequest(
             run_id=self._run_id + suffix,
@@ -312,16 +296,57 @@ class Build:
             roster=self._roster,
             ttl_s=JOB_TTL_S,
         )
-        status = self._shop.jobs.create(request)
-        while status.phase not in ("done", "failed"):
-            self._shop.wait(POLL_S)
-            status = self._shop.jobs.status(status.id)
-        if status.phase == "failed":
-            said = "; ".join(f"{r.party} refused by its clause {r.clause}: {r.message}" for r in status.refusals)
-            raise JobFailedError(
-                said or status.reason or f"{statistic} ended without an answer", "see the owner's node log, then run again"
-            )
+        status = finished_job(self._shop, request)
+        self._job_ids[statistic] = status.id
         return status
+
+
+def finished_job(shop: Workshop, request: JobRequest) -> JobStatus:
+    """Asks and waits. Raises JobFailedError naming who refused by which clause, or who was missing."""
+    status = shop.jobs.create(request)
+    while status.phase not in ("done", "failed"):
+        shop.wait(POLL_S)
+        status = shop.jobs.status(status.id)
+    if status.phase == "failed":
+        said = "; ".join(f"{r.party} refused by its clause {r.clause}: {r.message}" for r in status.refusals)
+        raise JobFailedError(
+            said or status.reason or f"{request.statistic} ended without an answer", "see the owner's node log, then run again"
+        )
+    return status
+
+
+def sign_certificate(
+    shop: Workshop,
+    scenario: Scenario,
+    site: str,
+    verdict: Verdict,
+    evidence: Evidence,
+    head: Head,
+    digest: str,
+    purposes: Mapping[str, str],
+) -> Json:
+    """Signs and keeps the certificate; {digest, envelope}. purposes: party -> purpose of the agreement that its figures rest on."""
+    now_s = int(shop.clock.now_s())
+    predicate = Predicate(
+        tier=verdict.tier,
+        scenario=f"{scenario.id}@{scenario.version}",
+        site=site,
+        decoder=head.decoder,
+        head_digest=head_digest(head),
+        stage_digest=head.stage.digest,
+        bars_digest=verdict.bars_digest,
+        evidence_digest=evidence_digest(evidence),
+        claims=verdict.claims,
+        parties=tuple(purposes),
+        agreements=tuple(shop.jobs.agreement_digest(party, purpose) for party, purpose in purposes.items()),
+        not_before_s=now_s,
+        not_after_s=now_s + scenario.certify.validity_days * DAY_S,
+        notes=verdict.notes,
+    )
+    envelope = issue(shop.key, scenario.id, digest, predicate, verdict)
+    name = certificate_digest(envelope)
+    shop.catalogue.add_certificate(name, digest, envelope)
+    return {"digest": name, "envelope": msgspec.to_builtins(envelope)}
 
 
 def _as_candidate(fit: Fit) -> Candidate:

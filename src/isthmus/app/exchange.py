@@ -24,9 +24,10 @@ from isthmus.app.jobs import SandboxJobs
 from isthmus.app.ledger_routes import LedgerService, ledger_routes
 from isthmus.app.overview import ExchangeOverview
 from isthmus.app.sandbox_routes import sandbox_routes
+from isthmus.app.site import SiteBuild, site_purpose
 from isthmus.app.worker import Worker
 from isthmus.console.pages import console_routes
-from isthmus.contracts.build import RunRequest
+from isthmus.contracts.build import RunRequest, SiteRequest
 from isthmus.contracts.errors import AuthError, ExchangeStateError, ForbiddenError, StorageError
 from isthmus.contracts.ports import Clock, Json
 from isthmus.foundry.engine_process import EngineProcess
@@ -61,7 +62,7 @@ class Exchange:
         self.deployer = Deployer(self.catalogue, self.registry, self.meter.prices)
         self.serving = Service(self.registry, self.keys, self.meter, clock, __version__)
         self.jobs = SandboxJobs(self.sandbox)
-        self.worker = Worker(self.catalogue, {"build": self._build}, clock, log)
+        self.worker = Worker(self.catalogue, {"build": self._build, "site": self._site}, clock, log)
         self.operator_token = self._operator_token()
 
     def _operator_token(self) -> str:
@@ -95,13 +96,27 @@ class Exchange:
             result = {**result, "deployment": msgspec.to_builtins(deployment)}
         return certified, result
 
+    def _site(self, run_id: str, request: SiteRequest) -> tuple[bool, Json]:
+        shop = Workshop(self.jobs, self.catalogue, self.key, self.clock, self.worker.wait)
+        certified, result = SiteBuild(shop, run_id, request).walk()
+        if certified:
+            fleet = self.catalogue.view(request.run).result or {}
+            scenario = self.catalogue.request_of(request.run)[1].scenario
+            head = self.catalogue.head(result["artefact_digest"])
+            records = {party: asset["records_train"] for party, asset in fleet["owners"].items()} | {request.site: result["fit"]}
+            digests = (result["artefact_digest"], result["certificate"]["digest"])
+            deployment = self.deployer.deploy(scenario, request.site, head, digests, records, int(self.clock.now_s()))
+            result = {**result, "deployment": msgspec.to_builtins(deployment)}
+        return certified, result
+
     def _basis(self, kind: str, request: Any) -> Json:
         """What a run rests on: each owner's agreement for the purpose, which names its asset."""
         if isinstance(request, RunRequest):
             staying = sorted(set(request.owners) - set(request.without))
             purpose = Build.purpose_of(request)
             return {"agreements": [self.jobs.agreement_digest(party, purpose) for party in staying]}
-        return {}
+        scenario = self.catalogue.request_of(request.run)[1].scenario
+        return {"agreements": [self.jobs.agreement_digest(request.site, site_purpose(scenario.purpose))]}
 
     def routes(self) -> list[BaseRoute]:
         service = BuildService(self.catalogue, self.worker, self.registry, self.keys, self._basis)

@@ -22,13 +22,13 @@ from isthmus.assurance.corruptions import corrupt
 from isthmus.contracts.agreement import ANY_STAGE, Agreement
 from isthmus.contracts.errors import InputError, UnreachableError
 from isthmus.contracts.head import Head, Stage
-from isthmus.contracts.ports import Extractor
 from isthmus.contracts.statistic import CLUSTERS, EVALUATE, FOLD_OUT, MOMENTS, OWN_HEAD, SITE_HEAD, SITE_HEADS, SiteHeadParams, SiteHeads
 from isthmus.contracts.sums import SCORE_BINS, Moments
 from isthmus.foundry.engine import Scorer
 from isthmus.foundry.export import artefact_digest, build_artefact
-from isthmus.foundry.features import BACKBONE, StageExtractor
+from isthmus.foundry.features import BACKBONE
 from isthmus.foundry.ridge import head_from
+from isthmus.foundry.shared import SharedStages
 from isthmus.foundry.site import LocalRows, combine
 from isthmus.kit.clock import SystemClock
 from isthmus.kit.log import open_log
@@ -49,14 +49,14 @@ def node_tools(threads: int = 1) -> Tools:
     """The real extractor, artefact builder and corruptions; each is made once a process."""
 
     @cache
-    def extractor_of(taps: tuple[int, ...]) -> StageExtractor:
-        return StageExtractor(taps, threads)
+    def extractor_of(taps: tuple[int, ...]) -> SharedStages:
+        return SharedStages(taps, threads)
 
-    def extractor(stage: Stage) -> Extractor:
+    def extractor(stage: Stage) -> SharedStages:
         if stage.backbone != BACKBONE:
             raise InputError(f"this node has no backbone {stage.backbone!r}", f"use {BACKBONE}")
         found = extractor_of(stage.taps)
-        if (found.digest, found.dimension) != (stage.digest, stage.dimension):
+        if found.stage != stage:
             raise InputError(
                 f"the stage {stage.digest[:19]} is not what this node makes of taps {list(stage.taps)}", "use the same release"
             )

@@ -17,13 +17,14 @@ class RunRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     """What the operator asks for.
 
     owners: party ids whose agreements allow the scenario's purpose. without: owners who have left; the run is then made on
-    the smaller stage (`own_head_taps`), whose sums cannot be subtracted from those of an earlier roster. label: sets two
-    otherwise equal requests apart; empty as a rule.
+    the smaller stage (`own_head_taps`), whose sums cannot be subtracted from those of an earlier roster. clean_only: corruptions are not
+    measured, so bars that ask for them refuse. label: sets two otherwise equal requests apart; empty as a rule.
     """
 
     scenario: Scenario
     owners: tuple[str, ...]
     without: tuple[str, ...] = ()
+    clean_only: bool = False
     label: str = ""
 
 
@@ -37,7 +38,7 @@ class StepRecord(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
 
 
 class RunView(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A run as the API shows it. step: what is under way now. result: see docs/reference/run-result.md; error: code, message, next."""
+    """A run as the API shows it. step: what is under way now. result: what the steps found; error: code, message, next."""
 
     id: str
     scenario: str

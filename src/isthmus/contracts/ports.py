@@ -36,6 +36,23 @@ class Extractor(Protocol):
         """Images (each H x W x 3, uint8, any size) -> (len(images), dimension) int16 in [-32767, 32767]."""
 
 
+class SharedExtractor(Protocol):
+    """An extractor whose rows serve several stages, so that pixels are read once.
+
+    `digest` names the rows that `rows` makes; `select` takes a stage's features out of them.
+    """
+
+    @property
+    def digest(self) -> str:
+        """sha256 of the definition of the rows."""
+
+    def rows(self, images: list[NDArray[np.uint8]]) -> NDArray[np.int16]:
+        """Images -> (len(images), any number) int16."""
+
+    def select(self, rows: NDArray[np.int16]) -> NDArray[np.int16]:
+        """(n, any number) -> (n, the stage's dimension)."""
+
+
 class Corruptor(Protocol):
     """Declared corruptions of an image, in a fixed sequence of severities."""
 

@@ -72,7 +72,7 @@ class EngineProcess:
         process = self._process
         return process.pid if process is not None and process.is_alive() else None
 
-    def _start(self) -> Connection:
+    def _start(self) -> tuple[BaseProcess, Connection]:
         context = multiprocessing.get_context("spawn")
         ours, theirs = context.Pipe()
         process = context.Process(target=_work, args=(theirs, self._artefact, self._threads), name="isthmus-engine", daemon=True)
@@ -86,20 +86,39 @@ class EngineProcess:
         self._process, self._pipe = process, ours
         self.starts += 1
         try:
-            self._received(ours, START_TIMEOUT_S)
+            self._exchanged(process, ours, None, START_TIMEOUT_S)
         except (EOFError, OSError) as error:
             self._end()
             raise EngineError("the model's worker died while it started", "look for lack of memory") from error
         except IsthmusError:
             self._end()
             raise
-        return ours
+        return process, ours
 
-    def _received(self, pipe: Connection, timeout_s: float) -> Any:
-        if not pipe.poll(timeout_s):
+    def _exchanged(self, process: BaseProcess, pipe: Connection, images: Images | None, timeout_s: float) -> Any:
+        """Sends (unless None) and receives. When time is up the worker is killed, which ends a blocked send or receive."""
+        expired = threading.Event()
+
+        def expire() -> None:
+            expired.set()
+            process.kill()
+
+        timer = threading.Timer(timeout_s, expire)
+        timer.daemon = True
+        timer.start()
+        try:
+            if images is not None:
+                pipe.send(images)
+            kind, value = pipe.recv()
+        except (EOFError, OSError) as error:
+            if not expired.is_set():
+                raise
             self._end()
-            raise EngineTimeoutError(f"the model's worker did not answer within {timeout_s:g} s", "try again, or send fewer images")
-        kind, value = pipe.recv()
+            raise EngineTimeoutError(
+                f"the model's worker did not answer within {timeout_s:g} s", "try again, or send fewer images"
+            ) from error
+        finally:
+            timer.cancel()
         if kind == "error":
             raise _KINDS[value[0]](value[1], value[2])
         return value
@@ -122,13 +141,12 @@ class EngineProcess:
             for _ in range(TRIES):
                 if self._closed:
                     raise EngineError("the model's worker was stopped", "load the deployment again")
-                pipe = self._pipe if self._pipe is not None and self.pid is not None else None
-                if pipe is None:
+                process, pipe = self._process, self._pipe
+                if process is None or pipe is None or not process.is_alive():
                     self._end()
-                    pipe = self._start()
+                    process, pipe = self._start()
                 try:
-                    pipe.send(images)
-                    scores, verdicts = self._received(pipe, self._timeout_s)
+                    scores, verdicts = self._exchanged(process, pipe, images, self._timeout_s)
                     return scores, verdicts
                 except (EOFError, OSError):
                     self._end()

@@ -68,10 +68,8 @@ class SiteFits:
 def weighted_sum(fleet: Moments, local: Moments, factor: float) -> Moments:
     """FACTOR_UNIT * fleet + round(FACTOR_UNIT * factor) * local, exactly; a common multiple of all weights changes no fit.
 
-    Raises InputError on different dimensions, or when the sum would not fit into 62 bits.
+    Raises InputError when a sum would not fit into 62 bits.
     """
-    if fleet.dimension != local.dimension:
-        raise InputError(f"the fleet has {fleet.dimension} features, the site {local.dimension}", "use the fleet's stage at the site")
     times = round(FACTOR_UNIT * factor)
 
     def total(a: Ints, b: Ints) -> Ints:
@@ -124,6 +122,8 @@ def combine(
     if rows.q.shape[0] == 0 or bool((np.asarray(rows.w) <= 0).any()):
         raise InputError("the site gave no labelled records, or one without weight", "label some")
     own = rows.moments()
+    if own.dimension != fleet.dimension:
+        raise InputError(f"the fleet has {fleet.dimension} features, the site {own.dimension}", "use the fleet's stage at the site")
     alone = _least(_fits(fleet, rows, 0, 0.0, [fleet_lambda]))
     joined: list[SiteFit] = []
     for factor in finite:

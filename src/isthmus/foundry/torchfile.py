@@ -29,9 +29,42 @@ STORAGE_ELEMENTS_MAX = 1 << 28
 INSTRUCTIONS_MAX = 1 << 20
 MEMO_MAX = 1 << 20
 _INSTRUCTIONS = frozenset(
-    "PROTO STOP MARK POP EMPTY_DICT EMPTY_LIST EMPTY_TUPLE TUPLE TUPLE1 TUPLE2 TUPLE3 NONE NEWTRUE NEWFALSE BININT BININT1 BININT2 LONG1"
-    " BINUNICODE SHORT_BINUNICODE APPEND APPENDS SETITEM SETITEMS GLOBAL REDUCE BINPERSID BUILD"
-    " BINPUT LONG_BINPUT BINGET LONG_BINGET".split()
+    # fmt: off
+    [
+        "PROTO",
+        "STOP",
+        "MARK",
+        "POP",
+        "EMPTY_DICT",
+        "EMPTY_LIST",
+        "EMPTY_TUPLE",
+        "TUPLE",
+        "TUPLE1",
+        "TUPLE2",
+        "TUPLE3",
+        "NONE",
+        "NEWTRUE",
+        "NEWFALSE",
+        "BININT",
+        "BININT1",
+        "BININT2",
+        "LONG1",
+        "BINUNICODE",
+        "SHORT_BINUNICODE",
+        "APPEND",
+        "APPENDS",
+        "SETITEM",
+        "SETITEMS",
+        "GLOBAL",
+        "REDUCE",
+        "BINPERSID",
+        "BUILD",
+        "BINPUT",
+        "LONG_BINPUT",
+        "BINGET",
+        "LONG_BINGET",
+    ]
+    # fmt: on
 )
 _MALFORMED = (
     pickle.UnpicklingError,
@@ -95,7 +128,7 @@ def _unpickled(file: BinaryIO) -> Any:
     for count, (instruction, argument, _) in enumerate(pickletools.genops(file)):
         if instruction.name not in _INSTRUCTIONS or count > INSTRUCTIONS_MAX:
             raise pickle.UnpicklingError(f"the instruction {instruction.name} has no place in a file of tensors")
-        if instruction.name in ("BINPUT", "LONG_BINPUT") and int(argument) > MEMO_MAX:
+        if instruction.name in ("BINPUT", "LONG_BINPUT") and int(argument or 0) > MEMO_MAX:
             raise pickle.UnpicklingError("it asks for too much memory")
     file.seek(start)
     return _TensorsOnly(file).load()

@@ -42,7 +42,7 @@ def _as_rgb8(image: Image.Image) -> Image.Image:
         layer = image.convert("RGBA")
         ground = Image.new("RGBA", layer.size, (0, 0, 0, 255))
         return Image.alpha_composite(ground, layer).convert("RGB")
-    return image.convert("RGB")
+    return image if image.mode == "RGB" else image.convert("RGB")  # a huge image is not copied without need
 
 
 def decode(raw: bytes, name: str = "image") -> NDArray[np.uint8]:
@@ -63,7 +63,8 @@ def decode(raw: bytes, name: str = "image") -> NDArray[np.uint8]:
                 if min(width, height) < SIDE_MIN:
                     raise PictureError(f"{name} has {width} x {height} pixels; each side needs at least {SIDE_MIN}", "give a larger image")
                 image.load()
-                pixels = np.asarray(_as_rgb8(ImageOps.exif_transpose(image)), dtype=np.uint8)
+                ImageOps.exif_transpose(image, in_place=True)
+                pixels = np.asarray(_as_rgb8(image), dtype=np.uint8)
     except UnidentifiedImageError as error:
         raise PictureError(f"{name} is not an image that can be read", f"use one of {', '.join(FORMATS)}") from error
     except (Image.DecompressionBombWarning, Image.DecompressionBombError) as error:

@@ -24,7 +24,8 @@ GROUP_RUN = 60
 HOLDOUT_EVERY = 4
 RECORDS_MAX = 1_000_000
 TEXT_CHARS_MAX = 200
-TRAIN, HOLDOUT = "train", "holdout"
+TRAIN, HOLDOUT, AUDIT = "train", "holdout", "audit"
+SPLITS = (TRAIN, HOLDOUT, AUDIT)
 
 
 @dataclass(frozen=True)
@@ -157,7 +158,7 @@ def _labelled(root: Path, listed: Path, line: int, row: dict[str, str | None]) -
         sure=_one_of(where, "certainty", values.get("certainty", "") or "sure", ("sure", "unsure")) == "sure",
         group=_given(where, values, "group"),
         kind=values.get("kind", ""),
-        split=_one_of(where, "split", values["split"], (TRAIN, HOLDOUT)) if "split" in values else "",
+        split=_one_of(where, "split", values["split"], SPLITS) if "split" in values else "",
     )
 
 

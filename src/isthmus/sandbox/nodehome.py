@@ -21,7 +21,7 @@ from isthmus.kit.ids import slug
 from isthmus.kit.signing import Envelope, SigningKey, payload_of, seal
 from isthmus.sandbox.commitment import commitment
 from isthmus.sandbox.featurecache import FeatureCache
-from isthmus.sandbox.folder import HOLDOUT, TRAIN, DataFolder, read_folder
+from isthmus.sandbox.folder import AUDIT, HOLDOUT, TRAIN, DataFolder, read_folder
 from isthmus.sandbox.nodestore import NodeStore
 from isthmus.sandbox.outlog import LOG_NAME
 from isthmus.sandbox.ownerdata import OwnerData, file_digests, silent
@@ -150,6 +150,7 @@ def _asset(settings: NodeSettings, folder: DataFolder, digests: dict[str, str], 
         records_holdout=len(folder.of_split(HOLDOUT)),
         groups_train=folder.groups(TRAIN),
         groups_holdout=folder.groups(HOLDOUT),
+        records_audit=len(folder.of_split(AUDIT)),
         commitment=commitment(folder, digests, salt),
         groups_inferred=folder.groups_inferred,
         kinds_holdout=tuple(sorted({record.kind for record in folder.of_split(HOLDOUT)} - {""})),
@@ -159,8 +160,10 @@ def _asset(settings: NodeSettings, folder: DataFolder, digests: dict[str, str], 
 
 
 @contextmanager
-def only_one(root: Path) -> Iterator[None]:
-    """Holds the state folder for one process. Raises StorageError when another has it."""
+def only_one(root: Path, make: bool = False) -> Iterator[None]:
+    """Holds the state folder for one process. make: it may be new. Raises StorageError when another process has it."""
+    if not make and not root.is_dir():
+        raise InputError(f"{root} is no node's state folder", "run: isthmus node init")
     with held(root / LOCK_NAME) as mine:
         if not mine:
             raise StorageError(f"another process uses the state folder {root}", "stop it, or use another folder")

@@ -90,10 +90,11 @@ class OwnerData:
         flip = FLIPS[view]
 
         def compute(images: Images) -> NDArray[np.generic]:
-            return extractor.quantised([flip(image) for image in images])
+            return extractor.rows([flip(image) for image in images])
 
         found = self._each(split, extractor.digest, f"{DECODER}/{view}", compute, f"features {view}")
         rows = np.array(found, dtype=np.int16).reshape(len(found), -1)
+        rows = extractor.select(rows) if found else rows
         if found and rows.shape[1] != stage.dimension:
             raise RefusedError("stage", f"the extractor gives {rows.shape[1]} features, not {stage.dimension}", "use the same release")
         return rows.reshape(len(found), stage.dimension)

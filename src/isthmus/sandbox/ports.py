@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from isthmus.contracts.head import Head, Stage
-from isthmus.contracts.ports import Corruptor, Extractor
+from isthmus.contracts.ports import Corruptor, SharedExtractor
 from isthmus.contracts.statistic import SiteHeadParams, SiteHeads
 from isthmus.contracts.sums import Moments
 
@@ -34,7 +34,7 @@ class ArtefactBuilder(Protocol):
 class ExtractorFinder(Protocol):
     """The extractor of a stage; raises InputError when this node has not that backbone or the digest differs."""
 
-    def __call__(self, stage: Stage) -> Extractor: ...
+    def __call__(self, stage: Stage) -> SharedExtractor: ...
 
 
 @dataclass(frozen=True)

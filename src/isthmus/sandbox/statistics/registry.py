@@ -41,7 +41,7 @@ from isthmus.contracts.statistic import (
     site_heads_size,
 )
 from isthmus.contracts.sums import EVALUATION_SIZE, foldout_size, moments_from, moments_size
-from isthmus.sandbox.folder import HOLDOUT, TRAIN
+from isthmus.sandbox.folder import SPLITS, TRAIN
 from isthmus.sandbox.ownerdata import OwnerData
 from isthmus.sandbox.ports import SiteRows
 from isthmus.sandbox.statistics.evaluation import evaluation, linear_scores
@@ -130,7 +130,7 @@ def _check_bounds(params: Params, stage: Stage) -> None:
 
 def _check_evaluate(params: EvaluateParams, stage: Stage) -> None:
     _require(params.head.stage == stage, "the head's stage is not the job's", "name one stage")
-    _require(params.records in (TRAIN, HOLDOUT), f"there is no split {params.records!r}", f"use {HOLDOUT} or {TRAIN}")
+    _require(params.records in SPLITS, f"there is no split {params.records!r}", f"use one of {', '.join(SPLITS)}")
     for name, values, most in (
         ("slices", params.slices, SLICES_MAX),
         ("corruptions", params.corruptions, CONDITIONS_MAX),
