@@ -67,7 +67,11 @@ def tiny_head(lo: float = -0.1, hi: float = 0.1, slope: float = 1e-4, tap: int =
 
 def tiny_artefact(head: Head) -> Artefact:
     coefficients = head.coefficients.array()
-    return Artefact(digest_of(head), lambda images: quantised(images).astype(np.float64) @ coefficients + head.bias)
+
+    def scores(images: Images) -> NDArray[np.float64]:
+        return (quantised(images).astype(np.float64) @ coefficients + head.bias).astype(np.float32).astype(np.float64)
+
+    return Artefact(digest_of(head), scores)
 
 
 def tiny_corrupt(image: NDArray[np.uint8], family: str, severity: int) -> NDArray[np.uint8]:

@@ -15,7 +15,7 @@ import numpy as np
 
 from isthmus.app.catalogue import Catalogue
 from isthmus.assurance.auc import auc
-from isthmus.assurance.bars import BARS_PAYLOAD_TYPE, Verdict, bars_digest, judge
+from isthmus.assurance.bars import BARS_PAYLOAD_TYPE, Verdict, bars_digest, checked_bars, judge
 from isthmus.assurance.bounds import design_effect, korn_graubard_bounds
 from isthmus.assurance.certificate import certificate_digest, issue
 from isthmus.assurance.evidence import Evidence, evidence_digest
@@ -48,7 +48,17 @@ from isthmus.contracts.statistic import (
     condition_name,
     evaluation_keys,
 )
-from isthmus.contracts.sums import EVALUATION_SIZE, Evaluation, Moments, evaluation_from, foldout_from, group_sums_from, moments_from
+from isthmus.contracts.sums import (
+    EVALUATION_SIZE,
+    LOSS_UNIT,
+    Evaluation,
+    Ints,
+    Moments,
+    evaluation_from,
+    foldout_from,
+    group_sums_from,
+    moments_from,
+)
 from isthmus.foundry.export import artefact_digest, build_artefact, head_digest
 from isthmus.foundry.features import stage
 from isthmus.foundry.foldout import ThresholdPlan, Thresholds, choose_lambda, choose_thresholds
@@ -94,11 +104,25 @@ class Workshop:
 
 @dataclass(frozen=True)
 class Choice:
-    """What fold-out sums chose. losses: mean squared fold-out error of each penalty."""
+    """What fold-out sums chose. index: of the penalty. histogram: its fold-out scores. losses: mean squared fold-out error of each."""
 
     index: int
-    thresholds: Thresholds
+    histogram: Ints
     losses: list[float]
+
+
+@dataclass(frozen=True)
+class Rung:
+    """One promise, tried."""
+
+    bars: Bars
+    thresholds: Thresholds
+    effect: float
+    head: Head
+    digest: str
+    found: Mapping[EvaluationKey, Evaluation]
+    verdict: Verdict
+    evidence: Evidence
 
 
 class Build:
@@ -112,8 +136,8 @@ class Build:
         self._round = 0
         self._job_ids: dict[str, str] = {}
         recipe = self._scenario.recipe
-        self._stage: Stage = stage(recipe.own_head_taps if request.without else recipe.taps)
-        self._own_stage: Stage = stage(recipe.own_head_taps)
+        self._stage: Stage = stage(recipe.own_head_taps if request.without else recipe.taps, backbone=recipe.backbone)
+        self._own_stage: Stage = stage(recipe.own_head_taps, backbone=recipe.backbone)
         self._roster = tuple(sorted(set(request.owners) - set(request.without)))
         self._assets: dict[str, Asset] = {party: shop.jobs.owner(party, self.purpose) for party in self._roster}
 
@@ -130,41 +154,46 @@ class Build:
 
     def walk(self) -> tuple[bool, Json]:
         """(certified, result). Raises IsthmusError when a job fails or nothing can be fitted."""
-        bars = self._step("bars", self._sign_bars)
+        ladder = self._step("bars", self._sign_bars)
         moments = self._step("moments", self._moments)
         fits = self._step("fit", lambda: self._fit(moments))
-        chosen = self._step("fold-out", lambda: self._choose(fits, moments))
-        effect = self._step("clusters", lambda: self._effect(fits[chosen.index], chosen.thresholds))
-        head = head_from(fits[chosen.index], self._stage, chosen.thresholds.lo, chosen.thresholds.hi)
-        digest = self._step("artefact", lambda: self._artefact(head))
+        chosen = self._step("fold-out", lambda: self._choose(fits))
         own = self._step("own-heads", self._own_heads)
-        found = self._step("evaluate", lambda: self._evaluate(head, digest, own))
-        verdict, evidence = self._step("judge", lambda: self._judge(bars, found, effect))
-        certificate = self._step("certify", lambda: self._certify(verdict, evidence, head, digest))
+        rungs: list[Rung] = []
+        for bars in ladder:
+            rungs.append(self._rung(bars, fits[chosen.index], chosen.histogram, own))
+            if not rungs[-1].verdict.passed:
+                break
+        proven = [rung for rung in rungs if rung.verdict.passed]
+        best = proven[-1] if proven else rungs[0]
+        certificate = self._step("certify", lambda: self._certify(best))
         result: Json = {
             "owners": {p: msgspec.to_builtins(a) for p, a in self._assets.items()},
             "stage": msgspec.to_builtins(self._stage),
-            "bars": msgspec.to_builtins(bars),
-            "bars_digest": bars_digest(bars),
             "moments": {"records": moments.records, "groups": moments.groups, "sum_w": moments.sum_w},
             "penalty": fits[chosen.index].lam,
+            "penalties": [f.lam for f in fits],
             "losses": chosen.losses,
-            "thresholds": _plain(chosen.thresholds),
-            "design_effect": effect,
-            "head": msgspec.to_builtins(head),
-            "head_digest": head_digest(head),
-            "artefact_digest": digest,
             "own_heads": {name: msgspec.to_builtins(h) for name, h in own.items()},
-            "auc": {name: auc(found[EvaluationKey(name, CLEAN, "all")].histogram) for name in (JOINT, *own)},
-            "evaluations": [_evaluation_row(key, value) for key, value in found.items()],
-            "passed": verdict.passed,
-            "failures": list(verdict.failures),
-            "notes": list(verdict.notes),
-            "claims": msgspec.to_builtins(verdict.claims),
+            "auc": {name: auc(best.found[EvaluationKey(name, CLEAN, "all")].histogram) for name in (JOINT, *own)},
+            "promises": [_rung_row(rung) for rung in rungs],
+            **_rung_row(best),
+            "evaluations": [_evaluation_row(key, value) for key, value in best.found.items()],
             "certificate": certificate,
             "jobs": dict(self._job_ids),
         }
-        return verdict.passed, result
+        return bool(proven), result
+
+    def _rung(self, bars: Bars, fit: Fit, histogram: Ints, own: Mapping[str, Head]) -> Rung:
+        """Thresholds planned for one promise, the artefact with them, and what the held-out records say of it."""
+        promise = f"{bars.error_ppm_max / 10_000:g}%"
+        thresholds = choose_thresholds(histogram, self._plan(bars))
+        effect = self._step(f"clusters {promise}", lambda: self._effect(fit, thresholds))
+        head = head_from(fit, self._stage, thresholds.lo, thresholds.hi)
+        digest = self._step(f"artefact {promise}", lambda: self._artefact(head))
+        found = self._step(f"evaluate {promise}", lambda: self._evaluate(head, digest, own))
+        verdict, evidence = self._judge(bars, found, effect)
+        return Rung(bars, thresholds, effect, head, digest, found, verdict, evidence)
 
     def _step(self, name: str, work: Callable[[], T]) -> T:
         self._shop.catalogue.step_now(self._run_id, name)
@@ -174,13 +203,15 @@ class Build:
         self._shop.catalogue.step_done(self._run_id, record)
         return value
 
-    def _sign_bars(self) -> Bars:
-        """The bars, signed and kept before any sum is asked for."""
+    def _sign_bars(self) -> list[Bars]:
+        """The bars of each promise, signed and kept before any sum is asked for."""
         wanted = msgspec.to_builtins(self._scenario.certify)
         fields = {name: wanted[name] for name in Bars.__struct_fields__ if name in wanted}
-        bars = msgspec.convert({**fields, "scenario": self._scenario.id, "tier": self._scenario.tier}, Bars)
-        self._shop.catalogue.keep_bars(bars_digest(bars), seal(self._shop.key, BARS_PAYLOAD_TYPE, bars))
-        return bars
+        fields |= {"scenario": self._scenario.id, "tier": self._scenario.tier}
+        ladder = [checked_bars(msgspec.convert({**fields, "error_ppm_max": ppm}, Bars)) for ppm in self._scenario.certify.promises_ppm]
+        for bars in ladder:
+            self._shop.catalogue.keep_bars(bars_digest(bars), seal(self._shop.key, BARS_PAYLOAD_TYPE, bars))
+        return ladder
 
     def _training(self) -> Json:
         recipe = self._scenario.recipe
@@ -193,25 +224,24 @@ class Build:
     def _fit(self, moments: Moments) -> list[Fit]:
         return candidates(moments, self._scenario.recipe.lambdas)
 
-    def _choose(self, fits: Sequence[Fit], moments: Moments) -> Choice:
+    def _choose(self, fits: Sequence[Fit]) -> Choice:
         params = msgspec.convert({**self._training(), "candidates": [msgspec.to_builtins(_as_candidate(f)) for f in fits]}, FoldOutParams)
         sums = foldout_from(self._total(FOLD_OUT, self._stage, params), len(fits))
         index = choose_lambda(sums, [f.lam for f in fits])
-        thresholds = choose_thresholds(sums.histogram[index], self._plan())
-        return Choice(index, thresholds, [int(v) / sums.sum_w / (1 << 24) for v in sums.loss])
+        return Choice(index, sums.histogram[index], [int(v) / sums.sum_w / LOSS_UNIT for v in sums.loss])
 
-    def _plan(self) -> ThresholdPlan:
+    def _plan(self, bars: Bars) -> ThresholdPlan:
         certify = self._scenario.certify
-        confidence = certify.confidence_ppm / PPM
+        confidence = bars.confidence_ppm / PPM
         return ThresholdPlan(
-            bar=certify.error_ppm_max / PPM,
+            bar=bars.error_ppm_max / PPM,
             records=sum(a.records_holdout for a in self._assets.values()),
             groups=sum(a.groups_holdout for a in self._assets.values()),
             design_effect=certify.planning_design_effect,
             bound=lambda errors, n, effect, groups: korn_graubard_bounds(errors, n, effect, groups, confidence),
             power=certify.planning_power,
-            recall_min=certify.recall_ppm_min / PPM,
-            specificity_min=certify.specificity_ppm_min / PPM,
+            recall_min=bars.recall_ppm_min / PPM,
+            specificity_min=bars.specificity_ppm_min / PPM,
         )
 
     def _effect(self, fit: Fit, thresholds: Thresholds) -> float:
@@ -267,12 +297,12 @@ class Build:
         )
         return judge(bars, evidence), evidence
 
-    def _certify(self, verdict: Verdict, evidence: Evidence, head: Head, digest: str) -> Json | None:
+    def _certify(self, rung: Rung) -> Json | None:
         """The certificate as {digest, envelope}, or None when the bars are not met."""
-        if not verdict.passed:
+        if not rung.verdict.passed:
             return None
         purposes = dict.fromkeys(self._roster, self.purpose)
-        return sign_certificate(self._shop, self._scenario, "fleet", verdict, evidence, head, digest, purposes)
+        return sign_certificate(self._shop, self._scenario, "fleet", rung.verdict, rung.evidence, rung.head, rung.digest, purposes)
 
     # Jobs.
 
@@ -359,8 +389,20 @@ def _as_candidate(fit: Fit) -> Candidate:
     )
 
 
-def _plain(thresholds: Thresholds) -> Json:
-    return {name: getattr(thresholds, name) for name in thresholds.__dataclass_fields__}
+def _rung_row(rung: Rung) -> Json:
+    return {
+        "bars": msgspec.to_builtins(rung.bars),
+        "bars_digest": bars_digest(rung.bars),
+        "thresholds": {name: getattr(rung.thresholds, name) for name in rung.thresholds.__dataclass_fields__},
+        "design_effect": rung.effect,
+        "head": msgspec.to_builtins(rung.head),
+        "head_digest": head_digest(rung.head),
+        "artefact_digest": rung.digest,
+        "passed": rung.verdict.passed,
+        "failures": list(rung.verdict.failures),
+        "notes": list(rung.verdict.notes),
+        "claims": msgspec.to_builtins(rung.verdict.claims),
+    }
 
 
 def _evaluation_row(key: EvaluationKey, value: Evaluation) -> Json:

@@ -26,7 +26,6 @@ from isthmus.contracts.statistic import CLUSTERS, EVALUATE, FOLD_OUT, MOMENTS, O
 from isthmus.contracts.sums import SCORE_BINS, Moments
 from isthmus.foundry.engine import Scorer
 from isthmus.foundry.export import artefact_digest, build_artefact
-from isthmus.foundry.features import BACKBONE
 from isthmus.foundry.ridge import head_from
 from isthmus.foundry.shared import SharedStages
 from isthmus.foundry.site import LocalRows, combine
@@ -49,13 +48,11 @@ def node_tools(threads: int = 1) -> Tools:
     """The real extractor, artefact builder and corruptions; each is made once a process."""
 
     @cache
-    def extractor_of(taps: tuple[int, ...]) -> SharedStages:
-        return SharedStages(taps, threads)
+    def extractor_of(backbone: str, taps: tuple[int, ...]) -> SharedStages:
+        return SharedStages(backbone, taps, threads)
 
     def extractor(stage: Stage) -> SharedStages:
-        if stage.backbone != BACKBONE:
-            raise InputError(f"this node has no backbone {stage.backbone!r}", f"use {BACKBONE}")
-        found = extractor_of(stage.taps)
+        found = extractor_of(stage.backbone, stage.taps)
         if found.stage != stage:
             raise InputError(
                 f"the stage {stage.digest[:19]} is not what this node makes of taps {list(stage.taps)}", "use the same release"

@@ -39,11 +39,13 @@ class Recipe(_Part, frozen=True, kw_only=True):
 class Certify(_Part, frozen=True, kw_only=True):
     """What must be proved on held-out records before anything serves; see contracts.bars.Bars for the bars.
 
-    planning_*: what the thresholds are planned with, from training folds alone: an assumed design effect, and the chance of
+    promises_ppm: greatest error rates among answered, easiest first. They are tried in this fixed sequence, each with thresholds
+    planned for it, and the strictest that is proven is what the certificate says and what serves (fixed-sequence testing: no
+    confidence is spent on the order). planning_*: what the thresholds are planned with, from training folds alone: an assumed design effect, and the chance of
     passing that is wanted. validity_days: how long a certificate lasts.
     """
 
-    error_ppm_max: int
+    promises_ppm: tuple[int, ...]
     confidence_ppm: int
     groups_min: int
     answered_ppm_min: int

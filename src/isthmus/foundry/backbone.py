@@ -19,6 +19,7 @@ from onnx import TensorProto, helper, numpy_helper
 from isthmus.contracts.errors import ModelFileError
 
 INPUT_PIXELS = 224
+TRAINED_MEAN = 127.0
 OPSET = 18
 BN_EPSILON = 1e-3
 # (kernel, stride, expand ratio, channels, repeats) of each stage, as published.
@@ -86,8 +87,8 @@ class GraphWriter:
         return model
 
 
-def _preprocess(graph: GraphWriter, image: str) -> str:
-    """UINT8 NHWC of any height and width -> float NCHW, 224 x 224, (x - 127) / 128 as the weights were trained."""
+def _preprocess(graph: GraphWriter, image: str, mean: float) -> str:
+    """UINT8 NHWC of any height and width -> float NCHW, 224 x 224, (x - mean) / 128; the weights were trained with 127."""
     moved = graph.node("Transpose", [image], "pre_nchw", perm=[0, 3, 1, 2])
     real = graph.node("Cast", [moved], "pre_float", to=TensorProto.FLOAT)
     shape = graph.node("Shape", [real], "pre_shape")
@@ -99,7 +100,7 @@ def _preprocess(graph: GraphWriter, image: str) -> str:
     small = graph.node(
         "Resize", [real, "", "", sizes], "pre_resized", mode="linear", antialias=1, coordinate_transformation_mode="half_pixel"
     )
-    graph.constant("mean", np.array(127.0, np.float32))
+    graph.constant("mean", np.array(mean, np.float32))
     graph.constant("scale", np.array(128.0, np.float32))
     return graph.node("Div", [graph.node("Sub", [small, "mean"], "pre_centred"), "scale"], "pre_scaled")
 
@@ -128,12 +129,14 @@ def _block(graph: GraphWriter, tensors: dict[str, NDArray[Any]], x: str, block: 
     return graph.node("Add", [y, x], f"{tag}_out") if block.residual else y
 
 
-def add_stage_means(graph: GraphWriter, tensors: dict[str, NDArray[Any]], image: str, taps: tuple[int, ...]) -> str:
+def add_stage_means(
+    graph: GraphWriter, tensors: dict[str, NDArray[Any]], image: str, taps: tuple[int, ...], mean: float = TRAINED_MEAN
+) -> str:
     """Adds the backbone up to the last tap; returns the name of its output, (N, sum of channels) float32.
 
-    taps: indices of blocks whose spatial means are wanted, ascending.
+    taps: indices of blocks whose spatial means are wanted, ascending. mean: grey level that becomes zero.
     """
-    x = _conv(graph, tensors, _preprocess(graph, image), ("_conv_stem", "_bn0"), "stem", 2, 1, True)
+    x = _conv(graph, tensors, _preprocess(graph, image, mean), ("_conv_stem", "_bn0"), "stem", 2, 1, True)
     means: list[str] = []
     for block in blocks()[: max(taps) + 1]:
         x = _block(graph, tensors, x, block)

@@ -16,7 +16,7 @@ from onnx import TensorProto, helper
 from isthmus.contracts.errors import DocumentError, ModelFileError
 from isthmus.contracts.head import Head
 from isthmus.foundry.backbone import GraphWriter
-from isthmus.foundry.features import BACKBONE, Tensors, add_quantised_features, checked_taps, image_input, load_tensors, stage
+from isthmus.foundry.features import BACKBONES, Tensors, add_quantised_features, checked_taps, image_input, load_tensors, stage
 from isthmus.kit.canonical import digest_of, sha256_hex
 
 GOOD, DEFECT, PERSON = 0, 1, 2
@@ -57,18 +57,18 @@ def build_artefact(head: Head, tensors: Tensors | None = None) -> bytes:
 
     Raises DocumentError when the head does not fit this build's extractor, ModelFileError when the weights are missing.
     """
-    if head.stage.backbone != BACKBONE:
-        raise DocumentError(f"the backbone {head.stage.backbone!r} is not known here", f"use {BACKBONE}")
+    if head.stage.backbone not in BACKBONES:
+        raise DocumentError(f"the backbone {head.stage.backbone!r} is not known here", f"use one of {', '.join(BACKBONES)}")
     taps = checked_taps(head.stage.taps)
     known = tensors or load_tensors()
-    here = stage(taps, known)
+    here = stage(taps, known, head.stage.backbone)
     if here != head.stage:
         raise DocumentError(
             f"the head was fitted on features {head.stage.digest[:19]}, this build makes {here.digest[:19]}",
             "use the same release and weights",
         )
     graph = GraphWriter()
-    _add_head(graph, add_quantised_features(graph, known, "image", taps), head)
+    _add_head(graph, add_quantised_features(graph, known, "image", taps, head.stage.backbone), head)
     outputs = [
         helper.make_tensor_value_info("score", TensorProto.FLOAT, ["n"]),
         helper.make_tensor_value_info("verdict", TensorProto.INT64, ["n"]),

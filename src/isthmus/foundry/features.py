@@ -26,11 +26,14 @@ from onnxruntime.capi import onnxruntime_pybind11_state as runtime
 from isthmus.contracts.errors import InputError, ModelFileError
 from isthmus.contracts.head import Stage
 from isthmus.contracts.sums import FEATURE_MAX
-from isthmus.foundry.backbone import GraphWriter, add_stage_means, blocks, feature_count, weights_path
+from isthmus.foundry.backbone import TRAINED_MEAN, GraphWriter, add_stage_means, blocks, feature_count, weights_path
 from isthmus.foundry.torchfile import read_tensors
 from isthmus.kit.canonical import digest_of, sha256_hex
 
 BACKBONE = "efficientnet-lite0"
+BACKBONES = {BACKBONE: TRAINED_MEAN, "efficientnet-lite0-dim": 160.0}
+"""Known backbones, and the grey level that each takes as zero. The dim one sees pictures darker than the weights were trained on;
+measured on solar cells it carries over better to modules that it has not seen."""
 RANGE_SDS = 4.0
 BATCH_IMAGES_MAX = 16
 BATCH_PIXELS_MAX = 4_000_000
@@ -66,6 +69,13 @@ def public_ranges(tensors: Tensors, taps: tuple[int, ...]) -> tuple[NDArray[np.f
     return np.concatenate(centres), np.concatenate(halves)
 
 
+def checked_backbone(name: str) -> str:
+    """The name if it is a known backbone; raises InputError."""
+    if name not in BACKBONES:
+        raise InputError(f"the backbone {name!r} is not known here", f"use one of {', '.join(BACKBONES)}")
+    return name
+
+
 def checked_taps(taps: tuple[int, ...]) -> tuple[int, ...]:
     """The taps if they are ascending, distinct indices of blocks; raises InputError."""
     if not taps or list(taps) != sorted(set(taps)) or not 0 <= taps[0] <= taps[-1] < len(blocks()):
@@ -73,10 +83,10 @@ def checked_taps(taps: tuple[int, ...]) -> tuple[int, ...]:
     return taps
 
 
-def add_quantised_features(graph: GraphWriter, tensors: Tensors, image: str, taps: tuple[int, ...]) -> str:
+def add_quantised_features(graph: GraphWriter, tensors: Tensors, image: str, taps: tuple[int, ...], backbone: str = BACKBONE) -> str:
     """Adds backbone and quantisation; returns the name of the (n, features) float32 output that holds integers."""
     centre, half = public_ranges(tensors, taps)
-    means = add_stage_means(graph, tensors, image, taps)
+    means = add_stage_means(graph, tensors, image, taps, BACKBONES[checked_backbone(backbone)])
     graph.constant("range_centre", centre.astype(np.float32))
     graph.constant("range_scale", (FEATURE_MAX / half).astype(np.float32))
     graph.constant("quantum_min", np.array(-FEATURE_MAX, np.float32))
@@ -148,15 +158,16 @@ class StageExtractor:
     taps: ascending block numbers. threads: processor threads within one image batch. The session is made at first use.
     """
 
-    def __init__(self, taps: tuple[int, ...], threads: int = 1, tensors: Tensors | None = None) -> None:
+    def __init__(self, taps: tuple[int, ...], threads: int = 1, tensors: Tensors | None = None, backbone: str = BACKBONE) -> None:
         self.taps = checked_taps(tuple(taps))
+        self.backbone = checked_backbone(backbone)
         self._threads = threads
         graph = GraphWriter()
-        output = add_quantised_features(graph, load_tensors() if tensors is None else tensors, "image", self.taps)
+        output = add_quantised_features(graph, load_tensors() if tensors is None else tensors, "image", self.taps, backbone)
         result = helper.make_tensor_value_info(output, TensorProto.FLOAT, ["n", feature_count(self.taps)])
         model = graph.model("isthmus_stage", [image_input()], [result])
         self._model = model.SerializeToString(deterministic=True)
-        self._digest = digest_of({"kind": "isthmus-stage/1", "backbone": BACKBONE, "taps": list(self.taps), **graph_definition(model)})
+        self._digest = digest_of({"kind": "isthmus-stage/1", "backbone": self.backbone, "taps": list(self.taps), **graph_definition(model)})
         self._session: onnxruntime.InferenceSession | None = None
 
     @property
@@ -170,7 +181,7 @@ class StageExtractor:
 
     def stage(self) -> Stage:
         """The extractor as a document."""
-        return Stage(backbone=BACKBONE, taps=self.taps, dimension=self.dimension, digest=self.digest)
+        return Stage(backbone=self.backbone, taps=self.taps, dimension=self.dimension, digest=self.digest)
 
     def quantised(self, images: Images) -> NDArray[np.int16]:
         """Images (each H x W x 3 uint8, any size) -> (len(images), dimension) int16 in [-32767, 32767]."""
@@ -188,6 +199,6 @@ def clipped_share(quantised: NDArray[np.int16]) -> float:
     return float(np.mean(np.abs(quantised.astype(np.int32)) >= FEATURE_MAX)) if quantised.size else 0.0
 
 
-def stage(taps: tuple[int, ...], tensors: Tensors | None = None) -> Stage:
+def stage(taps: tuple[int, ...], tensors: Tensors | None = None, backbone: str = BACKBONE) -> Stage:
     """The stage document of these taps."""
-    return StageExtractor(taps, tensors=tensors).stage()
+    return StageExtractor(taps, tensors=tensors, backbone=backbone).stage()

@@ -21,23 +21,24 @@ class SharedStages:
     taps: the stage's own. threads: within one batch. The graph is built when the first image comes.
     """
 
-    def __init__(self, taps: tuple[int, ...], threads: int = 1) -> None:
+    def __init__(self, backbone: str, taps: tuple[int, ...], threads: int = 1) -> None:
+        self._backbone = backbone
         self._taps = checked_taps(taps)
         self._threads = threads
         self._all = tuple(sorted({*self._taps, *COMPANION_TAPS}))
-        self.stage: Stage = stage(self._taps)
+        self.stage: Stage = stage(self._taps, backbone=backbone)
         widths = {block.index: block.channels_out for block in blocks()}
         starts = dict(zip(self._all, np.cumsum([0, *(widths[t] for t in self._all)]), strict=False))
         self._columns = np.concatenate([np.arange(starts[t], starts[t] + widths[t]) for t in self._taps])
 
     @cached_property
     def _extractor(self) -> StageExtractor:
-        return StageExtractor(self._all, self._threads)
+        return StageExtractor(self._all, self._threads, backbone=self._backbone)
 
     @cached_property
     def digest(self) -> str:
         """Of the rows, which hold every companion."""
-        return stage(self._all).digest
+        return stage(self._all, backbone=self._backbone).digest
 
     def rows(self, images: Images) -> NDArray[np.int16]:
         """(n, all columns) int16."""

@@ -29,7 +29,6 @@ STORAGE_ELEMENTS_MAX = 1 << 28
 INSTRUCTIONS_MAX = 1 << 20
 MEMO_MAX = 1 << 20
 _INSTRUCTIONS = frozenset(
-    # fmt: off
     [
         "PROTO",
         "STOP",
@@ -64,7 +63,6 @@ _INSTRUCTIONS = frozenset(
         "BINGET",
         "LONG_BINGET",
     ]
-    # fmt: on
 )
 _MALFORMED = (
     pickle.UnpicklingError,

@@ -84,31 +84,31 @@ class OwnerData:
         w = np.array([params.sure_weight if file.sure else params.unsure_weight for file in files], dtype=np.int64)
         return TrainingRecords(self.records(TRAIN), tuple(self.features(stage, TRAIN, view) for view in params.views), w)
 
-    def features(self, stage: Stage, split: str, view: str = "identity") -> NDArray[np.int16]:
-        """(n, d) int16 of one split under one view."""
+    def features(self, stage: Stage, split: str, view: str = "identity", corruption: Corruption | None = None) -> NDArray[np.int16]:
+        """(n, d) int16 of one split under one view, corrupted first if so asked."""
         extractor = self.tools.extractor(stage)
         flip = FLIPS[view]
+        condition = view if corruption is None else condition_name(corruption)
 
         def compute(images: Images) -> NDArray[np.generic]:
+            if corruption is not None:
+                images = [self.tools.corrupt(image, corruption.family, corruption.severity) for image in images]
             return extractor.rows([flip(image) for image in images])
 
-        found = self._each(split, extractor.digest, f"{DECODER}/{view}", compute, f"features {view}")
+        found = self._each(split, extractor.digest, f"{DECODER}/{condition}", compute, f"features {condition}")
         rows = np.array(found, dtype=np.int16).reshape(len(found), -1)
         rows = extractor.select(rows) if found else rows
         if found and rows.shape[1] != stage.dimension:
             raise RefusedError("stage", f"the extractor gives {rows.shape[1]} features, not {stage.dimension}", "use the same release")
         return rows.reshape(len(found), stage.dimension)
 
-    def scores(self, artefact: Artefact, split: str, corruption: Corruption | None) -> NDArray[np.float64]:
-        """(n,) scores of the artefact itself, run on the decoded images of one split under one condition."""
-        name = CLEAN if corruption is None else condition_name(corruption)
+    def artefact_scores(self, artefact: Artefact, split: str) -> NDArray[np.float64]:
+        """(n,) scores of the artefact itself, run on the decoded images of one split as they are."""
 
         def compute(images: Images) -> NDArray[np.generic]:
-            if corruption is not None:
-                images = [self.tools.corrupt(image, corruption.family, corruption.severity) for image in images]
             return np.asarray(artefact.scores(images), dtype=np.float64)
 
-        found = self._each(split, artefact.digest, f"{DECODER}/{name}", compute, f"scores {name}")
+        found = self._each(split, artefact.digest, f"{DECODER}/{CLEAN}", compute, "artefact")
         return np.array(found, dtype=np.float64).reshape(len(found))
 
     def _each(self, split: str, digest: str, condition: str, compute: Compute, label: str) -> list[NDArray[Any]]:

@@ -34,5 +34,5 @@ def evaluation(records: Records, scores: Floats, lo: float, hi: float, chosen: N
 
 
 def linear_scores(q: NDArray[np.int16], coefficients: Floats, bias: float) -> Floats:
-    """bias + q . coefficients: (n,)."""
-    return np.asarray(q.astype(np.float64) @ coefficients + bias)
+    """bias + q . coefficients, rounded to float32 as an artefact publishes it: (n,)."""
+    return (q.astype(np.float64) @ coefficients + bias).astype(np.float32).astype(np.float64)

@@ -200,15 +200,18 @@ def _evaluate(params: EvaluateParams, stage: Stage, data: OwnerData, least: int)
             "artefact", f"the head rebuilds to {artefact.digest}, not to {params.artefact}", "send the head of that artefact"
         )
     chosen = [np.ones(records.size, dtype=bool), *(records.of_kind(part) for part in params.slices)]
-    conditions: list[Corruption | None] = [None, *params.corruptions]
-    scored: list[tuple[NDArray[np.float64], Head]] = [(data.scores(artefact, params.records, c), params.head) for c in conditions]
-    for other in params.others:
-        q = data.features(other.head.stage, params.records)
-        coefficients = other.head.coefficients.array()
-        _require(coefficients.shape == (q.shape[1],), f"the head {other.name!r} does not fit its stage", "send it as it was fitted")
-        scored.append((linear_scores(q, coefficients, other.head.bias), other.head))
+    scored = [(_head_scores(data, params.head, params.records, c), params.head) for c in (None, *params.corruptions)]
+    if not np.array_equal(data.artefact_scores(artefact, params.records), scored[0][0]):
+        raise RefusedError("artefact", "the artefact's own scores are not those of its head on this machine", "use the same release")
+    scored += [(_head_scores(data, other.head, params.records, None), other.head) for other in params.others]
     parts = [evaluation(records, scores, head.lo, head.hi, mask).packed() for scores, head in scored for mask in chosen]
     return np.concatenate(parts)
+
+
+def _head_scores(data: OwnerData, head: Head, split: str, corruption: Corruption | None) -> NDArray[np.float64]:
+    q, coefficients = data.features(head.stage, split, corruption=corruption), head.coefficients.array()
+    _require(coefficients.shape == (q.shape[1],), "a head does not fit its stage", "send it as it was fitted")
+    return linear_scores(q, coefficients, head.bias)
 
 
 def _evaluate_size(params: EvaluateParams, stage: Stage) -> int:
