@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from isthmus.assurance.bars import checked_bars, judge
+from isthmus.assurance.bounds import design_effect
 from isthmus.assurance.evidence import Evidence, evidence_digest
 from isthmus.contracts.bars import Bars, Robustness
 from isthmus.contracts.errors import InputError
@@ -185,15 +186,19 @@ def test_evidence_has_a_digest_that_every_count_moves() -> None:
     assert len({evidence_digest(e) for e in (found, other, changed(found, design_effect=1.1))}) == 3
 
 
+def line_of_groups(rng: np.random.Generator, count: int) -> Evaluation:
+    """Groups of 50 records whose own error rates vary around 5 %."""
+    y, groups = np.where(rng.random(50 * count) < 0.4, 1, -1), np.repeat(np.arange(count), 50)
+    wrong = rng.random(50 * count) < rng.beta(0.05 * 19, 0.95 * 19, count)[groups]
+    return evaluation(np.where(wrong, -y, y) * rng.uniform(0.4, 1.0, 50 * count), y, groups, -0.3, 0.3)
+
+
 def test_models_at_the_bar_rarely_pass() -> None:
     """Whole judgement, groups alike: true error among answered 5 % or a little above."""
     passed, runs = 0, 300
     for seed in range(runs):
         rng = np.random.default_rng(seed)
-        y, groups = np.where(rng.random(600) < 0.4, 1, -1), np.repeat(np.arange(12), 50)
-        wrong = rng.random(600) < rng.beta(0.05 * 19, 0.95 * 19, 12)[groups]
-        scores = np.where(wrong, -y, y) * rng.uniform(0.4, 1.0, 600)
-        clean = evaluation(scores, y, groups, -0.3, 0.3)
+        training, clean = line_of_groups(rng, 21), line_of_groups(rng, 12)
         bars = msgspec.structs.replace(BARS, families=(), severities=())
-        passed += judge(bars, Evidence(clean=clean, design_effect=1.0)).passed
+        passed += judge(bars, Evidence(clean=clean, design_effect=design_effect(training.clusters))).passed
     assert passed <= 0.05 * runs + 3.1 * (0.05 * 0.95 * runs) ** 0.5

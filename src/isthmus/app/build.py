@@ -245,8 +245,10 @@ class Build:
         )
 
     def _effect(self, fit: Fit, thresholds: Thresholds) -> float:
+        """Of training folds at these thresholds, but not below the one planned with: chosen thresholds flatter it."""
         fields = {**self._training(), "candidate": msgspec.to_builtins(_as_candidate(fit)), "lo": thresholds.lo, "hi": thresholds.hi}
-        return design_effect(group_sums_from(self._total(CLUSTERS, self._stage, msgspec.convert(fields, ClustersParams))))
+        sums = group_sums_from(self._total(CLUSTERS, self._stage, msgspec.convert(fields, ClustersParams)))
+        return max(design_effect(sums), self._scenario.certify.planning_design_effect)
 
     def _artefact(self, head: Head) -> str:
         artefact = build_artefact(head)

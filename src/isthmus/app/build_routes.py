@@ -97,6 +97,16 @@ class _Routes:
         await self._operator(request)
         return answer(await run_in_threadpool(self._service.catalogue.head, request.path_params["model"]))
 
+    async def artefact(self, request: Request) -> Response:
+        """The bytes of a model: one ONNX graph
+
+        Operator only.
+        """
+        await self._operator(request)
+        return Response(
+            await run_in_threadpool(self._service.catalogue.artefact, request.path_params["model"]), media_type="application/octet-stream"
+        )
+
     async def certificates(self, request: Request) -> Response:
         """All certificates, latest first
 
@@ -153,6 +163,7 @@ def build_routes(service: BuildService) -> list[Route]:
         ("GET", "/v1/runs/{run}", r.run),
         ("POST", "/v1/sites", r.begin_site),
         ("GET", "/v1/models/{model}/head", r.head),
+        ("GET", "/v1/models/{model}/artefact", r.artefact),
         ("GET", "/v1/certificates", r.certificates),
         ("GET", "/v1/certificates/{certificate}", r.certificate),
         ("POST", "/v1/certificates/{certificate}/revocation", r.revoke),

@@ -131,6 +131,16 @@ class Catalogue:
             raise NotFoundError(f"there is no model {digest[:24]} here", "name the digest that a run's result shows")
         return msgspec.json.decode(row["head"], type=Head)
 
+    def artefact(self, digest: str) -> bytes:
+        """The bytes of a model as they are on disk. Raises NotFoundError, StorageError."""
+        self.head(digest)
+        try:
+            return self.artefact_path(digest).read_bytes()
+        except OSError as error:
+            raise StorageError(
+                f"the model {digest[:24]} cannot be read: {error.strerror}", "restore the state folder, or run again"
+            ) from error
+
     # Certificates.
 
     def add_certificate(self, digest: str, model: str, envelope: Envelope) -> None:

@@ -4,8 +4,9 @@ Every bar has to hold, each at the bars' confidence: an intersection-union test 
 chance of passing falsely is at most that of one bar. Corruptions are a fixed sequence within each family (Maurer, Hothorn and
 Lehmacher 1995): a severity counts only when all milder ones held; the families share the error chance by Bonferroni.
 
-Records of one group are not independent: bounds are Korn and Graubard's with the training folds' design effect, or that of the
-judged counts themselves where it is larger. For recall, specificity, slices and the area the same effect is used, as an approximation
+Records of one group are not independent: bounds are Korn and Graubard's with a design effect that is known before the judged counts
+are, estimated on training folds. Where the judged errors themselves cluster more, a note says what the bound would be then.
+For recall, specificity, slices and the area the same effect is used, as an approximation
 that is mostly on the safe side: a class has fewer records in each group.
 """
 
@@ -81,19 +82,15 @@ def _ratio(part: int, whole: int) -> float:
     return part / whole if whole > 0 else 0.0
 
 
-def _effect(training: float, found: Evaluation) -> float:
-    return max(training, design_effect(found.clusters))
-
-
 def _error_bound(found: Evaluation, training: float, confidence: float) -> float:
     c = found.counts
-    return korn_graubard_upper(c["errors"], c["answered"], _effect(training, found), found.clusters.groups, confidence)
+    return korn_graubard_upper(c["errors"], c["answered"], training, found.clusters.groups, confidence)
 
 
 def _slice_claim(name: str, found: Evaluation, training: float, bars: Bars) -> SliceClaim:
     c = found.counts
     confidence, answered = bars.confidence_ppm / PPM, c["answered"]
-    bound = korn_graubard_lower(answered - c["errors"], answered, _effect(training, found), found.clusters.groups, confidence)
+    bound = korn_graubard_lower(answered - c["errors"], answered, training, found.clusters.groups, confidence)
     return SliceClaim(
         name=name,
         records=c["records"],
@@ -117,7 +114,7 @@ def _corruption_claims(bars: Bars, evidence: Evidence) -> tuple[CorruptionClaim,
             if found is None:
                 unbroken = False
                 continue
-            c, effect = found.counts, _effect(evidence.design_effect, found)
+            c, effect = found.counts, evidence.design_effect
             bound = ppm_up(_error_bound(found, evidence.design_effect, confidence))
             wrong = korn_graubard_upper(c["errors"], c["records"], effect, c["groups"], confidence)
             unbroken = unbroken and (bound <= bars.error_ppm_max or c["answered"] == 0)
@@ -137,7 +134,7 @@ def _corruption_claims(bars: Bars, evidence: Evidence) -> tuple[CorruptionClaim,
 
 def _claims(bars: Bars, evidence: Evidence) -> Claims:
     c, groups = evidence.clean.counts, evidence.clean.clusters.groups
-    confidence, effect = bars.confidence_ppm / PPM, _effect(evidence.design_effect, evidence.clean)
+    confidence, effect = bars.confidence_ppm / PPM, evidence.design_effect
     found, cleared = c["answered_defects"] - c["missed_defects"], c["answered_good"] - c["false_alarms"]
     area = auc_area(evidence.clean.histogram, confidence, effect)
     return Claims(
@@ -181,7 +178,7 @@ def _more(rate: float, bar: float, errors: float, n: float, effect: float, group
 
 def _rate_failures(bars: Bars, claims: Claims, evidence: Evidence) -> list[str]:
     c, groups = evidence.clean.counts, evidence.clean.clusters.groups
-    confidence, effect = bars.confidence_ppm / PPM, _effect(evidence.design_effect, evidence.clean)
+    confidence, effect = bars.confidence_ppm / PPM, evidence.design_effect
     said: list[str] = []
     if claims.error_bound_ppm > bars.error_ppm_max:
         bar = bars.error_ppm_max / PPM
@@ -237,6 +234,13 @@ def judge(bars: Bars, evidence: Evidence) -> Verdict:
     failures += _slice_failures(claims)
     failures += _corruption_failures(bars, claims, evidence)
     notes = [f"slice {s.name} has {s.records} records, too few to judge alone" for s in claims.slices if not s.judged]
+    own = design_effect(evidence.clean.clusters)
+    if own > evidence.design_effect:
+        bound = ppm_up(_error_bound(evidence.clean, own, bars.confidence_ppm / PPM))
+        notes.append(
+            f"the held-out errors cluster more than those of the training folds (design effect {own:.1f}, {evidence.design_effect:.1f} was"
+            f" used); with it the error bound would be {_percent(bound)}"
+        )
     if evidence.groups_inferred:
         notes.append("groups were inferred from the order of files; the bounds rest on that")
     return Verdict(

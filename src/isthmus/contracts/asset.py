@@ -14,7 +14,8 @@ class Asset(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     records_*, groups_*: unweighted counts of labelled images and of groups (modules, lots) in each split.
     commitment: salted Merkle root over files and labels; it reveals nothing, and any change of a file or label changes it.
     records_audit: labelled records that are only ever
-    measured, never fitted on or used as proof. kinds_holdout: names of the kinds (slices such as mono, poly) among held-out records. groups_inferred,
+    measured, never fitted on or used as proof. kinds_holdout: names of the kinds (slices
+    such as mono, poly) among held-out records. groups_inferred,
     splits_inferred: the owner did not name groups or splits; they follow from the files' order.
     """
 

@@ -41,7 +41,8 @@ class Certify(_Part, frozen=True, kw_only=True):
 
     promises_ppm: greatest error rates among answered, easiest first. They are tried in this fixed sequence, each with thresholds
     planned for it, and the strictest that is proven is what the certificate says and what serves (fixed-sequence testing: no
-    confidence is spent on the order). planning_*: what the thresholds are planned with, from training folds alone: an assumed design effect, and the chance of
+    confidence is spent on the order). planning_*: what the thresholds are planned with:
+    the least design effect that is assumed (training folds may show a larger one), and the chance of
     passing that is wanted. validity_days: how long a certificate lasts.
     """
 

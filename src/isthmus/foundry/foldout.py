@@ -84,8 +84,27 @@ def _predicted(plan: ThresholdPlan, errors: Floats, answered: Floats, total: flo
     return np.where(answered > 0, bound, 1.0)
 
 
+def _family(below: Floats) -> tuple[Ints, Ints]:
+    """(lo edges, hi edges) of the one-parameter family, tightest first.
+
+    below: (2, SCORE_BINS + 1) counts under each edge. For a rate alpha, lo is the highest edge under which at most alpha are defects, hi
+    the lowest edge from which at most alpha are good. One parameter instead of two leaves less room for edges that were merely
+    lucky on the fold-out scores.
+    """
+    above = below[:, -1:] - below
+    with np.errstate(invalid="ignore", divide="ignore"):
+        missed = np.nan_to_num(below[1] / below.sum(axis=0), nan=0.0)
+        false_alarms = np.nan_to_num(above[0] / above.sum(axis=0), nan=0.0)
+    rates = np.unique(np.concatenate([missed, false_alarms]))
+    lows = np.array([int(np.flatnonzero(missed <= rate)[-1]) for rate in rates])
+    highs = np.array([int(np.flatnonzero(false_alarms <= rate)[0]) for rate in rates])
+    crossed = lows > highs
+    middle = (lows + highs) // 2
+    return np.where(crossed, middle, lows), np.where(crossed, middle, highs)
+
+
 def choose_thresholds(histogram: Ints, plan: ThresholdPlan) -> Thresholds:
-    """The bin edges lo <= hi that answer the largest share while the predicted held-out bounds meet the plan.
+    """The member of `_family` that answers the largest share while the predicted held-out bounds meet the plan.
 
     histogram: (2, SCORE_BINS) fold-out counts, class 0 good. Equal shares: fewer errors, then the wider gap. When no
     choice meets the plan, the one that misses it by least, with reached=False.
@@ -94,7 +113,7 @@ def choose_thresholds(histogram: Ints, plan: ThresholdPlan) -> Thresholds:
         raise InputError("the histogram of fold-out scores is empty or of the wrong shape", "ask for the sums again")
     below = np.concatenate([np.zeros((2, 1)), np.cumsum(histogram, axis=1)], axis=1)
     total_good, total_defect = below[0, -1], below[1, -1]
-    i, j = np.triu_indices(SCORE_BINS + 1)
+    i, j = _family(below)
     missed, false_alarms = below[1, i], total_good - below[0, j]
     good, defect = below[0, i] + false_alarms, missed + total_defect - below[1, j]
     answered, errors, total = good + defect, missed + false_alarms, float(total_good + total_defect)

@@ -10,19 +10,25 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import httpx
+import msgspec
 
+from isthmus.client.http import ExchangeClient
 from isthmus.contracts.agreement import Agreement
+from isthmus.contracts.build import ENDED, RunView
 from isthmus.contracts.errors import ExchangeStateError, JobFailedError
 from isthmus.contracts.ports import Clock
 from isthmus.kit.config import process_environment
 from isthmus.sandbox.nodehome import NodeSettings, init_home, only_one, open_home
 
 UP_TIMEOUT_S = 60.0
+REGISTER_TIMEOUT_S = 90.0
+POLL_S = 0.25
 STOP_TIMEOUT_S = 15.0
 DAY_S = 86_400
 LOG_TAIL_CHARS = 600
@@ -66,7 +72,7 @@ def prepare_owner(party: str, name: str, kind: str, data: Path, state: Path, lic
     settings = NodeSettings(
         id=party, name=name, kind="site" if kind == "site" else "owner", data=str(data.absolute()), licence=licence, sample=sample
     )
-    with only_one(state):
+    with only_one(state, make=True):
         home = init_home(state, settings)
         asset = home.asset
         home.store.close()
@@ -198,3 +204,36 @@ class LocalFleet:
             if child.stdout is not None:
                 child.stdout.close()
         self.children.clear()
+
+
+Tell = Callable[[str, int, int], None]
+"""Progress: (what, done, total); total 0 where it is not known."""
+
+
+def wait_for_nodes(operator: ExchangeClient, fleet: LocalFleet, parties: set[str]) -> None:
+    """Until every node has called and its agreements are known. Raises JobFailedError."""
+    deadline_s = time.monotonic() + REGISTER_TIMEOUT_S
+    while True:
+        fleet.check()
+        alive = {node["party"] for node in operator.get("/v1/nodes") if node["alive"]}
+        if parties <= alive and parties <= {a["owner"] for a in operator.get("/v1/agreements")}:
+            return
+        if time.monotonic() > deadline_s:
+            raise JobFailedError(f"these nodes did not register: {', '.join(sorted(parties - alive))}", f"see {fleet.logs}")
+        time.sleep(POLL_S)
+
+
+def ended_run(operator: ExchangeClient, fleet: LocalFleet, begun: Any, name: str, tell: Tell) -> RunView:
+    """Waits for a run. Raises JobFailedError when it failed."""
+    view = msgspec.convert(begun, RunView)
+    while view.state not in ENDED:
+        time.sleep(POLL_S)
+        fleet.check()
+        view = msgspec.convert(operator.get(f"/v1/runs/{view.id}"), RunView)
+        nodes = [node for node in operator.get("/v1/nodes") if node["total"]]
+        label = f"{name}: {view.step}" + (f" · {nodes[0]['phase']}" if nodes else "")
+        tell(label, sum(node["done"] for node in nodes), sum(node["total"] for node in nodes))
+    if view.state == "failed":
+        error = view.error or {}
+        raise JobFailedError(str(error.get("message", "the run failed")), str(error.get("next", "")))
+    return msgspec.convert(operator.get(f"/v1/runs/{view.id}"), RunView)

@@ -1,0 +1,148 @@
+"""A few served images to look at, with their exact explanation: what in the picture made the score."""
+
+from __future__ import annotations
+
+import base64
+import io
+import math
+from collections.abc import Sequence
+from pathlib import Path
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from isthmus.contracts.errors import PictureError
+from isthmus.contracts.head import Stage
+from isthmus.contracts.report import Attribution, CellPart
+from isthmus.foundry.backbone import blocks
+from isthmus.foundry.engine import Scorer
+from isthmus.kit.pictures import read_picture
+from isthmus.scenarios.facts import RunFacts, Served
+from isthmus.scenarios.findings import head_of, result_of
+from isthmus.scenarios.trial_gallery import heat_uri
+
+PICTURE_PIXELS_MAX = 300
+REFERENCE_IMAGES_MAX = 200
+ATTRIBUTIONS_SHOWN = 8
+HEAT_QUANTILE = 0.99
+PERSON, GOOD, DEFECT = "person", "good", "defect"
+Pixels = NDArray[np.uint8]
+Floats = NDArray[np.float64]
+
+
+def cells(facts: RunFacts, per_kind: int = 4) -> tuple[CellPart, ...]:
+    """Up to `per_kind` of each: answered wrongly, clearly good, clearly defective, doubtful. Empty when nothing was served.
+
+    score = bias + sum of attributions + rest, but for the 32 bits in which a score is served. Attributions are against the mean
+    features of the served images. Pictures only where a licence note allows to show them; explanations only with the artefact.
+    """
+    result = result_of(facts.fleet)
+    if facts.serving is None or result is None:
+        return ()
+    head = head_of(result)
+    chosen = _instructive(facts.serving.served, (head.lo + head.hi) / 2, per_kind)
+    pixels = _decoded([*chosen, *facts.serving.served])
+    if facts.artefact is None or not pixels:
+        return tuple(_plain(facts, one, pixels.get(one.path)) for one in chosen)
+    scorer = Scorer(facts.artefact)
+    quantised = dict(zip(pixels, scorer.quantised(list(pixels.values())), strict=True))
+    reference = np.mean(np.stack(list(quantised.values())).astype(np.float64), axis=0)
+    maps = {one.path: scorer.heat(pixels[one.path], reference).picture for one in chosen if one.path in pixels}
+    limit = float(np.quantile(np.abs(np.concatenate([m.ravel() for m in maps.values()])), HEAT_QUANTILE)) if maps else 0.0
+    names = feature_names(head.stage)
+    made = []
+    for one in chosen:
+        part = _plain(facts, one, pixels.get(one.path))
+        if one.path in pixels:
+            part = _explained(part, scorer, quantised[one.path], reference, names)
+            if part.picture is not None:
+                part = _heated(part, maps[one.path], limit)
+        made.append(part)
+    return tuple(made)
+
+
+def feature_names(stage: Stage) -> list[str]:
+    """The name of each feature of a stage: block and channel, both counted from 0."""
+    known = blocks()
+    return [f"block {tap}, channel {channel}" for tap in stage.taps for channel in range(known[tap].channels_out)]
+
+
+def _instructive(served: Sequence[Served], middle: float, per_kind: int) -> list[Served]:
+    """Wrong ones first, then clear good, clear defects, doubtful ones; each picture once."""
+    wrong = [one for one in served if one.verdict != PERSON and one.label is not None and one.verdict != one.label]
+    shelves = (
+        sorted(wrong, key=lambda one: -abs(one.score - middle)),
+        sorted((one for one in served if one.verdict == GOOD), key=lambda one: one.score),
+        sorted((one for one in served if one.verdict == DEFECT), key=lambda one: -one.score),
+        sorted((one for one in served if one.verdict == PERSON), key=lambda one: abs(one.score - middle)),
+    )
+    chosen: dict[Path, Served] = {}
+    for shelf in shelves:
+        fresh = [one for one in {one.path: one for one in shelf}.values() if one.path not in chosen]
+        chosen |= {one.path: one for one in fresh[:per_kind]}
+    return list(chosen.values())
+
+
+def _decoded(served: Sequence[Served]) -> dict[Path, Pixels]:
+    """path -> pixels of the first REFERENCE_IMAGES_MAX pictures; one that cannot be read any more is left out."""
+    found: dict[Path, Pixels] = {}
+    for path in list(dict.fromkeys(one.path for one in served))[:REFERENCE_IMAGES_MAX]:
+        try:
+            found[path] = read_picture(path)
+        except PictureError:  # moved or changed since it was served
+            continue
+    return found
+
+
+def _owner_of(facts: RunFacts, path: Path) -> str:
+    """Whose folder the picture lies in; else who sent it."""
+    for item in (*facts.owners, *((facts.line,) if facts.line else ())):
+        if path.is_relative_to(item.owner.data):
+            return item.owner.party
+    return "" if facts.serving is None else facts.serving.caller
+
+
+def _plain(facts: RunFacts, one: Served, pixels: Pixels | None) -> CellPart:
+    shown = pixels is not None and bool(facts.licence_note.strip())
+    return CellPart(
+        id=one.path.stem,
+        owner=_owner_of(facts, one.path),
+        licence_note=facts.licence_note,
+        picture=picture_uri(pixels) if shown and pixels is not None else None,
+        score=one.score,
+        verdict=one.verdict,
+        label=one.label,
+        certainty=one.certainty,
+        kind=one.kind or None,
+    )
+
+
+def picture_uri(pixels: Pixels) -> str:
+    """H x W x 3 -> a PNG data URI of at most PICTURE_PIXELS_MAX a side; grey pictures with one channel."""
+    image = Image.fromarray(pixels)
+    if bool((pixels == pixels[..., :1]).all()):
+        image = image.convert("L")
+    image.thumbnail((PICTURE_PIXELS_MAX, PICTURE_PIXELS_MAX))
+    out = io.BytesIO()
+    image.save(out, format="PNG", optimize=True)
+    return "data:image/png;base64," + base64.b64encode(out.getvalue()).decode()
+
+
+def _explained(part: CellPart, scorer: Scorer, quantised: NDArray[np.int16], reference: Floats, names: Sequence[str]) -> CellPart:
+    """The same cell with its features and their exact parts of the score."""
+    parts = (quantised.astype(np.float64) - reference) * scorer.coefficients
+    order = np.argsort(-np.abs(parts), kind="stable")
+    shown = tuple(Attribution(feature=names[i], index=int(i), contribution=float(parts[i])) for i in order[:ATTRIBUTIONS_SHOWN])
+    return msgspec.structs.replace(
+        part,
+        bias=scorer.base(reference),
+        attributions=shown,
+        rest=math.fsum(parts[order[ATTRIBUTIONS_SHOWN:]]),
+        features=tuple(int(v) for v in quantised),
+    )
+
+
+def _heated(part: CellPart, heat: Floats, limit: float) -> CellPart:
+    return msgspec.structs.replace(part, heat=heat_uri(heat, limit), heat_limit=limit)

@@ -1,0 +1,64 @@
+"""Draws a site's samples: which of its labelled records fit the model, which prove it, and which are only measured."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import io
+import os
+import shutil
+from pathlib import Path
+
+from isthmus.contracts.errors import FolderError, StorageError
+from isthmus.sandbox.folder import AUDIT, HOLDOUT, TRAIN, LabelledFile, read_folder
+
+FIT_MIN = 8
+
+
+def draw(files: tuple[LabelledFile, ...], fit: int, proof: int, seed: int) -> dict[str, str]:
+    """path -> split. Records are ranked by a hash of seed and path, so that a draw is random, repeatable, and grows by adding.
+
+    Raises FolderError when there are too few, or the drawn ones for fitting are all of one class.
+    """
+    if fit < FIT_MIN or proof < 0:
+        raise FolderError(f"{fit} samples to fit on and {proof} for proof cannot be drawn", f"ask for at least {FIT_MIN} to fit on")
+    if fit + proof > len(files):
+        raise FolderError(f"{fit + proof} samples are asked for, the folder has {len(files)}", "label more, or ask for fewer")
+    ranked = sorted(files, key=lambda f: hashlib.sha256(f"{seed}\n{f.path}".encode()).digest())
+    if len({f.label for f in ranked[:fit]}) < 2:
+        raise FolderError(f"the {fit} samples drawn to fit on are all of one class", "give more samples, or use another --seed")
+    places = {f.path: place for place, f in enumerate(ranked)}
+    return {f.path: TRAIN if places[f.path] < fit else HOLDOUT if places[f.path] < fit + proof else AUDIT for f in files}
+
+
+def site_folder(samples: Path, target: Path, fit: int, proof: int, seed: int) -> Path:
+    """Lays the site's folder out for its node: links to the images, and labels with the draw. Each record is its own group,
+    because records are drawn one by one. Raises FolderError, StorageError.
+    """
+    folder = read_folder(samples)
+    split_of = draw(folder.files, fit, proof, seed)
+    out = io.StringIO()
+    writer = csv.writer(out, lineterminator="\n")
+    writer.writerow(["path", "label", "certainty", "group", "kind", "split"])
+    for file in folder.files:
+        label, certainty = "defect" if file.label > 0 else "good", "sure" if file.sure else "unsure"
+        writer.writerow([file.path, label, certainty, file.path, file.kind, split_of[file.path]])
+    labels = out.getvalue()
+    try:
+        if (target / "labels.csv").exists() and (target / "labels.csv").read_text(encoding="utf-8") == labels:
+            return target
+        part = target.with_name(f".{target.name}.{os.getpid()}.part")
+        shutil.rmtree(part, ignore_errors=True)
+        for file in folder.files:
+            place = part / file.path
+            place.parent.mkdir(parents=True, exist_ok=True)
+            try:
+                os.link(samples / file.path, place)
+            except OSError:
+                shutil.copyfile(samples / file.path, place)
+        (part / "labels.csv").write_text(labels, encoding="utf-8")
+        shutil.rmtree(target, ignore_errors=True)
+        part.rename(target)
+    except OSError as error:
+        raise StorageError(f"the site's folder {target} cannot be written: {error.strerror}", "check the folder and the disk") from error
+    return target

@@ -1,0 +1,116 @@
+"""An independent reference on pooled sample files: scikit-learn's ridge, and how well the sums give members away.
+
+It reads the owners' files directly, so it exists only for sample data on one machine. Nothing here takes part in a run.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from isthmus.contracts.head import Head, Stage
+from isthmus.contracts.statistic import TrainingParams
+from isthmus.sandbox.folder import HOLDOUT
+from isthmus.sandbox.nodehome import open_home
+from isthmus.sandbox.ownerdata import OwnerData
+from isthmus.sandbox.ports import Tools
+from isthmus.scenarios.facts import Reference
+from isthmus.scenarios.local import Owner
+
+JITTER = 1e-9
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Pool:
+    """One owner's rows. q: (n, d) training rows of the identity view; all_q, y, w: rows of all views; held, held_y: held-out rows."""
+
+    q: Floats
+    all_q: Floats
+    y: Floats
+    w: Floats
+    held: Floats
+    held_y: Floats
+
+
+def _pool(owner: Owner, stage: Stage, params: TrainingParams, tools: Tools) -> Pool:
+    home = open_home(owner.state)
+    try:
+        data: OwnerData = home.owner_data(tools)
+        q, y, w, _ = data.training(stage, params).stacked()
+        held = data.features(stage, HOLDOUT).astype(np.float64)
+        count = data.records("train").size
+        return Pool(
+            q=q[:count].astype(np.float64),
+            all_q=q.astype(np.float64),
+            y=y.astype(np.float64),
+            w=w.astype(np.float64),
+            held=held,
+            held_y=data.records(HOLDOUT).y.astype(np.float64),
+        )
+    finally:
+        home.store.close()
+
+
+def pooled_fit(x: Floats, y: Floats, w: Floats, penalty: float) -> tuple[Floats, float]:
+    """(coefficients on raw features, bias) of scikit-learn's Ridge on weighted, standardised features."""
+    from sklearn.linear_model import Ridge
+
+    mean = np.average(x, axis=0, weights=w)
+    scale = np.maximum(np.sqrt(np.average((x - mean) ** 2, axis=0, weights=w)), 1.0)
+    model = Ridge(alpha=penalty * w.sum(), solver="cholesky").fit((x - mean) / scale, y, sample_weight=w)
+    coefficients = np.asarray(model.coef_, dtype=np.float64) / scale
+    return coefficients, float(model.intercept_ - coefficients @ mean)
+
+
+def leverage_auc(basis: Floats, weights: Floats, members: Floats, others: Floats) -> float:
+    """How well low leverage in the visible second moments tells members from others; 0.5: not at all.
+
+    basis, weights: the rows whose weighted Gram is visible. Members stand in that Gram and so have the lower leverage.
+    """
+    from sklearn.metrics import roc_auc_score
+
+    mean = np.average(basis, axis=0, weights=weights)
+    rows = (basis - mean) * np.sqrt(weights)[:, None]
+    gram = rows.T @ rows
+    inverse = np.linalg.inv(gram + JITTER * np.trace(gram) / len(gram) * np.eye(len(gram)))
+
+    def leverage(q: Floats) -> Floats:
+        centred = q - mean
+        return np.asarray(np.einsum("ij,jk,ik->i", centred, inverse, centred))
+
+    scores = np.concatenate([-leverage(members), -leverage(others)])
+    truth = np.concatenate([np.ones(len(members)), np.zeros(len(others))])
+    return float(roc_auc_score(truth, scores))
+
+
+def reference(owners: Sequence[Owner], head: Head, penalty: float, params: TrainingParams, tools: Tools) -> Reference | None:
+    """The reference, or None where scikit-learn is not installed.
+
+    membership: attack -> AUC, for what the exchange sees (the total) and what each owner sees (the total less its own share).
+    Non-members are held-out records of other groups, so a difference between groups counts as a leak here.
+    """
+    try:
+        from sklearn.metrics import roc_auc_score
+    except ImportError:
+        return None
+    pools = [_pool(owner, head.stage, params, tools) for owner in owners]
+    x, y, w = (np.concatenate([getattr(p, name) for p in pools]) for name in ("all_q", "y", "w"))
+    held, held_y = np.concatenate([p.held for p in pools]), np.concatenate([p.held_y for p in pools])
+    coefficients, bias = pooled_fit(x, y, w, penalty)
+    ours = head.coefficients.array()
+    membership = {"exchange, leverage": leverage_auc(x, w, np.concatenate([p.q for p in pools]), held)}
+    for place, owner in enumerate(owners):
+        rest = [p for other, p in enumerate(pools) if other != place]
+        seen, weights = np.concatenate([p.all_q for p in rest]), np.concatenate([p.w for p in rest])
+        members, others = np.concatenate([p.q for p in rest]), np.concatenate([p.held for p in rest])
+        membership[f"{owner.party} (total less its own), leverage"] = leverage_auc(seen, weights, members, others)
+    return Reference(
+        auc_pooled=float(roc_auc_score(held_y, held @ coefficients + bias)),
+        weights_max_rel_diff=float(np.max(np.abs(ours - coefficients)) / np.max(np.abs(coefficients))),
+        membership_auc=max(membership.values()),
+        membership=membership,
+    )

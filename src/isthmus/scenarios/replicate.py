@@ -1,0 +1,111 @@
+"""`isthmus replicate`: a certified run goes to another site with a few local labels, and no change of code."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from isthmus.client.http import ExchangeClient
+from isthmus.contracts.build import RunView
+from isthmus.contracts.errors import FolderError, InputError, NotFoundError
+from isthmus.contracts.ports import Clock
+from isthmus.contracts.scenario import Scenario
+from isthmus.contracts.statistic import EVALUATE, SITE_HEAD
+from isthmus.kit.ids import slug
+from isthmus.sandbox.folder import read_folder
+from isthmus.scenarios.draw import site_folder
+from isthmus.scenarios.local import LocalFleet, Owner, Tell, Terms, agree, ended_run, prepare_owner, wait_for_nodes
+from isthmus.scenarios.package import find_package, load_package
+from isthmus.scenarios.sample_owners import LICENCE, PARTIES, sample_folders
+
+AT_SITE = "/site"
+FIT_SHARE = 0.5
+FIT_MAX = 40
+
+
+@dataclass(frozen=True, kw_only=True)
+class SiteSettings:
+    """What the command was told. samples: the site's labelled folder, or a number of labels of the sample's line. fit, proof: how many
+    to fit on and to keep for proof; None: up to FIT_MAX, at most half, and the rest."""
+
+    scenario: str
+    state: Path
+    site: str
+    samples: Path | int
+    fit: int | None
+    proof: int | None
+    seed: int
+    clock: Clock
+
+
+def site_terms(purpose: str) -> Terms:
+    """What a site lets its exchange do: fit the site's own model beside the data, and count its verdicts."""
+    return Terms(
+        purpose=purpose + AT_SITE,
+        operations=(SITE_HEAD, EVALUATE),
+        least_participants=1,
+        least_group_size=1,
+        visibility="individual",
+        allow_own_head=True,
+        records_per_feature=0,
+    )
+
+
+def prepare_site(settings: SiteSettings, scenario: Scenario) -> Owner:
+    """Draws the samples and makes the site's node. Raises FolderError, InputError."""
+    site = slug(settings.site, "site")
+    state = settings.state
+    if isinstance(settings.samples, int):
+        known = {party.party: party for party in PARTIES if party.kind == "site"}
+        if scenario.sample_data == "none" or site not in known:
+            raise InputError(
+                f"{site} is no line of the sample data", f"use --site {' or '.join(known)}, or give a labelled folder with --samples DIR"
+            )
+        source, fit, proof = sample_folders(state / "sample-data")[site], settings.samples, settings.proof or 0
+        name, licence, sample = known[site].name, LICENCE, True
+    else:
+        source, name, licence, sample = settings.samples, site, "proprietary", False
+        if not source.is_dir():
+            raise FolderError(f"{source} is not a folder", "give a folder with labels.csv, or with sub-folders of images")
+        count = len(read_folder(source).files)
+        fit = settings.fit if settings.fit is not None else min(FIT_MAX, int(count * FIT_SHARE))
+        proof = settings.proof if settings.proof is not None else count - fit
+    data = site_folder(source, state / "site-data" / site, fit, proof, settings.seed)
+    return prepare_owner(site, name, "site", data, state / "nodes" / site, licence, sample)
+
+
+def certified_run(runs: Sequence[Any], scenario: Scenario) -> RunView:
+    """The latest certified build of the scenario. Raises NotFoundError."""
+    for raw in runs:
+        view = msgspec.convert(raw, RunView)
+        if view.id.startswith("run_") and view.scenario == scenario.id and view.state == "certified":
+            return view
+    raise NotFoundError(f"there is no certified run of {scenario.id} in this state folder", f"first: isthmus run {scenario.id}")
+
+
+def request_site(operator: ExchangeClient, fleet: LocalFleet, run: RunView, site: Owner, tell: Tell) -> RunView:
+    """Asks the exchange to carry a run to a site whose node is up; waits for the end."""
+    wanted = {"run": run.id, "site": site.party, "fit": site.records_train, "proof": site.records_holdout}
+    return ended_run(operator, fleet, operator.post("/v1/sites", wanted), "next line", tell)
+
+
+def replicate(settings: SiteSettings, tell: Tell) -> RunView:
+    """The site's run with its result. Raises IsthmusError; a refusal by the bars is a result, not an error."""
+    scenario = load_package(find_package(settings.scenario))
+    if not (settings.state / "exchange").is_dir():
+        raise NotFoundError(f"there is no exchange in {settings.state}", f"first: isthmus run {scenario.id}, or name its --state")
+    tell("site", 0, 0)
+    site = prepare_site(settings, scenario)
+    with LocalFleet(settings.state / "logs") as fleet:
+        url, key = fleet.start_exchange(settings.state)
+        agree(site, key, {site.party: site.public_key}, site_terms(scenario.purpose), settings.clock)
+        fleet.start_node(site, url)
+        token = (settings.state / "exchange" / "operator.token").read_text(encoding="ascii").strip()
+        with ExchangeClient(url, token) as operator:
+            run = certified_run(operator.get("/v1/runs"), scenario)
+            wait_for_nodes(operator, fleet, {site.party})
+            return request_site(operator, fleet, run, site, tell)

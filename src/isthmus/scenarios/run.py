@@ -1,0 +1,211 @@
+"""`isthmus run`: walks a scenario through its whole loop on this machine, through the exchange's own HTTP API."""
+
+from __future__ import annotations
+
+import datetime
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import msgspec
+
+from isthmus.assurance.certificate import check
+from isthmus.client.http import ExchangeClient
+from isthmus.contracts.errors import CertificateError, FolderError, InputError, JobFailedError, RemoteError
+from isthmus.contracts.head import Head
+from isthmus.contracts.ports import Clock, Json
+from isthmus.contracts.scenario import Scenario
+from isthmus.contracts.statistic import CLUSTERS, EVALUATE, FOLD_OUT, MOMENTS, OWN_HEAD, TrainingParams
+from isthmus.kit.ids import slug
+from isthmus.kit.pictures import DECODER
+from isthmus.kit.signing import Envelope, key_id
+from isthmus.sandbox.folder import LabelledFile, read_folder
+from isthmus.sandbox.outlog import undeclared, verify_log
+from isthmus.sandbox.ports import Tools
+from isthmus.scenarios.facts import OwnerFacts, RunFacts
+from isthmus.scenarios.local import LocalFleet, Owner, Tell, Terms, agree, ended_run, prepare_owner, wait_for_nodes
+from isthmus.scenarios.package import find_package, load_package
+from isthmus.scenarios.reference import reference
+from isthmus.scenarios.replicate import SiteSettings, prepare_site, request_site, site_terms
+from isthmus.scenarios.sample_owners import LICENCE, LICENCE_NOTE, PARTIES, sample_folders
+from isthmus.scenarios.serving import serve_samples
+
+AFTER_LEAVING = "/after-leaving"
+OWNERS_MIN = 3
+FLEET_OPERATIONS = (MOMENTS, FOLD_OUT, CLUSTERS, EVALUATE, OWN_HEAD)
+SITE = "line-4"
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunSettings:
+    """What the command was told. data: the user's own folders, one an owner; empty for the sample owners. samples, proof: labels of
+    the next line to fit on and to prove with. tools: as the nodes have them, for the pooled reference on sample files."""
+
+    scenario: str
+    state: Path
+    data: tuple[Path, ...]
+    samples: int | None
+    proof: int
+    seed: int
+    tools: Tools
+    clock: Clock
+
+
+class ScenarioRun:
+    """One run; `walk` gives its facts. tell: hears of progress."""
+
+    def __init__(self, settings: RunSettings, tell: Tell) -> None:
+        self._settings, self._tell = settings, tell
+        self._scenario: Scenario = load_package(find_package(settings.scenario))
+        sample = not settings.data
+        if sample and self._scenario.sample_data == "none":
+            raise InputError(f"{self._scenario.id} has no sample data", "give one folder an owner with --data")
+        if not sample and len(settings.data) < OWNERS_MIN:
+            raise InputError(
+                f"{len(settings.data)} owners were given, sums need {OWNERS_MIN} so that nobody's own can be seen",
+                "give one --data folder an owner, or use `isthmus try` for a single folder",
+            )
+        self.facts = RunFacts(scenario=self._scenario, sample=sample, licence_note=LICENCE_NOTE if sample else "")
+        self._began_s = settings.clock.monotonic_s()
+
+    def walk(self) -> RunFacts:
+        """The facts. Raises IsthmusError; what was finished by then is kept and found again by the next run."""
+        self.facts.at = datetime.datetime.fromtimestamp(self._settings.clock.now_s(), datetime.UTC).isoformat(timespec="seconds")
+        owners, line = self._owners()
+        with LocalFleet(self._settings.state / "logs") as fleet:
+            with self._timed("start"):
+                url, self.facts.exchange_key = fleet.start_exchange(self._settings.state)
+                self._agreements(owners, line)
+                for owner in (*owners, *((line,) if line else ())):
+                    fleet.start_node(owner, url)
+            token = (self._settings.state / "exchange" / "operator.token").read_text(encoding="ascii").strip()
+            with ExchangeClient(url, token) as operator:
+                wait_for_nodes(operator, fleet, {o.party for o in owners} | ({line.party} if line else set()))
+                self._loop(operator, fleet, owners, line)
+        with self._timed("reference"):
+            self._reference(owners)
+        self.facts.owners = tuple(self._left(owner) for owner in owners)
+        self.facts.line = None if line is None else self._left(line)
+        self.facts.wall_s = self._settings.clock.monotonic_s() - self._began_s
+        return self.facts
+
+    def _loop(self, operator: ExchangeClient, fleet: LocalFleet, owners: list[Owner], line: Owner | None) -> None:
+        request: Json = {"scenario": msgspec.to_builtins(self._scenario), "owners": [o.party for o in owners]}
+        with self._timed("build"):
+            self.facts.fleet = ended_run(operator, fleet, operator.post("/v1/runs", request), "build", self._tell)
+        result = self.facts.fleet.result or {}
+        self.facts.artefact = operator.send("GET", f"/v1/models/{result['artefact_digest']}/artefact").content
+        if self.facts.fleet.state == "certified":
+            with self._timed("serve"):
+                self._serve(operator, line or owners[0], result)
+        if line is not None:
+            with self._timed("next line"):
+                self.facts.site = request_site(operator, fleet, self.facts.fleet, line, self._tell)
+        with self._timed("leaving"):
+            self.facts.leaver = owners[-1].party
+            leaving = {**request, "without": [self.facts.leaver], "clean_only": True}
+            try:
+                self.facts.leave = ended_run(operator, fleet, operator.post("/v1/runs", leaving), "leaving", self._tell)
+            except (JobFailedError, RemoteError) as error:
+                self.facts.leave_refusal = (error.as_dict()["code"], error.message, error.next_step)
+
+    @contextmanager
+    def _timed(self, name: str) -> Iterator[None]:
+        began_s = self._settings.clock.monotonic_s()
+        self._tell(name, 0, 0)
+        yield
+        self.facts.timings.append((name, round(self._settings.clock.monotonic_s() - began_s, 2), False))
+
+    # Owners.
+
+    def _owners(self) -> tuple[list[Owner], Owner | None]:
+        state = self._settings.state
+        with self._timed("owners"):
+            if not self.facts.sample:
+                return [self._own(folder) for folder in self._settings.data], None
+            folders = sample_folders(state / "sample-data")
+            owners = []
+            for place, party in enumerate(p for p in PARTIES if p.kind == "owner"):
+                self._tell("owners", place, len(PARTIES))
+                home = state / "nodes" / party.party
+                owners.append(prepare_owner(party.party, party.name, "owner", folders[party.party], home, LICENCE, sample=True))
+            return owners, prepare_site(self._site_settings(), self._scenario)
+
+    def _site_settings(self) -> SiteSettings:
+        wanted = self._settings
+        return SiteSettings(
+            scenario=wanted.scenario,
+            state=wanted.state,
+            site=SITE,
+            samples=wanted.samples or self._scenario.replicate.samples_default,
+            fit=None,
+            proof=wanted.proof,
+            seed=wanted.seed,
+            clock=wanted.clock,
+        )
+
+    def _own(self, folder: Path) -> Owner:
+        if not folder.is_dir():
+            raise FolderError(f"{folder} is not a folder", "give one folder an owner")
+        party = slug("".join(c if c.isalnum() and c.isascii() else "-" for c in folder.name.lower()).strip("-") or "owner", "owner")
+        return prepare_owner(party, folder.name, "owner", folder, self._settings.state / "nodes" / party, "proprietary", sample=False)
+
+    def _agreements(self, owners: list[Owner], line: Owner | None) -> None:
+        """Each owner signs its terms: sums in aggregate only, and, should a partner leave, its few-feature sums seen singly."""
+        purpose, key, clock = self._scenario.purpose, self.facts.exchange_key, self._settings.clock
+        keys = {o.party: o.public_key for o in owners}
+        if len(keys) < len(owners):
+            raise InputError("two owners have the same name", "give folders with different names")
+        for owner in owners:
+            agree(owner, key, keys, Terms(purpose=purpose, operations=FLEET_OPERATIONS, allow_own_head=True), clock)
+            after = Terms(
+                purpose=purpose + AFTER_LEAVING,
+                operations=(MOMENTS, FOLD_OUT, CLUSTERS, EVALUATE),
+                least_participants=2,
+                visibility="individual",
+            )
+            agree(owner, key, keys, after, clock)
+        if line is not None:
+            agree(line, key, {line.party: line.public_key}, site_terms(purpose), clock)
+
+    def _left(self, owner: Owner) -> OwnerFacts:
+        """What left, by the owner's own signed log. Raises LogTamperedError."""
+        entries = verify_log(owner.state / "left.jsonl", owner.public_key)
+        return OwnerFacts(
+            owner=owner, entries=tuple(entries), bytes_left=sum(e.bytes for e in entries), images_left=len(undeclared(entries))
+        )
+
+    # Steps at the exchange.
+
+    def _serve(self, operator: ExchangeClient, user: Owner, result: Json) -> None:
+        files: list[LabelledFile] = list(read_folder(user.data).files)
+        wanted = self._scenario.serve.sample_requests
+        chosen = files[:: max(1, len(files) // wanted)][:wanted]
+        model, run_id = result["deployment"]["name"], result["artefact_digest"]
+        tell = lambda done, total, label: self._tell(label, done, total)  # noqa: E731
+        self.facts.serving = serve_samples(operator, model, self._scenario.serve.currency, user.data, chosen, run_id, tell)
+        self.facts.artefact_edit_refusal = self._edited(result)
+
+    def _edited(self, result: Json) -> tuple[str, str, str] | None:
+        """The refusal that one edited byte of the model really gets."""
+        if self.facts.artefact is None:
+            return None
+        edited = bytearray(self.facts.artefact)
+        edited[len(edited) // 2] ^= 1
+        envelope = msgspec.convert(result["certificate"]["envelope"], Envelope)
+        key = self.facts.exchange_key
+        try:
+            check(envelope, bytes(edited), {key_id(key): key}, self._scenario.tier, self._settings.clock.now_s(), frozenset(), DECODER)
+        except CertificateError as error:
+            return (error.code, error.message, error.next_step)
+        return None
+
+    def _reference(self, owners: list[Owner]) -> None:
+        fleet = self.facts.fleet
+        if not self.facts.sample or fleet is None or fleet.result is None:
+            return
+        recipe = self._scenario.recipe
+        params = TrainingParams(views=recipe.views, sure_weight=recipe.sure_weight, unsure_weight=recipe.unsure_weight)
+        head = msgspec.convert(fleet.result["head"], Head)
+        self.facts.reference = reference(owners, head, float(fleet.result["penalty"]), params, self._settings.tools)
