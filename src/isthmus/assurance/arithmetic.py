@@ -30,7 +30,7 @@ def arithmetic(bar: float, confidence: float, proof: int, answered: int, errors:
     missing = max(0, total - answered)
     share = answered_share if answered_share > 0 else 1.0
     labels = 0 if provable <= bar else math.ceil(missing / share)
-    parts = [f"{first} answered records without an error prove an error of at most {bar:.0%} with {confidence:.0%} confidence"]
+    parts = [f"{first} answered records without an error prove an error of at most {bar * 100:g} % with {confidence * 100:g} % confidence"]
     if errors:
         parts.append(f"with {errors} of them wrong, {total} are needed")
     parts.append(f"{proof} labels were kept for proof, {answered} of them answered" if proof else "no labels were kept for proof")
@@ -38,8 +38,8 @@ def arithmetic(bar: float, confidence: float, proof: int, answered: int, errors:
         parts.append("so the promise is proven")
     else:
         parts.append(
-            f"so about {labels} more labels, drawn at random, are needed" + (f" at {share:.0%} answered" if answered_share > 0 else "")
+            f"so about {labels} more labels, drawn at random, are needed" + (f" at {share * 100:.0f} % answered" if answered_share > 0 else "")
         )
         if answered:
-            parts.append(f"what can be promised now is {provable:.1%}")
+            parts.append(f"what can be promised now is {provable * 100:.1f} %")
     return Arithmetic(answered_needed=total, labels_needed=labels, provable=provable, sentence="; ".join(parts) + ".")

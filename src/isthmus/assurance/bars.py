@@ -202,10 +202,10 @@ def _rate_failures(bars: Bars, claims: Claims, evidence: Evidence) -> list[str]:
 
 def _slice_failures(claims: Claims) -> list[str]:
     return [
-        f"slice {s.name}: accuracy bound {_percent(s.accuracy_bound_ppm)} is not above its majority rate {_percent(s.majority_ppm)};"
-        " always giving the commoner answer could do as well there"
+        f"slice {s.name}: accuracy {_percent(s.accuracy_ppm)} among answered is not above its majority rate {_percent(s.majority_ppm)};"
+        " always giving the commoner answer does as well there"
         for s in claims.slices
-        if s.judged and s.accuracy_bound_ppm <= s.majority_ppm
+        if s.judged and s.accuracy_ppm <= s.majority_ppm
     ]
 
 
@@ -233,7 +233,13 @@ def judge(bars: Bars, evidence: Evidence) -> Verdict:
     failures += _rate_failures(bars, claims, evidence)
     failures += _slice_failures(claims)
     failures += _corruption_failures(bars, claims, evidence)
-    notes = [f"slice {s.name} has {s.records} records, too few to judge alone" for s in claims.slices if not s.judged]
+    notes = [
+        f"slice {s.name}: accuracy {_percent(s.accuracy_ppm)} is above its majority rate {_percent(s.majority_ppm)}, but that is not proven"
+        f" there (bound {_percent(s.accuracy_bound_ppm)})"
+        for s in claims.slices
+        if s.judged and s.accuracy_bound_ppm <= s.majority_ppm < s.accuracy_ppm
+    ]
+    notes += [f"slice {s.name} has {s.records} records, too few to judge alone" for s in claims.slices if not s.judged]
     own = design_effect(evidence.clean.clusters)
     if own > evidence.design_effect:
         bound = ppm_up(_error_bound(evidence.clean, own, bars.confidence_ppm / PPM))

@@ -73,7 +73,10 @@ class ModelPart(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
 
 
 class HeadlinePart(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Held-out figures. error_* are among answered records; *_bound is the proven side (upper for error, lower for the others)."""
+    """Held-out figures. error_* are among answered records; *_bound is the proven side (upper for error, lower for the others).
+
+    answered_good, answered_defects: records that were answered so, rightly or wrongly; with those left to a person they are all records.
+    """
 
     answered_share: float | None = None
     error_share: float | None = None

@@ -20,7 +20,7 @@ from isthmus.foundry.backbone import blocks
 from isthmus.foundry.engine import Scorer
 from isthmus.kit.pictures import read_picture
 from isthmus.scenarios.facts import RunFacts, Served
-from isthmus.scenarios.findings import head_of, result_of
+from isthmus.scenarios.findings import head_of, parties_of, result_of
 from isthmus.scenarios.trial_gallery import heat_uri
 
 PICTURE_PIXELS_MAX = 300
@@ -72,10 +72,11 @@ def feature_names(stage: Stage) -> list[str]:
 def _instructive(served: Sequence[Served], middle: float, per_kind: int) -> list[Served]:
     """Wrong ones first, then clear good, clear defects, doubtful ones; each picture once."""
     wrong = [one for one in served if one.verdict != PERSON and one.label is not None and one.verdict != one.label]
+    clear = [one for one in served if one not in wrong]
     shelves = (
         sorted(wrong, key=lambda one: -abs(one.score - middle)),
-        sorted((one for one in served if one.verdict == GOOD), key=lambda one: one.score),
-        sorted((one for one in served if one.verdict == DEFECT), key=lambda one: -one.score),
+        sorted((one for one in clear if one.verdict == GOOD), key=lambda one: one.score),
+        sorted((one for one in clear if one.verdict == DEFECT), key=lambda one: -one.score),
         sorted((one for one in served if one.verdict == PERSON), key=lambda one: abs(one.score - middle)),
     )
     chosen: dict[Path, Served] = {}
@@ -98,7 +99,7 @@ def _decoded(served: Sequence[Served]) -> dict[Path, Pixels]:
 
 def _owner_of(facts: RunFacts, path: Path) -> str:
     """Whose folder the picture lies in; else who sent it."""
-    for item in (*facts.owners, *((facts.line,) if facts.line else ())):
+    for item in parties_of(facts):
         if path.is_relative_to(item.owner.data):
             return item.owner.party
     return "" if facts.serving is None else facts.serving.caller

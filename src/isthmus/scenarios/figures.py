@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from isthmus.contracts.build import RunView
 from isthmus.contracts.ports import Json
-from isthmus.contracts.statistic import JOINT, SITE_HEADS
-from isthmus.scenarios.facts import OwnerFacts, RunFacts
+from isthmus.contracts.statistic import JOINT
+from isthmus.scenarios.facts import RunFacts
 from isthmus.scenarios.findings import (
+    SITE_MODELS,
     entries_sum,
     finite,
+    parties_of,
     promise_of,
     promises_of,
     receipts_of,
@@ -33,8 +35,8 @@ def figures(facts: RunFacts) -> Json:
                 "auc": _auc(facts),
                 "weights_max_rel_diff_to_pooled": None if given is None else given.weights_max_rel_diff,
                 **_proof(facts),
-                "bytes_left": {item.owner.party: item.bytes_left for item in _parties(facts)} or None,
-                "images_left": sum(item.images_left for item in _parties(facts)) if facts.owners else None,
+                "bytes_left": {item.owner.party: item.bytes_left for item in parties_of(facts)} or None,
+                "images_left": sum(item.images_left for item in parties_of(facts)) if facts.owners else None,
                 "visibility": visibility_of(facts.owners),
                 "membership_auc": None if given is None else given.membership_auc,
                 "membership": None if given is None else dict(given.membership),
@@ -47,10 +49,6 @@ def figures(facts: RunFacts) -> Json:
             }
         )
     )
-
-
-def _parties(facts: RunFacts) -> list[OwnerFacts]:
-    return [*facts.owners, *((facts.line,) if facts.line else ())]
 
 
 def _views(facts: RunFacts) -> tuple[tuple[str, RunView | None], ...]:
@@ -126,7 +124,7 @@ def _site(facts: RunFacts) -> Json:
     return {
         "name": result.get("site") or (None if facts.line is None else facts.line.owner.party),
         "best": result.get("best"),
-        "auc": {name: candidates.get(name, {}).get("auc") for name in SITE_HEADS},
+        "auc": {name: candidates.get(name, {}).get("auc") for name in SITE_MODELS},
         "certificate": _certificate(result or None),
         "labels": {name: result.get(name) for name in ("fit", "proof", "audit")},
         "labels_needed": found.get("labels_needed"),

@@ -30,6 +30,8 @@ VISIBILITY_TOTAL = "aggregate"
 VISIBILITY_OWN_HEADS = "aggregate; own heads singly"
 """What the exchange sees of the owners: totals of all of them, and, where they allow it, each one's own fitted head."""
 HEAD_KIND = "head"
+SITE_MODELS = ("fleet", "local", "combined")
+"""The three models of a next line, as they are shown side by side."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -174,10 +176,14 @@ def units_sum(book: Json) -> int | None:
     return max(sums, key=abs) if sums else None
 
 
+def parties_of(facts: RunFacts) -> list[OwnerFacts]:
+    """Those who brought data: the owners, then the next line."""
+    return [*facts.owners, facts.line] if facts.line is not None else list(facts.owners)
+
+
 def names_of(facts: RunFacts) -> dict[str, str]:
     """party -> name, of those who brought data."""
-    known = [*facts.owners, *((facts.line,) if facts.line else ())]
-    return {item.owner.party: item.owner.name for item in known}
+    return {item.owner.party: item.owner.name for item in parties_of(facts)}
 
 
 def finite(value: Any) -> Any:

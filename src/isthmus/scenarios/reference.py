@@ -66,32 +66,43 @@ def pooled_fit(x: Floats, y: Floats, w: Floats, penalty: float) -> tuple[Floats,
     return coefficients, float(model.intercept_ - coefficients @ mean)
 
 
-def leverage_auc(basis: Floats, weights: Floats, members: Floats, others: Floats) -> float:
-    """How well low leverage in the visible second moments tells members from others; 0.5: not at all.
+def leverage_auc(rows: Floats, weights: Floats, views: int) -> float:
+    """How well low leverage in the visible second moments tells whether a record is in them; 0.5: not at all.
 
-    basis, weights: the rows whose weighted Gram is visible. Members stand in that Gram and so have the lower leverage.
+    The game: the same records, once in the sums and once left out with all their views, so that no difference between modules is
+    taken for a leak. rows: (views * n, d), view after view, identity first; weights: of the same shape. A stronger attacker with records of
+    the same kind to compare with is in bench/leak.py.
     """
     from sklearn.metrics import roc_auc_score
 
-    mean = np.average(basis, axis=0, weights=weights)
-    rows = (basis - mean) * np.sqrt(weights)[:, None]
-    gram = rows.T @ rows
+    from sklearn.metrics import roc_auc_score
+
+    mean = np.average(rows, axis=0, weights=weights)
+    scaled = (rows - mean) * np.sqrt(weights)[:, None]
+    gram = scaled.T @ scaled
     inverse = np.linalg.inv(gram + JITTER * np.trace(gram) / len(gram) * np.eye(len(gram)))
+    count = len(rows) // views
+    inside, outside = np.empty(count), np.empty(count)
+    for place in range(count):
+        own = scaled[place::count]
+        hat = own @ inverse @ own.T
+        inside[place] = hat[0, 0] / weights[place]
+        outside[place] = (hat + hat @ np.linalg.solve(np.eye(views) - hat, hat))[0, 0] / weights[place]
+    return float(roc_auc_score(np.concatenate([np.ones(count), np.zeros(count)]), -np.concatenate([inside, outside])))
 
-    def leverage(q: Floats) -> Floats:
-        centred = q - mean
-        return np.asarray(np.einsum("ij,jk,ik->i", centred, inverse, centred))
 
-    scores = np.concatenate([-leverage(members), -leverage(others)])
-    truth = np.concatenate([np.ones(len(members)), np.zeros(len(others))])
-    return float(roc_auc_score(truth, scores))
+def _view_major(pools: Sequence[Pool], views: int) -> tuple[Floats, Floats]:
+    """(rows, weights) of several owners, view after view."""
+    rows = [np.split(p.all_q, views) for p in pools]
+    weights = [np.split(p.w, views) for p in pools]
+    order = [(owner, view) for view in range(views) for owner in range(len(pools))]
+    return np.concatenate([rows[o][v] for o, v in order]), np.concatenate([weights[o][v] for o, v in order])
 
 
 def reference(owners: Sequence[Owner], head: Head, penalty: float, params: TrainingParams, tools: Tools) -> Reference | None:
     """The reference, or None where scikit-learn is not installed.
 
     membership: attack -> AUC, for what the exchange sees (the total) and what each owner sees (the total less its own share).
-    Non-members are held-out records of other groups, so a difference between groups counts as a leak here.
     """
     try:
         from sklearn.metrics import roc_auc_score
@@ -102,12 +113,11 @@ def reference(owners: Sequence[Owner], head: Head, penalty: float, params: Train
     held, held_y = np.concatenate([p.held for p in pools]), np.concatenate([p.held_y for p in pools])
     coefficients, bias = pooled_fit(x, y, w, penalty)
     ours = head.coefficients.array()
-    membership = {"exchange, leverage": leverage_auc(x, w, np.concatenate([p.q for p in pools]), held)}
+    views = len(params.views)
+    membership = {"exchange, leverage": leverage_auc(*_view_major(pools, views), views)}
     for place, owner in enumerate(owners):
         rest = [p for other, p in enumerate(pools) if other != place]
-        seen, weights = np.concatenate([p.all_q for p in rest]), np.concatenate([p.w for p in rest])
-        members, others = np.concatenate([p.q for p in rest]), np.concatenate([p.held for p in rest])
-        membership[f"{owner.party} (total less its own), leverage"] = leverage_auc(seen, weights, members, others)
+        membership[f"{owner.party} (total less its own), leverage"] = leverage_auc(*_view_major(rest, views), views)
     return Reference(
         auc_pooled=float(roc_auc_score(held_y, held @ coefficients + bias)),
         weights_max_rel_diff=float(np.max(np.abs(ours - coefficients)) / np.max(np.abs(coefficients))),

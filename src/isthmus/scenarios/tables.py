@@ -9,10 +9,11 @@ from rich.table import Table
 from rich.text import Text
 
 from isthmus.contracts.ports import Json
-from isthmus.contracts.statistic import JOINT, SITE_HEADS
+from isthmus.contracts.statistic import JOINT
 from isthmus.kit.texts import Texts, load_texts
 from isthmus.scenarios.facts import RunFacts
 from isthmus.scenarios.findings import (
+    SITE_MODELS,
     bars_of,
     entries_sum,
     names_of,
@@ -44,6 +45,7 @@ def tables(facts: RunFacts, language: str = "en") -> list[Table | str]:
     parts.append(_lines(_model_lines(facts, say) + _service_lines(facts, say)))
     site = result_of(facts.site)
     if site is not None:
+        parts.append(say("site.title", site=site["site"], fit=site["fit"], proof=site["proof"], audit=site["audit"]))
         parts.append(_site(site, say))
     parts.append(_lines(_after_lines(facts, say)))
     return parts
@@ -83,8 +85,8 @@ def _auc(value: float | None, say: Texts) -> str:
     return say("unknown") if value is None else f"{value:.3f}"
 
 
-def _table(title: str, columns: Sequence[str]) -> Table:
-    table = Table(title=title or None, title_justify="left", title_style="bold", box=None, pad_edge=False, padding=(0, 2, 0, 0))
+def _table(columns: Sequence[str]) -> Table:
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
     for place, column in enumerate(columns):
         table.add_column(column, justify="right" if place else "left", header_style="bold")
     return table
@@ -102,7 +104,7 @@ def _lines(rows: list[tuple[str, str]]) -> Table:
 def _owners(facts: RunFacts, say: Texts) -> Table:
     found = (result_of(facts.fleet) or {}).get("auc", {})
     keys = ("owner", "train", "holdout", "auc", "bytes", "images")
-    table = _table("", [say(f"owners.{key}") for key in keys])
+    table = _table([say(f"owners.{key}") for key in keys])
 
     def row(name: str, *values: str) -> None:
         table.add_row(*(Text(value) for value in (name, *values)))
@@ -162,9 +164,8 @@ def _service_lines(facts: RunFacts, say: Texts) -> list[tuple[str, str]]:
 
 
 def _site(result: Json, say: Texts) -> Table:
-    title = say("site.title", site=result["site"], fit=result["fit"], proof=result["proof"], audit=result["audit"])
-    table = _table(title, [say(f"site.{key}") for key in ("model", "auc", "answered", "error")])
-    for name in SITE_HEADS:
+    table = _table([say(f"site.{key}") for key in ("model", "auc", "answered", "error")])
+    for name in SITE_MODELS:
         row = result["candidates"].get(name)
         if row is None:
             continue

@@ -1,0 +1,171 @@
+"""The sample cells as features, cached; fits and fold-out scores on any part of them. Shared by the benches.
+
+Everything that is measured comes from the product's own functions: the extractor, exact sums, the solver, the hat-matrix
+identity, thresholds and bounds.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from isthmus.contracts.sums import FoldOut
+from isthmus.foundry.backbone import blocks
+from isthmus.foundry.features import StageExtractor
+from isthmus.foundry.foldout import choose_lambda, moments_of
+from isthmus.foundry.ridge import Candidate, candidates
+from isthmus.kit.hatmatrix import design, leave_group_out
+from isthmus.kit.pictures import read_picture
+from isthmus.sandbox.statistics.foldout import score_histogram, weighted_loss
+from isthmus.sandbox.statistics.records import group_codes
+from isthmus.scenarios.sample_owners import Cell, cells, dataset_root
+
+BACKBONE = "efficientnet-lite0-dim"
+TAPS = (4, 7, 10, 11, 13, 15)
+LAMBDAS = (0.003, 0.01, 0.03, 0.1, 0.3, 1.0)
+LONE_FOLDS = 100
+BATCH = 64
+Floats = NDArray[np.float64]
+Mask = NDArray[np.bool_]
+VIEWS = {
+    "identity": lambda image: image,
+    "flip-left-right": lambda image: image[:, ::-1],
+    "flip-up-down": lambda image: image[::-1],
+    "rotate-180": lambda image: image[::-1, ::-1],
+}
+
+
+@dataclass(frozen=True)
+class Cells:
+    """All cells in the data set's order. views: one (n, d) int16 array a view over TAPS, identity first. y: (n,) in {-1, +1}. w: (n,)
+    training weights 2 (sure) and 1. groups: (n,) codes of inferred modules."""
+
+    cells: tuple[Cell, ...]
+    views: tuple[NDArray[np.int16], ...]
+    y: NDArray[np.int64]
+    w: NDArray[np.int64]
+    groups: NDArray[np.int64]
+
+    @property
+    def size(self) -> int:
+        return int(self.y.shape[0])
+
+
+@dataclass(frozen=True)
+class Fit:
+    """A head chosen inside training. scores: fold-out scores of the training cells. histogram: of them, by class."""
+
+    taps: tuple[int, ...]
+    candidate: Candidate
+    loss: float
+    scores: Floats
+    histogram: NDArray[np.int64]
+
+
+def columns(taps: Sequence[int]) -> NDArray[np.int64]:
+    """Columns of the cached features that belong to these taps."""
+    sizes = {block.index: block.channels_out for block in blocks()}
+    starts = dict(zip(TAPS, np.cumsum([0, *(sizes[tap] for tap in TAPS)]), strict=False))
+    return np.concatenate([np.arange(starts[tap], starts[tap] + sizes[tap]) for tap in taps])
+
+
+def default_cache() -> Path:
+    return Path.home() / ".cache" / "isthmus" / "bench"
+
+
+def load_cells(cache: Path, threads: int, say: Any) -> Cells:
+    """Reads labels and features; extracts and caches what is not there yet."""
+    listed = cells(dataset_root())
+    extractor = StageExtractor(TAPS, threads=threads, backbone=BACKBONE)
+    cache.mkdir(parents=True, exist_ok=True)
+    views = []
+    for name, turn in VIEWS.items():
+        kept = cache / f"{extractor.digest.removeprefix('sha256:')[:16]}-{name}.npy"
+        if not kept.exists():
+            say(f"features of {len(listed)} cells, {name}")
+            parts = []
+            for start in range(0, len(listed), BATCH):
+                images = [np.ascontiguousarray(turn(read_picture(cell.path))) for cell in listed[start : start + BATCH]]
+                parts.append(extractor.quantised(images))
+            part = kept.with_suffix(f".{os.getpid()}.npy")
+            np.save(part, np.concatenate(parts))
+            part.replace(kept)
+        views.append(np.load(kept))
+    y = np.array([1 if cell.label == "defect" else -1 for cell in listed], dtype=np.int64)
+    w = np.array([1 if cell.certainty == "unsure" else 2 for cell in listed], dtype=np.int64)
+    return Cells(tuple(listed), tuple(views), y, w, group_codes([cell.group for cell in listed]))
+
+
+def lone_groups(size: int, rng: np.random.Generator) -> NDArray[np.int64]:
+    """Folds for a protocol that ignores modules: LONE_FOLDS random parts."""
+    return rng.permutation(size) % LONE_FOLDS
+
+
+def stacked(data: Cells, rows: NDArray[np.int64], taps: Sequence[int], views: int | None = None) -> NDArray[np.int16]:
+    """(views * rows, d) features, view after view."""
+    chosen = columns(taps)
+    return np.concatenate([view[rows][:, chosen] for view in data.views[:views]])
+
+
+def fit(data: Cells, train: Mask, taps: tuple[int, ...], groups: NDArray[np.int64], lambdas: Sequence[float] = LAMBDAS) -> Fit:
+    """The head that the exchange would choose: sums over all views, penalty by fold-out loss. groups: (n,) over all cells."""
+    rows = np.flatnonzero(train)
+    count = len(data.views)
+    q, y, w, g = stacked(data, rows, taps), np.tile(data.y[rows], count), np.tile(data.w[rows], count), np.tile(groups[rows], count)
+    fits = candidates(moments_of(q, w, y, g, records=len(rows)), lambdas)
+    z = design(q, fits[0].mean, fits[0].scale)
+    scores = [leave_group_out(z, w, y, g, c.inverse, c.coefficients)[: len(rows)] for c in fits]
+    loss = np.array([weighted_loss(s, data.y[rows], data.w[rows]) for s in scores], dtype=np.int64)
+    histogram = np.stack([score_histogram(s, data.y[rows]) for s in scores])
+    best = choose_lambda(FoldOut(int(data.w[rows].sum()), loss, histogram), list(lambdas))
+    return Fit(taps, fits[best], float(loss[best]) / float(data.w[rows].sum()), scores[best], histogram[best])
+
+
+def best_fit(data: Cells, train: Mask, recipes: Sequence[tuple[int, ...]], groups: NDArray[np.int64]) -> Fit:
+    """Nested choice: recipe and penalty by fold-out loss inside training."""
+    return min((fit(data, train, taps, groups) for taps in recipes), key=lambda found: found.loss)
+
+
+def scores(data: Cells, found: Fit, rows: Mask) -> Floats:
+    """(n,) scores of single, unflipped images."""
+    q = data.views[0][rows][:, columns(found.taps)]
+    return np.asarray(design(q, found.candidate.mean, found.candidate.scale) @ found.candidate.coefficients)
+
+
+def area(y: NDArray[Any], score: Floats) -> float:
+    """Area under the ROC curve, ties counted half. y: truth, positive where > 0. 0.5 when one class is missing."""
+    positive = np.asarray(y) > 0
+    many = int(positive.sum())
+    if many in (0, len(positive)):
+        return 0.5
+    _, place, counts = np.unique(score, return_inverse=True, return_counts=True)
+    ranks = (np.cumsum(counts) - (counts - 1) / 2.0)[place]
+    return float((ranks[positive].sum() - many * (many + 1) / 2) / (many * (len(positive) - many)))
+
+
+def machine() -> dict[str, Any]:
+    return {"python": platform.python_version(), "system": platform.system(), "processor": platform.machine(), "cores": os.cpu_count()}
+
+
+def interval(values: Sequence[float]) -> dict[str, float]:
+    """Mean over seeds, and the range that 95 % of seeds fall in."""
+    low, high = np.quantile(values, [0.025, 0.975])
+    return {"mean": round(float(np.mean(values)), 4), "low": round(float(low), 4), "high": round(float(high), 4)}
+
+
+def bar(name: str, value: float, goal: float, unit: str, at_most: bool = False) -> dict[str, Any]:
+    """One row of the verdict."""
+    return {
+        "name": name,
+        "value": round(value, 4),
+        "goal": goal,
+        "unit": unit,
+        "holds": bool(value <= goal if at_most else value >= goal),
+    }

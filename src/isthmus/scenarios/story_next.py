@@ -1,0 +1,169 @@
+"""What came after the model: the next line, and an owner who leaves, as the report shows them."""
+
+from __future__ import annotations
+
+import msgspec
+import numpy as np
+
+from isthmus.contracts import report as r
+from isthmus.contracts.head import Array, Head, Stage
+from isthmus.contracts.ports import Json
+from isthmus.contracts.statistic import JOINT
+from isthmus.foundry.backbone import blocks
+from isthmus.kit.texts import Texts
+from isthmus.scenarios.facts import RunFacts
+from isthmus.scenarios.findings import (
+    SITE_MODELS,
+    bars_of,
+    claims_of,
+    head_of,
+    names_of,
+    promise_of,
+    ratio,
+    receipts_of,
+    result_of,
+    share,
+    split_of,
+    statement_of,
+    time_text,
+)
+from isthmus.scenarios.story_service import charged_without, split_rows
+
+PAIR = 2
+
+
+def site_part(facts: RunFacts, say: Texts) -> r.SitePart | None:
+    """The next line; None when no step of it was begun."""
+    if facts.site is None:
+        return None
+    party = "" if facts.line is None else facts.line.owner.party
+    result = facts.site.result
+    if result is None:
+        said = str((facts.site.error or {}).get("message", facts.site.state))
+        return r.SitePart(site=party, sentence=say("site.failed", site=party, message=said))
+    found, claims, fleet = result["arithmetic"], claims_of(result), result_of(facts.fleet)
+    combined = result["candidates"].get("combined")
+    return r.SitePart(
+        site=result["site"],
+        samples_given=result["fit"] + result["proof"],
+        samples_fit=result["fit"],
+        samples_test=result["proof"],
+        groups_test=None if claims is None else claims.groups,
+        groups_needed=None if fleet is None else bars_of(fleet).groups_min,
+        samples_needed=found["labels_needed"],
+        audit_records=result["audit"],
+        local_weight=None if combined is None else combined["factor"],
+        candidates=tuple(_candidate(name, result) for name in SITE_MODELS if name in result["candidates"]),
+        certificate=_site_certificate(result, facts),
+        sentence=found["sentence"],
+    )
+
+
+def _candidate(name: str, result: Json) -> r.SiteCandidate:
+    """Figures of records that only measure; the bound, for the chosen one, is of those that were kept for proof."""
+    row, claims = result["candidates"][name], claims_of(result)
+    counts = row["counts"] or {"records": 0, "answered": 0, "errors": 0}
+    proven = name == result["best"] and claims is not None and claims.answered > 0
+    return r.SiteCandidate(
+        name=name,
+        auc=row["auc"],
+        answered_share=ratio(counts["answered"], counts["records"]),
+        error_share=ratio(counts["errors"], counts["answered"]),
+        error_bound=share(claims.error_bound_ppm) if proven and claims is not None else None,
+    )
+
+
+def _site_certificate(result: Json, facts: RunFacts) -> r.CertificatePart:
+    given, name = result["certificate"], f"{facts.scenario.title}: {result['site']}"
+    if given is None:
+        needed = result["arithmetic"]["labels_needed"]
+        return r.CertificatePart(issued=False, name=name, reasons=tuple(result["failures"]), more_records_needed=needed or None)
+    statement = statement_of(given)
+    return r.CertificatePart(
+        issued=True,
+        name=name,
+        tier=statement.predicate.tier,
+        digest=given["digest"],
+        statement=msgspec.to_builtins(statement),
+        envelope=given["envelope"],
+        issued_at=time_text(statement.predicate.not_before_s),
+        expires_at=time_text(statement.predicate.not_after_s),
+    )
+
+
+# Leaving.
+
+
+def leave_part(facts: RunFacts, say: Texts) -> r.LeavePart | None:
+    """The model before, and what became of it when the one leaver of this run left; other leavers were not computed."""
+    before, party = result_of(facts.fleet), facts.leaver
+    if before is None or party is None:
+        return None
+    after, refusal = result_of(facts.leave), facts.leave_refusal
+    outcomes: tuple[r.LeaveOutcome, ...] = ()
+    if after is not None:
+        outcomes = (_outcome(facts, party, before, after, say),)
+    elif refusal is not None:
+        code, message, then = refusal
+        shown = r.RefusalShown(code=code, message=message, next=then)
+        sentence = say("leave.refusal", party=names_of(facts).get(party, party))
+        outcomes = (r.LeaveOutcome(party=party, rule=say("leave.rule"), sentence=sentence, refusal=shown),)
+    elif facts.leave is None:
+        return None
+    return r.LeavePart(before=_state(before, head_of(before), split_rows(split_of(receipts_of(facts)), {})), outcomes=outcomes)
+
+
+def _outcome(facts: RunFacts, party: str, before: Json, after: Json, say: Texts) -> r.LeaveOutcome:
+    name = names_of(facts).get(party, party)
+    first, second = head_of(before), head_of(after)
+    placed = on_stage(second, first.stage)
+    values = {"party": name, "dimension": second.stage.dimension, "before": first.stage.dimension}
+    words = [say("leave.sentence", **values)]
+    if len(after["owners"]) == PAIR:
+        words.append(say("leave.pair"))
+    words.append(say("leave.test"))
+    if not _judged_whole(after):
+        words.append(say("leave.clean"))
+    if placed is not None and placed.stage != second.stage:
+        words.append(say("leave.zeros", **values))
+    state = _state(after, placed or second, split_rows(charged_without(facts, party), {}))
+    return r.LeaveOutcome(party=party, rule=say("leave.rule"), sentence=" ".join(words), after=state)
+
+
+def _judged_whole(result: Json) -> bool:
+    """Whether all that the bars ask for was measured, so that a missing certificate is a refusal."""
+    claims, bars = claims_of(result), bars_of(result)
+    return claims is not None and len(claims.corruptions) == len(bars.families) * len(bars.severities)
+
+
+def _state(result: Json, head: Head, split: tuple[r.SplitRow, ...]) -> r.ModelState:
+    best = promise_of(result)
+    return r.ModelState(
+        owners=tuple(result["owners"]),
+        head=head,
+        head_digest=result["head_digest"],
+        records=result["moments"]["records"],
+        auc=result["auc"].get(JOINT),
+        answered_share=None if best is None else best.answered_share,
+        error_bound=None if best is None else best.error_bound,
+        certificate_issued=result["certificate"] is not None if _judged_whole(result) else None,
+        split=split,
+    )
+
+
+def on_stage(head: Head, stage: Stage) -> Head | None:
+    """The same scores from a larger stage's features: each coefficient at its feature's place, zeros elsewhere.
+
+    None when the larger stage lacks some of the head's features.
+    """
+    if head.stage.backbone != stage.backbone or not set(head.stage.taps) <= set(stage.taps):
+        return None
+    known = blocks()
+    values, placed, start = head.coefficients.array(), np.zeros(stage.dimension), 0
+    for tap in stage.taps:
+        channels = known[tap].channels_out
+        if tap in head.stage.taps:
+            own = sum(known[earlier].channels_out for earlier in head.stage.taps if earlier < tap)
+            placed[start : start + channels] = values[own : own + channels]
+        start += channels
+    return msgspec.structs.replace(head, stage=stage, coefficients=Array.of(placed))
