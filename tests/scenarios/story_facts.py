@@ -26,7 +26,7 @@ from isthmus.contracts.receipt import OutcomeSection, PartiesSection, PriceSecti
 from isthmus.contracts.scenario import Scenario
 from isthmus.contracts.sums import EVALUATION_COUNTS, SCORE_BINS, Evaluation, GroupSums, score_bins
 from isthmus.foundry.engine import Scorer
-from isthmus.foundry.export import artefact_digest, build_artefact, head_digest
+from isthmus.foundry.export import build_artefact, head_digest
 from isthmus.foundry.features import stage
 from isthmus.kit.clock import SetClock
 from isthmus.kit.pictures import DECODER, read_picture
@@ -70,8 +70,8 @@ def scenario() -> Scenario:
 def head(taps: tuple[int, ...], seed: int, lo: float, hi: float) -> Head:
     """Random coefficients on a real stage."""
     found: Stage = stage(taps, backbone=BACKBONE)
-    values = np.round(np.random.default_rng(seed).normal(0, 6e-6, found.dimension) * 2**40) / 2**40
-    return Head(stage=found, coefficients=Array.of(values), bias=0.25, lo=lo, hi=hi, decoder=DECODER)
+    values = np.round(np.random.default_rng(seed).normal(0, 2.4e-5, found.dimension) * 2**40) / 2**40
+    return Head(stage=found, coefficients=Array.of(values), bias=-0.1, lo=lo, hi=hi, decoder=DECODER)
 
 
 def evaluated(seed: int, apart: float, lo: float, hi: float, records: int = 900, groups: int = 15) -> Evaluation:
@@ -115,7 +115,15 @@ def rung(model: Head, ppm: int, evidence: Evidence) -> tuple[dict[str, Any], Any
     row = {
         "bars": msgspec.to_builtins(bars),
         "bars_digest": bars_digest(bars),
-        "thresholds": {"lo": model.lo, "hi": model.hi, "share": 0.6, "error_rate": 0.02, "predicted_bound": 0.05, "reached": True, "note": ""},
+        "thresholds": {
+            "lo": model.lo,
+            "hi": model.hi,
+            "share": 0.6,
+            "error_rate": 0.02,
+            "predicted_bound": 0.05,
+            "reached": True,
+            "note": "",
+        },
         "design_effect": evidence.design_effect,
         "head": msgspec.to_builtins(model),
         "head_digest": head_digest(model),
@@ -149,8 +157,8 @@ def certified(model: Head, digest: str, site: str, verdict: Any, evidence: Evide
     return {"digest": certificate_digest(envelope), "envelope": msgspec.to_builtins(envelope)}
 
 
-def build_result(taps: tuple[int, ...], owners: dict[str, int], apart: float = 1.5, ladder: tuple[int, ...] = (100_000, 20_000)) -> Any:
-    """A build's result as app/build.py makes it. Two rungs; with apart = 1.5 the first is proven and the second is not."""
+def build_result(taps: tuple[int, ...], owners: dict[str, int], apart: float = 1.3, ladder: tuple[int, ...] = (100_000, 20_000)) -> Any:
+    """A build's result as app/build.py makes it. Two rungs; with apart = 1.3 the first is proven and the second is not."""
     model = head(taps, 5, -0.2, 0.2)
     clean = evaluated(1, apart, model.lo, model.hi)
     parts = {"mono": evaluated(2, apart, model.lo, model.hi, 400), "poly": evaluated(3, apart, model.lo, model.hi, 500)}
@@ -322,7 +330,10 @@ def serving_facts(folder: Path, count: int = 12) -> ServingFacts:
     return ServingFacts(
         served=served(folder, count),
         receipts=receipts,
-        refusals=(("missing-key", "the request has no bearer key", "send one"), ("missing-key", "the request has no bearer key", "send one")),
+        refusals=(
+            ("missing-key", "the request has no bearer key", "send one"),
+            ("missing-key", "the request has no bearer key", "send one"),
+        ),
         book={"holds": True, "lines": [], "sums": {"EUR": 0, "inferences@sha256:" + "a" * 64: 0}, "receipts": count, "entries": 99},
         caller="sample-user",
         accounts=accounts,
@@ -332,7 +343,7 @@ def serving_facts(folder: Path, count: int = 12) -> ServingFacts:
 def whole_facts(folder: Path) -> RunFacts:
     """Everything is there."""
     fleet = build_result(TAPS, OWNERS)
-    leave = build_result(FEW_TAPS, {party: n for party, n in OWNERS.items() if party != LEAVER}, apart=1.3)
+    leave = build_result(FEW_TAPS, {party: n for party, n in OWNERS.items() if party != LEAVER}, apart=1.1)
     return RunFacts(
         scenario=scenario(),
         sample=True,

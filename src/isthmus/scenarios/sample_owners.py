@@ -43,10 +43,10 @@ class SampleParty:
 
 
 PARTIES = (
-    SampleParty("maker-mono", "Sample maker of monocrystalline modules", "owner", (range(900, 1614),)),
-    SampleParty("maker-poly", "Sample maker of polycrystalline modules", "owner", (range(1614, 2144),)),
-    SampleParty("maker-mixed", "Sample maker of both", "owner", (range(0, 60), range(780, 900), range(2144, 2624))),
-    SampleParty("line-4", "Sample new line", "site", (range(60, 780),)),
+    SampleParty("maker-mono", "Mono maker", "owner", (range(900, 1614),)),
+    SampleParty("maker-poly", "Poly maker", "owner", (range(1614, 2144),)),
+    SampleParty("maker-mixed", "Mixed maker", "owner", (range(0, 60), range(780, 900), range(2144, 2624))),
+    SampleParty("line-4", "Line 4", "site", (range(60, 780),)),
 )
 
 

@@ -9,7 +9,7 @@ import msgspec
 
 from isthmus import __version__
 from isthmus.assurance.auc import roc_points
-from isthmus.assurance.bounds import design_effect, more_records
+from isthmus.assurance.bounds import more_records
 from isthmus.contracts import report as r
 from isthmus.contracts.certificate import Claims
 from isthmus.contracts.head import Head
@@ -211,9 +211,9 @@ def _bars(result: Json, say: Texts) -> tuple[r.BarRow, ...]:
     rows += [
         _bar(
             say("bar.slice", name=part.name),
-            share(part.accuracy_bound_ppm),
+            share(part.accuracy_ppm),
             share(part.majority_ppm),
-            holds=part.accuracy_bound_ppm > part.majority_ppm,
+            holds=part.accuracy_ppm > part.majority_ppm,
         )
         for part in claims.slices
         if part.judged
@@ -329,8 +329,7 @@ def _missing(result: Json) -> tuple[int | None, int | None]:
     goal = share(bars.error_ppm_max)
     if claims.error_bound_ppm <= bars.error_ppm_max or not sums.a or sums.e / sums.a > goal:
         return groups, None
-    effect = max(float(result["design_effect"]), design_effect(sums))
-    answered = more_records(sums.e, sums.a, effect, sums.groups, goal, share(bars.confidence_ppm))
+    answered = more_records(sums.e, sums.a, float(result["design_effect"]), sums.groups, goal, share(bars.confidence_ppm))
     return groups, -(-answered * claims.records // claims.answered)
 
 

@@ -10,6 +10,7 @@ from isthmus.contracts.head import Array, Head, Stage
 from isthmus.contracts.ports import Json
 from isthmus.contracts.statistic import JOINT
 from isthmus.foundry.backbone import blocks
+from isthmus.foundry.features import stage
 from isthmus.kit.texts import Texts
 from isthmus.scenarios.facts import RunFacts
 from isthmus.scenarios.findings import (
@@ -110,24 +111,45 @@ def leave_part(facts: RunFacts, say: Texts) -> r.LeavePart | None:
         outcomes = (r.LeaveOutcome(party=party, rule=say("leave.rule"), sentence=sentence, refusal=shown),)
     elif facts.leave is None:
         return None
-    return r.LeavePart(before=_state(before, head_of(before), split_rows(split_of(receipts_of(facts)), {})), outcomes=outcomes)
+    head = head_of(before) if after is None else _together(head_of(before), head_of(after))[0]
+    return r.LeavePart(before=_state(before, head, split_rows(split_of(receipts_of(facts)), {})), outcomes=outcomes)
 
 
 def _outcome(facts: RunFacts, party: str, before: Json, after: Json, say: Texts) -> r.LeaveOutcome:
-    name = names_of(facts).get(party, party)
     first, second = head_of(before), head_of(after)
-    placed = on_stage(second, first.stage)
-    values = {"party": name, "dimension": second.stage.dimension, "before": first.stage.dimension}
-    words = [say("leave.sentence", **values)]
+    known = blocks()
+    same = set(first.stage.taps) & set(second.stage.taps) if first.stage.backbone == second.stage.backbone else set()
+    words = [
+        say(
+            "leave.shared" if same else "leave.other",
+            party=names_of(facts).get(party, party),
+            dimension=second.stage.dimension,
+            before=first.stage.dimension,
+            shared=sum(known[tap].channels_out for tap in same),
+            records=before["owners"][party]["records_train"],
+        )
+    ]
     if len(after["owners"]) == PAIR:
         words.append(say("leave.pair"))
     words.append(say("leave.test"))
     if not _judged_whole(after):
         words.append(say("leave.clean"))
-    if placed is not None and placed.stage != second.stage:
-        words.append(say("leave.zeros", **values))
-    state = _state(after, placed or second, split_rows(charged_without(facts, party), {}))
+    placed, shown = _together(first, second)
+    if shown.stage == placed.stage != second.stage:
+        words.append(say("leave.zeros"))
+    state = _state(after, shown, split_rows(charged_without(facts, party), {}))
     return r.LeaveOutcome(party=party, rule=say("leave.rule"), sentence=" ".join(words), after=state)
+
+
+def _together(first: Head, second: Head) -> tuple[Head, Head]:
+    """Both heads over the features of both, so that they can be compared and the same features can be scored by both.
+
+    As they are when they rest on different backbones.
+    """
+    if first.stage.backbone != second.stage.backbone:
+        return first, second
+    union = stage(tuple(sorted({*first.stage.taps, *second.stage.taps})), backbone=first.stage.backbone)
+    return on_stage(first, union) or first, on_stage(second, union) or second
 
 
 def _judged_whole(result: Json) -> bool:
@@ -151,19 +173,19 @@ def _state(result: Json, head: Head, split: tuple[r.SplitRow, ...]) -> r.ModelSt
     )
 
 
-def on_stage(head: Head, stage: Stage) -> Head | None:
+def on_stage(head: Head, larger: Stage) -> Head | None:
     """The same scores from a larger stage's features: each coefficient at its feature's place, zeros elsewhere.
 
     None when the larger stage lacks some of the head's features.
     """
-    if head.stage.backbone != stage.backbone or not set(head.stage.taps) <= set(stage.taps):
+    if head.stage.backbone != larger.backbone or not set(head.stage.taps) <= set(larger.taps):
         return None
     known = blocks()
-    values, placed, start = head.coefficients.array(), np.zeros(stage.dimension), 0
-    for tap in stage.taps:
+    values, placed, start = head.coefficients.array(), np.zeros(larger.dimension), 0
+    for tap in larger.taps:
         channels = known[tap].channels_out
         if tap in head.stage.taps:
             own = sum(known[earlier].channels_out for earlier in head.stage.taps if earlier < tap)
             placed[start : start + channels] = values[own : own + channels]
         start += channels
-    return msgspec.structs.replace(head, stage=stage, coefficients=Array.of(placed))
+    return msgspec.structs.replace(head, stage=larger, coefficients=Array.of(placed))

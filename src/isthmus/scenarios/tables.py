@@ -141,6 +141,7 @@ def _model_lines(facts: RunFacts, say: Texts) -> list[tuple[str, str]]:
     result = result_of(facts.fleet)
     if result is not None:
         rows.append((say("line.certificate"), _certificate_text(result, say)))
+        rows += [(say("line.care"), note) for note in result["notes"]]
     return rows
 
 

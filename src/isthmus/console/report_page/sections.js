@@ -90,7 +90,7 @@ function proofSection() {
   return [bars.length ? table([t('bar.name'), t('bar.value'), t('bar.goal'), ''], bars) : missing('bars.none'),
     slices.length ? [h('h3', {}, t('slices.title')), para('slices.about'), table([t('slices.name'), t('left.records'), t('left.groups'), t('slices.accuracy'), t('slices.majority'), t('slices.answered'), t('headline.error'), t('slices.bound')], slices)] : missing('slices.none'),
     h('h3', {}, t('corruption.title')),
-    report.corruptions.length ? [para('corruption.about', { goal: percent(goal, 0) }), corruptionFigures(goal),
+    report.corruptions.length ? [para('corruption.about', { goal: percent(goal) }), corruptionFigures(goal),
       folded(t('numbers.show'), table([t('corruption.condition'), t('slices.answered'), t('headline.error'), t('slices.bound')], numbers))] : missing('corruption.none')];
 }
 
