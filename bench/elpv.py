@@ -32,9 +32,10 @@ from isthmus.sandbox.statistics.records import Records
 from isthmus.scenarios.package import find_package, load_package
 from isthmus.scenarios.sample_owners import PARTIES, splits
 
-RECIPES = ((10,), (7, 10), (4, 11), (7, 11))
-"""Public stages that the nested choice may take; the last is for no rule at all."""
-UNRULED = (*RECIPES, (4, 7, 10, 11), TAPS)
+RECIPES = ((10,), (7, 10), (4, 13))
+"""Public stages that the nested choice may take under the dimension rule."""
+UNRULED = (*RECIPES, (4, 7, 13), (4, 7, 10, 11), TAPS)
+"""And without it."""
 TEST_CELLS = 656
 TEST_MODULES = 11
 NEW_MODULES = 12

@@ -29,7 +29,7 @@ from isthmus.scenarios.sample_owners import Cell, cells, dataset_root
 
 BACKBONE = "efficientnet-lite0-dim"
 TAPS = (4, 7, 10, 11, 13, 15)
-LAMBDAS = (0.003, 0.01, 0.03, 0.1, 0.3, 1.0)
+LAMBDAS = (0.003, 0.01, 0.02, 0.03, 0.05, 0.1, 0.2, 0.4, 1.0)
 LONE_FOLDS = 100
 BATCH = 64
 Floats = NDArray[np.float64]

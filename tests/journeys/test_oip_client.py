@@ -1,6 +1,6 @@
 """The data path as a client meets it: over sockets, with the real book, key ring, certificate gate and engine process.
 
-The requests are the bytes that NVIDIA's `tritonclient` sends; where that package is installed, it makes the same calls itself.
+The requests are the bytes that NVIDIA's `tritonclient` sends; which then makes the same calls itself.
 """
 
 from __future__ import annotations
@@ -252,7 +252,8 @@ def test_a_killed_engine_costs_the_client_nothing_it_did_not_get(site: Site) -> 
 
 
 def test_tritonclient(site: Site) -> None:
-    triton = pytest.importorskip("tritonclient.http", reason="NVIDIA's client is not installed: pip install tritonclient[http]")
+    import tritonclient.http as triton
+
     key = {"Authorization": f"Bearer {site.bearer}"}  # copied for each call: infer() writes into the dict it is given
     client = triton.InferenceServerClient(site.url.removeprefix("http://"))
     try:

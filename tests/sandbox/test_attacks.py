@@ -404,3 +404,18 @@ def test_new_numbers_for_the_same_job_are_refused(world: World) -> None:
 def test_write_folder_is_deterministic(tmp_path) -> None:
     a, b = write_folder(tmp_path / "a", 1), write_folder(tmp_path / "b", 1)
     assert (a / "labels.csv").read_bytes() == (b / "labels.csv").read_bytes()
+
+
+def test_leaving_reveals_nothing_also_under_terms_that_show_sums_singly(tmp_path) -> None:
+    """Those who stay may show their own sums; the leaver's must still not follow by subtraction over features in common."""
+    world = four(tmp_path)
+    home = world.owners["alfa"].home
+    keys = {name: owner.home.key.public_hex for name, owner in world.owners.items()}
+    terms = {"purposes": ("after",), "visibility": "individual", "least_participants": 2}
+    home.agree(world.agreement(home, keys, **terms))
+    left = msgspec.structs.replace(without(job_of(world), "echo"), purpose="after")
+    assert offered(world, "alfa", left) == ["would-reveal"]
+    wider = msgspec.structs.replace(left.stage, taps=(*left.stage.taps, 9), digest="sha256:" + "3" * 64)
+    assert offered(world, "alfa", msgspec.structs.replace(left, run_id="run-3", stage=wider)) == ["would-reveal"]
+    elsewhere = msgspec.structs.replace(left, run_id="run-4", stage=tiny_stage(2))
+    assert offered(world, "alfa", elsewhere) == []

@@ -38,7 +38,8 @@ def arithmetic(bar: float, confidence: float, proof: int, answered: int, errors:
         parts.append("so the promise is proven")
     else:
         parts.append(
-            f"so about {labels} more labels, drawn at random, are needed" + (f" at {share * 100:.0f} % answered" if answered_share > 0 else "")
+            f"so about {labels} more labels, drawn at random, are needed"
+            + (f" at {share * 100:.0f} % answered" if answered_share > 0 else "")
         )
         if answered:
             parts.append(f"what can be promised now is {provable * 100:.1f} %")

@@ -25,7 +25,7 @@ from isthmus.sandbox.nodestore import NodeStore, StoredJob
 from isthmus.sandbox.outlog import Leaving, OutLog
 from isthmus.sandbox.ownerdata import OwnerData
 from isthmus.sandbox.statistics.registry import STATISTICS, Statistic, computed
-from isthmus.sandbox.terms import PastJob, check_job, job_content, roster_digest
+from isthmus.sandbox.terms import PastJob, check_job, job_content, roster_digest, stage_blocks
 from isthmus.sandbox.uplink import Uplink
 
 JSON, OCTETS = "application/json", "application/octet-stream"
@@ -173,7 +173,9 @@ class Node:
         return (
             statistic,
             params,
-            PastJob(digest_of(agreement), job.run_id, job.round, job.statistic, job.stage.digest, job_content(job), roster),
+            PastJob(
+                digest_of(agreement), job.run_id, job.round, job.statistic, job.stage.digest, job_content(job), roster, stage_blocks(job)
+            ),
         )
 
     def _countersign(self, stored: StoredJob | None, job: Job, agreement: Agreement, digest: str) -> None:

@@ -38,14 +38,15 @@ class StoredJob:
 
 def _past(row: Any) -> PastJob:
     roster: Roster = frozenset((party, asset) for party, asset in json.loads(row["roster"]))
-    return PastJob(row["agreement"], row["run_id"], row["round"], row["statistic"], row["stage"], row["content"], roster)
+    blocks = frozenset(json.loads(row["blocks"]))
+    return PastJob(row["agreement"], row["run_id"], row["round"], row["statistic"], row["stage"], row["content"], roster, blocks)
 
 
 class NodeStore:
     """SQLite in the node's state folder. Every write is durable before it returns. Raises StorageError."""
 
     def __init__(self, path: Path) -> None:
-        self._database = Database(path, [SQL["schema_1"]])
+        self._database = Database(path, [SQL["schema_1"], SQL["schema_2"]])
 
     def close(self) -> None:
         self._database.close()
@@ -86,11 +87,13 @@ class NodeStore:
 
     def put_job(self, job: StoredJob) -> None:
         """Keeps a new job with its countersignature or refusal, before either is sent."""
-        roster = json.dumps(sorted(job.past.roster))
+        roster, blocks = json.dumps(sorted(job.past.roster)), json.dumps(sorted(job.past.blocks))
         fields = {name: getattr(job.past, name) for name in ("run_id", "round", "statistic", "stage", "content")}
         kept = {"mask_key": job.mask_key, "countersignature": job.countersignature, "refusal": job.refusal}
         with self._database.transaction() as sql:
-            sql.execute(SQL["put_job"], {"digest": job.digest, "agreement": job.agreement, "roster": roster, **fields, **kept})
+            sql.execute(
+                SQL["put_job"], {"digest": job.digest, "agreement": job.agreement, "roster": roster, "blocks": blocks, **fields, **kept}
+            )
 
     def put_refusal(self, digest: str, refusal: bytes) -> None:
         """A job that was countersigned is refused after all; nothing changes when its share is already fixed."""

@@ -26,6 +26,9 @@ CREATE TABLE jobs (
 ) STRICT;
 CREATE INDEX jobs_by_content ON jobs (content);
 
+-- name: schema_2
+ALTER TABLE jobs ADD COLUMN blocks TEXT NOT NULL DEFAULT '[]';
+
 -- name: get_fact
 SELECT value FROM facts WHERE name = :name;
 
@@ -42,14 +45,14 @@ SELECT digest, envelope FROM agreements ORDER BY signed_at_s DESC, rowid DESC;
 SELECT * FROM jobs WHERE digest = :digest;
 
 -- name: past_jobs
-SELECT agreement, run_id, round, statistic, stage, content, roster FROM jobs WHERE body IS NOT NULL;
+SELECT agreement, run_id, round, statistic, stage, content, roster, blocks FROM jobs WHERE body IS NOT NULL;
 
 -- name: payload_of_content
 SELECT payload FROM jobs WHERE content = :content AND payload IS NOT NULL LIMIT 1;
 
 -- name: put_job
-INSERT INTO jobs (digest, agreement, run_id, round, statistic, stage, content, roster, mask_key, countersignature, refusal)
-VALUES (:digest, :agreement, :run_id, :round, :statistic, :stage, :content, :roster, :mask_key, :countersignature, :refusal);
+INSERT INTO jobs (digest, agreement, run_id, round, statistic, stage, content, roster, blocks, mask_key, countersignature, refusal)
+VALUES (:digest, :agreement, :run_id, :round, :statistic, :stage, :content, :roster, :blocks, :mask_key, :countersignature, :refusal);
 
 -- name: put_refusal
 UPDATE jobs SET refusal = :refusal WHERE digest = :digest AND refusal IS NULL AND body IS NULL;

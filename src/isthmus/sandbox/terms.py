@@ -28,7 +28,8 @@ GRAM_STATISTICS = (MOMENTS, FOLD_OUT)
 
 @dataclass(frozen=True)
 class PastJob:
-    """A job that this node answered before. agreement: digest. content: digest of what was asked, without attempt and times."""
+    """A job that this node answered before. agreement: digest. content: digest of what was asked, without attempt and times.
+    blocks: the parts of the backbone whose features were in it; sums over shared features can be subtracted from each other."""
 
     agreement: str
     run_id: str
@@ -37,6 +38,17 @@ class PastJob:
     stage: str
     content: str
     roster: Roster
+    blocks: frozenset[str] = frozenset()
+
+    def shares_features(self, job: Job) -> bool:
+        """Whether some of its features are also asked for by the job."""
+        return self.stage == job.stage.digest or bool(self.blocks & stage_blocks(job))
+
+
+def stage_blocks(job: Job) -> frozenset[str]:
+    """Names of the backbone's parts that the job's features come from. The backbones that are known differ only in how pictures
+    enter, which is no protection, so blocks count as shared across them."""
+    return frozenset(str(tap) for tap in job.stage.taps)
 
 
 def is_public_key(value: str) -> bool:
@@ -271,10 +283,14 @@ def _check_history(agreement: Agreement, statistic: Statistic, job: Job, roster:
     if job.statistic in GRAM_STATISTICS:
         others = any(p.stage != job.stage.digest for p in of_run if p.statistic in GRAM_STATISTICS)
         _refuse_if(others, "rounds", "the run asked for sums of other features before", "use one stage for each run")
-    if statistic.single or agreement.visibility == "individual":
+    if statistic.single or not statistic.releases_features and agreement.visibility == "individual":
         return
-    earlier = [p.roster for p in past if p.stage == job.stage.digest and not STATISTICS[p.statistic].single]
-    why = reveals(list(dict.fromkeys(earlier)), roster, agreement.overlap_owners_min)
+    earlier = list(dict.fromkeys(p.roster for p in past if p.shares_features(job) and not STATISTICS[p.statistic].single))
+    if agreement.visibility == "individual":
+        left = sorted({party for known in earlier for party, _ in known} - {party for party, _ in roster})
+        why = f"earlier sums of the same features held {', '.join(left)} too, whose share the difference would be" if left else None
+    else:
+        why = reveals(earlier, roster, agreement.overlap_owners_min)
     _refuse_if(why is not None, "would-reveal", why or "", "keep the roster, let two owners leave together, or use another stage")
 
 

@@ -86,4 +86,5 @@ def serve_samples(
         refusals=tuple(refusals(operator.url, model)),
         book=operator.get("/v1/book/check"),
         caller=CALLER,
+        accounts={party: operator.get(f"/v1/accounts/{party}") for party in (CALLER, "sample-compute")},
     )

@@ -1,0 +1,337 @@
+"""Attacks every statistic that may leave an owner, on real solar cells: who was in it, and what can be rebuilt from it.
+
+    .venv/bin/python bench/leak.py [--json] [--seeds 10] [--cache FOLDER] [--threads 2]
+
+Membership AUC: 0.5 is a guess, 1 is certainty. Members and others are drawn cell by cell from the same images, so that a
+difference between modules does not pass for a leak. Attackers with the sums alone are reported beside those that also hold
+reference cells of the same population (half of all non-members), which are far stronger. Images: ELPV data set, CC BY-NC-SA 4.0.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from membership import Candidates, from_histogram, from_moments
+from numpy.typing import NDArray
+from solar_cells import Cells, area, bar, columns, default_cache, fit, interval, load_cells, lone_groups, machine, stacked
+
+from isthmus.contracts.agreement import Agreement
+from isthmus.contracts.errors import RefusedError
+from isthmus.contracts.head import Stage
+from isthmus.contracts.job import Job, RosterMember
+from isthmus.contracts.scenario import Scenario
+from isthmus.contracts.statistic import MOMENTS
+from isthmus.contracts.sums import Moments
+from isthmus.foundry.foldout import moments_of
+from isthmus.foundry.ridge import standard
+from isthmus.kit.hatmatrix import design
+from isthmus.kit.signing import SigningKey
+from isthmus.sandbox.overlap import reveals
+from isthmus.sandbox.statistics.foldout import score_histogram
+from isthmus.sandbox.terms import check_job
+from isthmus.scenarios.package import find_package, load_package
+from isthmus.scenarios.sample_owners import PARTIES, splits
+
+GOAL = 0.58
+DEITSCH_TAPS = (4, 13)
+DEITSCH_CELLS = 1968
+CONTROL_TAPS = (4, 7, 10, 11, 13, 15)
+CONTROL_CELLS = 900
+OWNERS_MIN = 2
+GUESSES = 8
+REFERENCE = "reference cells"
+Rows = NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Sight:
+    """What one party sees of moments. name: who. records: behind what it sees. taps: the features. views: in the sums."""
+
+    name: str
+    taps: tuple[int, ...]
+    records: int
+
+
+@dataclass(frozen=True)
+class Draw:
+    """Members (rows in the sums), the attacker's reference cells, and the rows that are judged, with truth."""
+
+    members: Rows
+    reference: Rows
+    judged: Rows
+    truth: NDArray[np.bool_]
+
+
+def drawn(size: int, records: int, rng: np.random.Generator) -> Draw:
+    """Half of the others are the attacker's; the other half and as many members are judged."""
+    order = rng.permutation(size)
+    members, others = order[:records], order[records:]
+    reference, rest = others[: len(others) // 2], others[len(others) // 2 :]
+    tested = members[: len(rest)]
+    judged = np.concatenate([tested, rest])
+    return Draw(members, reference, judged, np.concatenate([np.ones(len(tested), bool), np.zeros(len(rest), bool)]))
+
+
+def sums(data: Cells, rows: Rows, taps: Sequence[int]) -> Moments:
+    """moments/1 of these rows, over all views."""
+    count = len(data.views)
+    labels, weights, groups = (np.tile(part[rows], count) for part in (data.y, data.w, data.groups))
+    return moments_of(stacked(data, rows, taps), weights, labels, groups, records=len(rows))
+
+
+def candidates_of(data: Cells, draw: Draw, taps: Sequence[int]) -> Candidates:
+    chosen = columns(taps)
+    return Candidates(tuple(view[draw.judged][:, chosen] for view in data.views), data.y[draw.judged], draw.truth)
+
+
+def moments_attacks(data: Cells, sight: Sight, seed: int) -> dict[str, float]:
+    """AUC of each attack on one draw."""
+    draw = drawn(data.size, sight.records, np.random.default_rng(seed))
+    total, known = sums(data, draw.members, sight.taps), sums(data, draw.reference, sight.taps)
+    norm = standard(total)
+    who = candidates_of(data, draw, sight.taps)
+    return {name: area(who.member, score) for name, score in from_moments(total, known, norm.mean, norm.scale, who).items()}
+
+
+def head_attacks(data: Cells, taps: tuple[int, ...], records: int, seed: int) -> dict[str, float]:
+    """Attacks on an owner's own head, on fold-out histograms and on evaluation counts.
+
+    The fold-out attacker is the exchange: it has the fit, so it knows where a member's fold-out score would fall, were the
+    cell left out alone. Evaluation counts are attacked for being held out: candidates' scores are known exactly.
+    """
+    rng = np.random.default_rng(seed)
+    draw = drawn(data.size, records, rng)
+    train = np.zeros(data.size, dtype=bool)
+    train[draw.members] = True
+    found = fit(data, train, taps, lone_groups(data.size, rng))
+    c = found.candidate
+    y, w = data.y[draw.judged].astype(float), data.w[draw.judged].astype(float)
+    rows = design(data.views[0][draw.judged][:, columns(taps)], c.mean, c.scale)
+    score = rows @ c.coefficients
+    pull = np.minimum(0.99, w * len(data.views) * np.einsum("ij,jk,ik->i", rows, c.inverse, rows))
+    without = y - (y - score) / (1.0 - pull)
+    known = design(data.views[0][draw.reference][:, columns(taps)], c.mean, c.scale) @ c.coefficients
+    expected = score_histogram(known, data.y[draw.reference]) * (records / len(draw.reference))
+    held = draw.judged[draw.truth]
+    counted = score_histogram(score[draw.truth], data.y[held])
+    share = expected * (len(held) / records)
+    return {
+        "own head, residual": area(draw.truth, -np.abs(y - score)),
+        "own head, margin": area(draw.truth, y * score),
+        "fold-out histogram, own bin": area(draw.truth, from_histogram(found.histogram, expected, without, data.y[draw.judged])),
+        "evaluation histogram, own bin": area(draw.truth, from_histogram(counted, share, score, data.y[draw.judged])),
+    }
+
+
+def rebuilt(data: Cells, taps: tuple[int, ...], records: int, seed: int) -> dict[str, float]:
+    """Tries to recover a record's features from the sums: class means and main axes. Best correlation with any member, and with any
+    of equally many others, in whitened features; chance is where both are alike."""
+    draw = drawn(data.size, records, np.random.default_rng(seed))
+    total = sums(data, draw.members, taps)
+    norm = standard(total)
+    values, vectors = np.linalg.eigh(norm.correlation)
+    spread = 1.0 / np.sqrt(np.maximum(values, 1e-6 * values[-1]))
+    guesses = [norm.target @ vectors * spread, *(sign * np.eye(len(values))[-1 - k] for k in range(GUESSES) for sign in (1.0, -1.0))]
+    asked = np.stack([g / np.linalg.norm(g) for g in guesses])
+
+    def best(rows: Rows) -> float:
+        z = (data.views[0][rows][:, columns(taps)] - norm.mean) / norm.scale @ vectors * spread
+        z /= np.linalg.norm(z, axis=1, keepdims=True)
+        return float(np.mean((asked @ z.T).max(axis=1)))
+
+    others = draw.judged[~draw.truth]
+    return {"members": best(draw.members[: len(others)]), "others": best(others)}
+
+
+def lone_leaver(data: Cells, taps: tuple[int, ...], records: int, seed: int) -> float:
+    """Two runs whose rosters differ by an owner of one record: correlation of the difference of sums with that record."""
+    rng = np.random.default_rng(seed)
+    rows = rng.permutation(data.size)[:records]
+    more, less = sums(data, rows, taps), sums(data, rows[1:], taps)
+    weight = more.sum_w - less.sum_w
+    guess = (more.sum_wx - less.sum_wx) / weight
+    truth = np.mean([view[rows[0], columns(taps)].astype(float) for view in data.views], axis=0)
+    return float(np.corrcoef(guess, truth)[0, 1])
+
+
+def puppet_refusal() -> str:
+    """The clause by which a node refuses a roster of itself and two owners that its agreement does not name."""
+    owner, exchange, puppets = SigningKey.from_seed(b"\1" * 32), SigningKey.from_seed(b"\2" * 32), ("puppet-a", "puppet-b")
+    terms = Agreement(
+        owner="victim",
+        asset="sha256:0",
+        exchange=exchange.public_hex,
+        purposes=("bench",),
+        operations=(MOMENTS,),
+        participants={"victim": owner.public_hex},
+        issued_at_s=0,
+        expires_at_s=100,
+        runs_max=1,
+        least_group_size=1,
+        least_participants=3,
+    )
+    members = tuple(RosterMember(party=p, public_key=owner.public_hex, asset={}) for p in sorted(("victim", *puppets)))
+    stage = Stage(backbone="none", taps=(10,), dimension=112, digest="sha256:0")
+    params = {"views": ["identity"], "sure_weight": 2, "unsure_weight": 1}
+    job = Job(
+        id="j",
+        run_id="r",
+        round=1,
+        purpose="bench",
+        scenario="bench",
+        statistic=MOMENTS,
+        stage=stage,
+        params=params,
+        roster=members,
+        attempt=1,
+        created_at_s=1,
+        expires_at_s=50,
+    )
+    try:
+        check_job(terms, owner.public_hex, job, [], 2.0)
+    except RefusedError as refused:
+        return str(refused.clause)
+    return ""
+
+
+def leaver_refusal() -> str:
+    """The node's reason against a roster that lost one owner."""
+    first = frozenset({("a", "1"), ("b", "1"), ("c", "1"), ("d", "1")})
+    return reveals([first], first - {("d", "1")}, OWNERS_MIN) or ""
+
+
+def training_counts(data: Cells) -> list[int]:
+    """Training cells of each sample owner as they ship."""
+    counts = []
+    for party in PARTIES:
+        if party.kind == "owner":
+            groups = [data.cells[index].group for part in party.cells for index in part]
+            split_of = splits(groups)
+            counts.append(sum(split_of[group] == "train" for group in groups))
+    return counts
+
+
+def sights(scenario: Scenario, counts: list[int]) -> list[Sight]:
+    """Who sees moments of what. The first two are the benchmark's; the next two the shipped scenario's; the rest should not happen."""
+    taps, total = scenario.recipe.taps, sum(counts)
+    third = -(-DEITSCH_CELLS // 3)
+    return [
+        Sight("benchmark: exchange, total", DEITSCH_TAPS, DEITSCH_CELLS),
+        Sight("benchmark: an owner, total less its own", DEITSCH_TAPS, DEITSCH_CELLS - third),
+        Sight("scenario: exchange, total", taps, total),
+        Sight("scenario: largest owner, total less its own", taps, total - max(counts)),
+        Sight("refused: one leaver, or puppets beside one victim", taps, min(counts)),
+        Sight("control: more features than records", CONTROL_TAPS, CONTROL_CELLS),
+    ]
+
+
+def membership(data: Cells, seen: list[Sight], seeds: int, say: Any) -> list[dict[str, Any]]:
+    """One row for each sight and attack."""
+    rows = []
+    for sight in seen:
+        runs = []
+        for seed in range(seeds):
+            say(f"membership: {sight.name}, {seed + 1} of {seeds}")
+            runs.append(moments_attacks(data, sight, seed))
+        for attack in runs[0]:
+            spread = interval([run[attack] for run in runs])
+            rows.append({"sight": sight.name, "features": len(columns(sight.taps)), "records": sight.records, "attack": attack, "auc": spread})
+    return rows
+
+
+def measured(data: Cells, scenario: Scenario, seeds: int, say: Any) -> dict[str, Any]:
+    counts = training_counts(data)
+    taps, total = scenario.recipe.taps, sum(counts)
+    own = {"own head": (scenario.recipe.own_head_taps, min(counts)), "joint": (taps, total)}
+    heads: dict[str, Any] = {}
+    for name, (stages, records) in own.items():
+        say(f"membership by heads and histograms: {name}")
+        runs = [head_attacks(data, stages, records, seed) for seed in range(seeds)]
+        heads[name] = {attack: interval([run[attack] for run in runs]) for attack in runs[0]}
+    say("reconstruction")
+    rebuilds = [rebuilt(data, taps, total, seed) for seed in range(seeds)]
+    return {
+        "seeds": seeds,
+        "membership": membership(data, sights(scenario, counts), seeds, say),
+        "heads_and_histograms": heads,
+        "reconstruction": {side: interval([run[side] for run in rebuilds]) for side in ("members", "others")},
+        "difference": {
+            "one_record_leaves_correlation": interval([lone_leaver(data, taps, total, seed) for seed in range(seeds)]),
+            "node_refuses_because": leaver_refusal(),
+        },
+        "puppets": {"node_refuses_by_clause": puppet_refusal()},
+    }
+
+
+def worst(rows: list[dict[str, Any]], prefix: str, with_reference: bool) -> float:
+    """The highest mean AUC of attacks under sights that begin with `prefix`."""
+    return max(r["auc"]["mean"] for r in rows if r["sight"].startswith(prefix) and (REFERENCE in r["attack"]) == with_reference)
+
+
+def bars_of(figures: dict[str, Any]) -> list[dict[str, Any]]:
+    rows, heads, rebuilds = figures["membership"], figures["heads_and_histograms"], figures["reconstruction"]
+    others = max(spread["mean"] for found in heads.values() for spread in found.values())
+    found = [
+        bar(f"{prefix}: moments, {title}", worst(rows, prefix, known), GOAL, "membership AUC", at_most=True)
+        for known, title in ((False, "attacker has the sums alone"), (True, "attacker also has reference cells"))
+        for prefix in ("benchmark", "scenario")
+    ]
+    return [
+        *found,
+        bar("own heads, fold-out and evaluation histograms", others, GOAL, "membership AUC", at_most=True),
+        bar("reconstruction: members better than others by", rebuilds["members"]["mean"] - rebuilds["others"]["mean"], 0.02, "r", at_most=True),
+        bar("a roster that lost one owner is refused", float(bool(figures["difference"]["node_refuses_because"])), 1.0, "refused"),
+        bar("puppets that the agreement does not name are refused", float(bool(figures["puppets"]["node_refuses_by_clause"])), 1.0, "refused"),
+        bar("control: the bench finds a leak where there is one", worst(rows, "control", False), 0.9, "membership AUC"),
+    ]
+
+
+def table(result: dict[str, Any]) -> str:
+    """For people."""
+    figures = result["figures"]
+    lines = [f"{'who sees what':52}{'features':>9}{'records':>9}  {'attack':46}{'AUC':>7}"]
+    for row in figures["membership"]:
+        lines.append(f"{row['sight']:52}{row['features']:>9}{row['records']:>9}  {row['attack']:46}{row['auc']['mean']:>7.3f}")
+    for name, found in figures["heads_and_histograms"].items():
+        lines += [f"{name:70}  {attack:46}{spread['mean']:>7.3f}" for attack, spread in found.items()]
+    rebuilds, difference = figures["reconstruction"], figures["difference"]
+    lines += [
+        f"reconstruction: best guess correlates {rebuilds['members']['mean']:.3f} with members, {rebuilds['others']['mean']:.3f} with others",
+        f"one record leaves: the difference of two totals gives its features at r = {difference['one_record_leaves_correlation']['mean']:.3f};"
+        f" refused: {difference['node_refuses_because']}",
+        f"puppets: refused by the clause {figures['puppets']['node_refuses_by_clause']!r}",
+        "",
+    ]
+    lines += [f"{'holds' if b['holds'] else 'FAILS':6} {b['name']}: {b['value']} (goal {b['goal']} {b['unit']})" for b in result["bars"]]
+    return "\n".join(lines)
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
+    parser.add_argument("--json", action="store_true", help="one JSON object")
+    parser.add_argument("--seeds", type=int, default=10, help="random draws of members")
+    parser.add_argument("--cache", type=Path, default=default_cache(), help="folder that keeps extracted features")
+    parser.add_argument("--threads", type=int, default=2, help="processor threads for extraction")
+    given = parser.parse_args()
+
+    def say(text: str) -> None:
+        print(f"\r{text:78}", end="", file=sys.stderr, flush=True)
+
+    data = load_cells(given.cache, given.threads, say)
+    figures = measured(data, load_package(find_package("solar-cell-inspection")), given.seeds, say)
+    say("")
+    print("\r", end="", file=sys.stderr)
+    result = {"bench": "leak", "machine": machine(), "figures": figures, "bars": bars_of(figures)}
+    print(json.dumps(result) if given.json else table(result))
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
