@@ -20,8 +20,23 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from solar_cells import TAPS, Cells, Fit, Mask, area, bar, best_fit, columns, default_cache, fit, interval, load_cells, lone_groups
-from solar_cells import machine, scores
+from solar_cells import (
+    TAPS,
+    Cells,
+    Fit,
+    Mask,
+    area,
+    bar,
+    best_fit,
+    columns,
+    default_cache,
+    fit,
+    interval,
+    load_cells,
+    lone_groups,
+    machine,
+    scores,
+)
 
 from isthmus.assurance.bounds import design_effect, korn_graubard_bounds, korn_graubard_lower, korn_graubard_upper
 from isthmus.contracts.bars import PPM
@@ -170,9 +185,7 @@ def ladder(data: Cells, scenario: Scenario, parts: tuple[Mask, Mask, Mask]) -> l
 def random_parts(data: Cells, seed: int) -> tuple[Mask, Mask, Mask]:
     """(train, held out, never used), whole modules at random."""
     order = np.random.default_rng(1000 + seed).permutation(int(data.groups.max()) + 1)
-    new, held = (
-        np.isin(data.groups, part) for part in (order[:NEW_MODULES], order[NEW_MODULES : NEW_MODULES + TEST_MODULES])
-    )
+    new, held = (np.isin(data.groups, part) for part in (order[:NEW_MODULES], order[NEW_MODULES : NEW_MODULES + TEST_MODULES]))
     return ~new & ~held, held, new
 
 
@@ -299,7 +312,9 @@ def table(result: dict[str, Any]) -> str:
     for goal, row in kept.items():
         if isinstance(row, dict):
             lines.append(f"modules at random, at most {goal} error: proven {row['proven']} of {row['tried']} tried; {row}")
-    lines += [""] + [f"{'holds' if b['holds'] else 'FAILS':6} {b['name']}: {b['value']} (goal {b['goal']} {b['unit']})" for b in result["bars"]]
+    lines += [""] + [
+        f"{'holds' if b['holds'] else 'FAILS':6} {b['name']}: {b['value']} (goal {b['goal']} {b['unit']})" for b in result["bars"]
+    ]
     return "\n".join(lines)
 
 

@@ -83,7 +83,7 @@ def _against(known: Floats, gram: Floats, rows: list[Floats]) -> dict[str, Float
     return found
 
 
-def from_histogram(histogram: NDArray[np.int64], expected: Floats, scores: Floats, y: NDArray[np.int64]) -> Floats:
+def from_histogram(histogram: NDArray[np.int64], expected: NDArray[Any], scores: Floats, y: NDArray[np.int64]) -> Floats:
     """A member's score stands in its bin: log of the count over what the population would put there.
 
     histogram: (2, bins) that left. expected: (2, bins), from reference cells. scores, y: of the candidates.

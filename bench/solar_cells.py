@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import platform
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -34,7 +34,7 @@ LONE_FOLDS = 100
 BATCH = 64
 Floats = NDArray[np.float64]
 Mask = NDArray[np.bool_]
-VIEWS = {
+VIEWS: dict[str, Callable[[NDArray[np.uint8]], NDArray[np.uint8]]] = {
     "identity": lambda image: image,
     "flip-left-right": lambda image: image[:, ::-1],
     "flip-up-down": lambda image: image[::-1],
@@ -60,11 +60,11 @@ class Cells:
 
 @dataclass(frozen=True)
 class Fit:
-    """A head chosen inside training. scores: fold-out scores of the training cells. histogram: of them, by class."""
+    """A head. loss: fold-out, in units of 1 / LOSS_UNIT. scores: fold-out scores of the training cells. histogram: of them, by class."""
 
     taps: tuple[int, ...]
     candidate: Candidate
-    loss: float
+    loss: int
     scores: Floats
     histogram: NDArray[np.int64]
 
@@ -114,18 +114,27 @@ def stacked(data: Cells, rows: NDArray[np.int64], taps: Sequence[int], views: in
     return np.concatenate([view[rows][:, chosen] for view in data.views[:views]])
 
 
-def fit(data: Cells, train: Mask, taps: tuple[int, ...], groups: NDArray[np.int64], lambdas: Sequence[float] = LAMBDAS) -> Fit:
-    """The head that the exchange would choose: sums over all views, penalty by fold-out loss. groups: (n,) over all cells."""
+def fits(data: Cells, train: Mask, taps: tuple[int, ...], groups: NDArray[np.int64], lambdas: Sequence[float] = LAMBDAS) -> list[Fit]:
+    """One head for each penalty, from sums over all views, with its fold-out scores. groups: (n,) over all cells."""
     rows = np.flatnonzero(train)
     count = len(data.views)
     q, y, w, g = stacked(data, rows, taps), np.tile(data.y[rows], count), np.tile(data.w[rows], count), np.tile(groups[rows], count)
-    fits = candidates(moments_of(q, w, y, g, records=len(rows)), lambdas)
-    z = design(q, fits[0].mean, fits[0].scale)
-    scores = [leave_group_out(z, w, y, g, c.inverse, c.coefficients)[: len(rows)] for c in fits]
-    loss = np.array([weighted_loss(s, data.y[rows], data.w[rows]) for s in scores], dtype=np.int64)
-    histogram = np.stack([score_histogram(s, data.y[rows]) for s in scores])
-    best = choose_lambda(FoldOut(int(data.w[rows].sum()), loss, histogram), list(lambdas))
-    return Fit(taps, fits[best], float(loss[best]) / float(data.w[rows].sum()), scores[best], histogram[best])
+    solved = candidates(moments_of(q, w, y, g, records=len(rows)), lambdas)
+    z = design(q, solved[0].mean, solved[0].scale)
+    found = []
+    for candidate in solved:
+        score = leave_group_out(z, w, y, g, candidate.inverse, candidate.coefficients)[: len(rows)]
+        loss = weighted_loss(score, data.y[rows], data.w[rows])
+        found.append(Fit(taps, candidate, loss, score, score_histogram(score, data.y[rows])))
+    return found
+
+
+def fit(data: Cells, train: Mask, taps: tuple[int, ...], groups: NDArray[np.int64], lambdas: Sequence[float] = LAMBDAS) -> Fit:
+    """The head that the exchange would choose: the penalty of the least fold-out loss."""
+    found = fits(data, train, taps, groups, lambdas)
+    loss = np.array([one.loss for one in found], dtype=np.int64)
+    sums = FoldOut(int(data.w[train].sum()), loss, np.stack([one.histogram for one in found]))
+    return found[choose_lambda(sums, list(lambdas))]
 
 
 def best_fit(data: Cells, train: Mask, recipes: Sequence[tuple[int, ...]], groups: NDArray[np.int64]) -> Fit:

@@ -76,7 +76,7 @@ def test_stem_and_three_blocks_equal_a_computation_by_hand(tensors: Tensors) -> 
 def test_resizing_is_that_of_pillow(side: int) -> None:
     image = np.kron(np.random.default_rng(1).integers(0, 256, (10, 10, 3)), np.ones((side // 10 + 1,) * 2 + (1,)))[:side, :side]
     image = image.astype(np.uint8)
-    found = _run(lambda g: _preprocess(g, "image"), "pre_scaled", 4, image).transpose(1, 2, 0) * 128 + 127
+    found = _run(lambda g: _preprocess(g, "image", 127.0), "pre_scaled", 4, image).transpose(1, 2, 0) * 128 + 127
     wanted = np.asarray(Image.fromarray(image).resize((224, 224), Image.Resampling.BILINEAR), dtype=np.float64)
     assert np.abs(found - wanted).max() <= 1.01  # Pillow rounds to whole levels, once for each axis
 

@@ -152,7 +152,9 @@ def environment(**extra: str) -> dict[str, str]:
 
 def isthmus(*words: object, cwd: Path | None = None, timeout_s: float = COMMAND_TIMEOUT_S, **extra: str) -> Ended:
     """Runs one command line to its end."""
-    done = subprocess.run(arguments_of(*words), capture_output=True, text=True, cwd=cwd, timeout=timeout_s, env=environment(**extra), check=False)
+    done = subprocess.run(
+        arguments_of(*words), capture_output=True, text=True, cwd=cwd, timeout=timeout_s, env=environment(**extra), check=False
+    )
     return Ended(done.returncode, done.stdout, done.stderr)
 
 

@@ -13,7 +13,16 @@ from playwright.sync_api import sync_playwright
 from isthmus.client.http import ExchangeClient
 from tests.journeys.conftest import Walked
 from tests.journeys.inspection import OWNERS, SCENARIO, isthmus, owner_folder
-from tests.journeys.state import book_holds, charged_micros, document_of, exchange_up, nothing_half_written, owners_logs_verify, rows, running_in
+from tests.journeys.state import (
+    book_holds,
+    charged_micros,
+    document_of,
+    exchange_up,
+    nothing_half_written,
+    owners_logs_verify,
+    rows,
+    running_in,
+)
 
 CHROMIUM = Path("/usr/bin/chromium")
 CHROMIUM_ARGUMENTS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]

@@ -93,13 +93,14 @@ class Jobs(Protocol):
 
 @dataclass(frozen=True)
 class Workshop:
-    """What a build works with."""
+    """What a build works with. job_ttl_s: how long the owners have for one job."""
 
     jobs: Jobs
     catalogue: Catalogue
     key: SigningKey
     clock: Clock
     wait: Callable[[float], None]
+    job_ttl_s: int = JOB_TTL_S
 
 
 @dataclass(frozen=True)
@@ -326,7 +327,7 @@ class Build:
             stage=on,
             params=msgspec.to_builtins(params),
             roster=self._roster,
-            ttl_s=JOB_TTL_S,
+            ttl_s=self._shop.job_ttl_s,
         )
         status = finished_job(self._shop, request)
         self._job_ids[statistic] = status.id

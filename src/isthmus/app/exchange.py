@@ -10,11 +10,13 @@ from typing import Any
 
 import msgspec
 from starlette.applications import Starlette
-from starlette.routing import BaseRoute
+from starlette.requests import Request
+from starlette.responses import RedirectResponse, Response
+from starlette.routing import BaseRoute, Route
 
 from isthmus import __version__
 from isthmus.access.keys import KeyRing, open_keys
-from isthmus.app.build import Build, Workshop
+from isthmus.app.build import JOB_TTL_S, Build, Workshop
 from isthmus.app.build_routes import BuildService, build_routes
 from isthmus.app.catalogue import Catalogue, write_whole
 from isthmus.app.certificate_gate import CertificateGate
@@ -47,8 +49,8 @@ OPERATOR_TOKEN = "operator.token"
 class Exchange:
     """One exchange over `state`. Use `opened`; then `app` is an ASGI application."""
 
-    def __init__(self, state: Path, clock: Clock, log: Log) -> None:
-        self.state, self.clock, self.log = state, clock, log
+    def __init__(self, state: Path, clock: Clock, log: Log, job_ttl_s: int = JOB_TTL_S) -> None:
+        self.state, self.clock, self.log, self.job_ttl_s = state, clock, log, job_ttl_s
         self.key = SigningKey.load_or_create(state / "exchange.key")
         self.catalogue = Catalogue(state, clock)
         self.jobstore = JobStore(state / "sandbox.sqlite")
@@ -85,8 +87,11 @@ class Exchange:
             return False
         return True
 
+    def _workshop(self) -> Workshop:
+        return Workshop(self.jobs, self.catalogue, self.key, self.clock, self.worker.wait, self.job_ttl_s)
+
     def _build(self, run_id: str, request: RunRequest) -> tuple[bool, Json]:
-        shop = Workshop(self.jobs, self.catalogue, self.key, self.clock, self.worker.wait)
+        shop = self._workshop()
         certified, result = Build(shop, run_id, request).walk()
         if certified:
             head = self.catalogue.head(result["artefact_digest"])
@@ -97,7 +102,7 @@ class Exchange:
         return certified, result
 
     def _site(self, run_id: str, request: SiteRequest) -> tuple[bool, Json]:
-        shop = Workshop(self.jobs, self.catalogue, self.key, self.clock, self.worker.wait)
+        shop = self._workshop()
         certified, result = SiteBuild(shop, run_id, request).walk()
         if certified:
             fleet = self.catalogue.view(request.run).result or {}
@@ -125,6 +130,7 @@ class Exchange:
             *build_routes(service),
             *ledger_routes(LedgerService(self.meter, self.keys, EXCHANGE)),
             *gateway_routes(self.serving),
+            Route("/", _to_console, methods=["GET"]),
             *console_routes(ExchangeOverview(self.catalogue, self.registry, self.meter, self.clock)),
         ]
 
@@ -160,9 +166,17 @@ class Exchange:
         self.book_db.close()
 
 
+async def _to_console(request: Request) -> Response:
+    """The console
+
+    Leads there.
+    """
+    return RedirectResponse("/console")
+
+
 @contextmanager
-def opened(state: Path, clock: Clock, log: Log) -> Iterator[Exchange]:
-    """The exchange over a state folder, alone on it. Raises ExchangeStateError when another process holds it, StorageError."""
+def opened(state: Path, clock: Clock, log: Log, job_ttl_s: int = JOB_TTL_S) -> Iterator[Exchange]:
+    """The exchange over a state folder, alone on it. job_ttl_s: how long owners have for one job. Raises ExchangeStateError when another process holds it, StorageError."""
     try:
         state.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -170,7 +184,7 @@ def opened(state: Path, clock: Clock, log: Log) -> Iterator[Exchange]:
     with held(state / "exchange.lock") as mine:
         if not mine:
             raise ExchangeStateError(f"another exchange is running on {state}", "stop it, or use another --state")
-        exchange = Exchange(state, clock, log)
+        exchange = Exchange(state, clock, log, job_ttl_s)
         try:
             yield exchange
         finally:

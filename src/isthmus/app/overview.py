@@ -4,8 +4,13 @@ from __future__ import annotations
 
 from isthmus.app.catalogue import Catalogue
 from isthmus.console.pages import DeploymentRow, HoldRow, Overview, ReceiptRow, ScenarioRow
+from isthmus.contracts.deployment import Deployment
+from isthmus.contracts.errors import NotFoundError
 from isthmus.contracts.ports import Clock
 from isthmus.gateway.registry import Loaded, Registry
+from isthmus.kit.canonical import parse_canonical
+from isthmus.kit.signing import payload_of
+from isthmus.ledger.check import unit_sums
 from isthmus.ledger.meter import Meter
 
 STEPS = ("bars", "moments", "fit", "fold-out", "clusters", "artefact", "own-heads", "evaluate", "judge", "certify")
@@ -46,7 +51,15 @@ class ExchangeOverview:
             holds=holds,
             receipts=receipts,
             receipts_total=self._meter.log.size(),
+            entries_sum_micros=sum(abs(total) for total in unit_sums(self._meter.db).values()),
         )
+
+    def _expires_at_ms(self, deployment: Deployment) -> int | None:
+        try:
+            envelope = self._catalogue.certificate(deployment.certificate_digest)
+        except NotFoundError:
+            return None
+        return int(parse_canonical(payload_of(envelope))["predicate"]["not_after_s"]) * 1000
 
     def _deployment(self, entry: Loaded) -> DeploymentRow:
         deployment = entry.deployment
@@ -56,5 +69,6 @@ class ExchangeOverview:
             tier=deployment.tier,
             serving=self._registry.ready(entry),
             artefact_digest=deployment.artefact_digest,
+            expires_at_ms=self._expires_at_ms(deployment),
             problem=str(entry.stopped) if entry.stopped else "",
         )

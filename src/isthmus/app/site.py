@@ -112,6 +112,7 @@ class SiteBuild:
             stage=self._stage,
             params=msgspec.to_builtins(params),
             roster=(self._request.site,),
+            ttl_s=self._shop.job_ttl_s,
         )
         return finished_job(self._shop, request)
 

@@ -19,6 +19,7 @@ from rich.console import Console
 from rich.table import Table
 
 from isthmus.assurance.corruptions import corrupt
+from isthmus.cli import leash as leashes
 from isthmus.contracts.agreement import ANY_STAGE, Agreement
 from isthmus.contracts.errors import InputError, UnreachableError
 from isthmus.contracts.head import Head, Stage
@@ -194,8 +195,11 @@ def _key_of(address: str) -> str:
 @STATE
 @click.option("--exchange", required=True, help="The exchange's address, such as http://127.0.0.1:8470.")
 @click.option("--threads", default=1, show_default=True, type=click.IntRange(1, 64), help="Processor threads for the backbone.")
-def start(state: Path, exchange: str, threads: int) -> None:
+@leashes.OPTION
+def start(state: Path, exchange: str, threads: int, leash: bool) -> None:
     """Works for the exchange until stopped: fetches jobs, checks them against the agreement, computes, sends sums."""
+    if leash:
+        leashes.hold()
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())

@@ -11,6 +11,7 @@ import click
 import uvicorn
 
 from isthmus.app.exchange import opened
+from isthmus.cli import leash as leashes
 from isthmus.contracts.errors import ExchangeStateError
 from isthmus.kit.clock import SystemClock
 from isthmus.kit.config import read_settings
@@ -42,17 +43,20 @@ def bound_socket(host: str, port: int) -> socket.socket:
 @click.option("--host", default=None, help="Address to listen on; the default answers this machine only.")
 @click.option("--port", type=click.IntRange(0, 65535), default=None, help="Port to listen on; 0 takes any free one.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object with address and key, once it listens.")
-def up(state: Path | None, host: str | None, port: int | None, as_json: bool) -> None:
+@leashes.OPTION
+def up(state: Path | None, host: str | None, port: int | None, as_json: bool, leash: bool) -> None:
     """Starts the exchange and serves until stopped.
 
     State is one folder: books, keys, models, logs. The operator's token lies in operator.token inside it. The console is at
     the address that is printed.
     """
+    if leash:
+        leashes.hold()
     settings = read_settings(state=state)
     clock = SystemClock()
     log = open_log(settings.log_file, sys.stderr, clock, settings.log_level)
     address = host or settings.host
-    with opened(settings.state / "exchange", clock, log) as exchange:
+    with opened(settings.state / "exchange", clock, log, settings.job_ttl_s) as exchange:
         listener = bound_socket(address, settings.port if port is None else port)
         url = f"http://{f'[{address}]' if ':' in address else address}:{listener.getsockname()[1]}"
         told = {"url": url, "public_key": exchange.key.public_hex, "state": str(settings.state)}

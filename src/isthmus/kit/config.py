@@ -35,6 +35,9 @@ class Settings:
     state: Path = _setting(Path("isthmus-state"), "folder", "Where the exchange keeps its books, keys, models and logs.")  # noqa: RUF009
     host: str = _setting("127.0.0.1", "address", "The address that the exchange listens on; the default answers this machine only.")
     port: int = _setting(8470, "TCP port", "The port that the exchange listens on.", least=1, most=65535)
+    job_ttl_s: int = _setting(
+        1800, "seconds", "How long owners have for one job of a run; then it fails and may be asked anew.", least=5, most=604_800
+    )
     language: str = _setting("en", "language code", "The language of sentences meant for people; English where a sentence is missing.")
     log_level: str = _setting("info", "level", "The least level that is logged.", choices=("debug", "info", "warning", "error"))
     log_file: str = _setting("", "file", "Where the log goes, one JSON object a line; empty means standard error.")

@@ -36,6 +36,11 @@ _QUERIES = (
 )
 
 
+def unit_sums(db: Database) -> dict[str, int]:
+    """unit -> sum of all entries in it; each must be 0."""
+    return {str(row["unit"]): int(row["total"]) for row in db.rows(_SQL["unit_sums"])}
+
+
 def check_book(db: Database, trusted: dict[str, str] | None = None) -> BookCheck:
     """Rebuilds balances, receipts and log, and reports each invariant of the book.
 
@@ -44,7 +49,7 @@ def check_book(db: Database, trusted: dict[str, str] | None = None) -> BookCheck
     """
     with db.transaction():
         counts = db.rows(_SQL["counts"])[0]
-        sums = {str(row["unit"]): int(row["total"]) for row in db.rows(_SQL["unit_sums"])}
+        sums = unit_sums(db)
         lines = [_line("entries sum to zero in each unit", len(sums), [unit for unit, total in sums.items() if total])]
         for rule, query, of in _QUERIES:
             found = [str(row["what"]) for row in db.rows(_SQL[query], {"most": BROKEN_SHOWN_MAX})]

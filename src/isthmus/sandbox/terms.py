@@ -283,7 +283,7 @@ def _check_history(agreement: Agreement, statistic: Statistic, job: Job, roster:
     if job.statistic in GRAM_STATISTICS:
         others = any(p.stage != job.stage.digest for p in of_run if p.statistic in GRAM_STATISTICS)
         _refuse_if(others, "rounds", "the run asked for sums of other features before", "use one stage for each run")
-    if statistic.single or not statistic.releases_features and agreement.visibility == "individual":
+    if statistic.single or (not statistic.releases_features and agreement.visibility == "individual"):
         return
     earlier = list(dict.fromkeys(p.roster for p in past if p.shares_features(job) and not STATISTICS[p.statistic].single))
     if agreement.visibility == "individual":

@@ -129,7 +129,10 @@ def _same_terms(one: Agreement, other: Agreement) -> bool:
 
 @dataclass
 class LocalFleet:
-    """Processes started here. logs: where their standard error goes. Use as a context manager: leaving stops them all."""
+    """Processes started here. logs: where their standard error goes. Use as a context manager: leaving stops them all.
+
+    Each hangs on a pipe from this process, so that none outlives it, even when it is killed.
+    """
 
     logs: Path
     children: dict[str, Child] = field(default_factory=dict)
@@ -144,10 +147,10 @@ class LocalFleet:
     def _spawn(self, name: str, arguments: list[str], capture: bool = False) -> Child:
         with (self.logs / f"{name}.log").open("a", encoding="utf-8") as log:
             child = subprocess.Popen(
-                [sys.executable, "-m", "isthmus", *arguments],
+                [sys.executable, "-m", "isthmus", *arguments, "--leash"],
                 stdout=subprocess.PIPE if capture else subprocess.DEVNULL,
                 stderr=log,
-                stdin=subprocess.DEVNULL,
+                stdin=subprocess.PIPE,
                 text=True,
                 env=process_environment(OMP_NUM_THREADS="1", OPENBLAS_NUM_THREADS="1"),
             )
@@ -201,8 +204,9 @@ class LocalFleet:
             except subprocess.TimeoutExpired:
                 child.kill()
                 child.wait()
-            if child.stdout is not None:
-                child.stdout.close()
+            for stream in (child.stdin, child.stdout):
+                if stream is not None:
+                    stream.close()
         self.children.clear()
 
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.stats import rankdata
 
 from isthmus.contracts.head import Head, Stage
 from isthmus.contracts.statistic import TrainingParams
@@ -55,15 +56,23 @@ def _pool(owner: Owner, stage: Stage, params: TrainingParams, tools: Tools) -> P
         home.store.close()
 
 
-def pooled_fit(x: Floats, y: Floats, w: Floats, penalty: float) -> tuple[Floats, float]:
-    """(coefficients on raw features, bias) of scikit-learn's Ridge on weighted, standardised features."""
-    from sklearn.linear_model import Ridge
-
+def pooled_fit(x: Floats, y: Floats, w: Floats, penalty: float) -> tuple[Floats, float] | None:
+    """(coefficients on raw features, bias) of scikit-learn's Ridge on weighted, standardised features; None where it is not installed."""
+    try:
+        from sklearn.linear_model import Ridge
+    except ImportError:
+        return None
     mean = np.average(x, axis=0, weights=w)
     scale = np.maximum(np.sqrt(np.average((x - mean) ** 2, axis=0, weights=w)), 1.0)
     model = Ridge(alpha=penalty * w.sum(), solver="cholesky").fit((x - mean) / scale, y, sample_weight=w)
     coefficients = np.asarray(model.coef_, dtype=np.float64) / scale
     return coefficients, float(model.intercept_ - coefficients @ mean)
+
+
+def rank_auc(higher: Floats, lower: Floats) -> float:
+    """Chance that one of `higher` is above one of `lower`, ties half (Mann and Whitney 1947)."""
+    ranks = rankdata(np.concatenate([higher, lower]))
+    return float((ranks[: len(higher)].sum() - len(higher) * (len(higher) + 1) / 2) / (len(higher) * len(lower)))
 
 
 def leverage_auc(rows: Floats, weights: Floats, views: int) -> float:
@@ -73,10 +82,6 @@ def leverage_auc(rows: Floats, weights: Floats, views: int) -> float:
     taken for a leak. rows: (views * n, d), view after view, identity first; weights: of the same shape. A stronger attacker with records of
     the same kind to compare with is in bench/leak.py.
     """
-    from sklearn.metrics import roc_auc_score
-
-    from sklearn.metrics import roc_auc_score
-
     mean = np.average(rows, axis=0, weights=weights)
     scaled = (rows - mean) * np.sqrt(weights)[:, None]
     gram = scaled.T @ scaled
@@ -88,7 +93,7 @@ def leverage_auc(rows: Floats, weights: Floats, views: int) -> float:
         hat = own @ inverse @ own.T
         inside[place] = hat[0, 0] / weights[place]
         outside[place] = (hat + hat @ np.linalg.solve(np.eye(views) - hat, hat))[0, 0] / weights[place]
-    return float(roc_auc_score(np.concatenate([np.ones(count), np.zeros(count)]), -np.concatenate([inside, outside])))
+    return rank_auc(-inside, -outside)
 
 
 def _view_major(pools: Sequence[Pool], views: int) -> tuple[Floats, Floats]:
@@ -104,22 +109,21 @@ def reference(owners: Sequence[Owner], head: Head, penalty: float, params: Train
 
     membership: attack -> AUC, for what the exchange sees (the total) and what each owner sees (the total less its own share).
     """
-    try:
-        from sklearn.metrics import roc_auc_score
-    except ImportError:
-        return None
     pools = [_pool(owner, head.stage, params, tools) for owner in owners]
     x, y, w = (np.concatenate([getattr(p, name) for p in pools]) for name in ("all_q", "y", "w"))
     held, held_y = np.concatenate([p.held for p in pools]), np.concatenate([p.held_y for p in pools])
-    coefficients, bias = pooled_fit(x, y, w, penalty)
-    ours = head.coefficients.array()
+    fitted = pooled_fit(x, y, w, penalty)
+    if fitted is None:
+        return None
+    coefficients, bias = fitted
+    ours, scores = head.coefficients.array(), held @ coefficients + bias
     views = len(params.views)
     membership = {"exchange, leverage": leverage_auc(*_view_major(pools, views), views)}
     for place, owner in enumerate(owners):
         rest = [p for other, p in enumerate(pools) if other != place]
         membership[f"{owner.party} (total less its own), leverage"] = leverage_auc(*_view_major(rest, views), views)
     return Reference(
-        auc_pooled=float(roc_auc_score(held_y, held @ coefficients + bias)),
+        auc_pooled=rank_auc(scores[held_y > 0], scores[held_y < 0]),
         weights_max_rel_diff=float(np.max(np.abs(ours - coefficients)) / np.max(np.abs(coefficients))),
         membership_auc=max(membership.values()),
         membership=membership,

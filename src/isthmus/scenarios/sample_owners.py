@@ -125,10 +125,10 @@ def write_folder(target: Path, chosen: list[Cell], labels: str) -> None:
 
     Raises StorageError.
     """
+    part = target.with_name(f".{target.name}.{os.getpid()}.part")
     try:
         if (target / "labels.csv").exists() and (target / "labels.csv").read_text(encoding="utf-8") == labels:
             return
-        part = target.with_name(f".{target.name}.{os.getpid()}.part")
         shutil.rmtree(part, ignore_errors=True)
         part.mkdir(parents=True)
         for cell in chosen:
@@ -138,6 +138,7 @@ def write_folder(target: Path, chosen: list[Cell], labels: str) -> None:
         shutil.rmtree(target, ignore_errors=True)
         part.rename(target)
     except OSError as error:
+        shutil.rmtree(part, ignore_errors=True)
         raise StorageError(f"the sample folder {target} cannot be written: {error.strerror}", "check the folder and the disk") from error
 
 
