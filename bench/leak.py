@@ -28,7 +28,7 @@ from isthmus.contracts.head import Stage
 from isthmus.contracts.job import Job, RosterMember
 from isthmus.contracts.scenario import Scenario
 from isthmus.contracts.statistic import MOMENTS
-from isthmus.contracts.sums import Moments
+from isthmus.contracts.sums import EVALUATION_BINS, Moments
 from isthmus.foundry.foldout import moments_of
 from isthmus.foundry.ridge import standard
 from isthmus.kit.hatmatrix import design
@@ -132,9 +132,9 @@ def scores_of(data: Cells, found: Fit, rows: Rows, view: int) -> NDArray[np.floa
 
 
 def evaluation_attacks(data: Cells, scenario: Scenario, records: int, seed: int) -> dict[str, float]:
-    """Attacks on evaluation histograms by the held-out cells that they count: one condition, and as many as there are views.
+    """Attacks on evaluation histograms by the held-out cells that they count: one histogram, and as many as there are views.
 
-    The views stand for corruptions here; a run sends more conditions than these, so this is a lower limit.
+    The views stand for the other heads that are ranked on the same cells: the owners' own.
     """
     rng = np.random.default_rng(seed)
     draw = drawn(data.size, records, rng)
@@ -143,12 +143,12 @@ def evaluation_attacks(data: Cells, scenario: Scenario, records: int, seed: int)
     found = fit(data, train, scenario.recipe.taps, lone_groups(data.size, rng))
     sides, bins = data.y[draw.judged], []
     for view in range(len(data.views)):
-        counted = score_histogram(scores_of(data, found, draw.members, view), data.y[draw.members])
-        known = score_histogram(scores_of(data, found, draw.reference, view), data.y[draw.reference])
+        counted = score_histogram(scores_of(data, found, draw.members, view), data.y[draw.members], EVALUATION_BINS)
+        known = score_histogram(scores_of(data, found, draw.reference, view), data.y[draw.reference], EVALUATION_BINS)
         bins.append(from_histogram(counted, known * (records / len(draw.reference)), scores_of(data, found, draw.judged, view), sides))
     return {
-        "evaluation histogram, one condition, reference cells": area(draw.truth, bins[0]),
-        f"evaluation histograms, {len(bins)} conditions, reference cells": area(draw.truth, np.sum(bins, axis=0)),
+        "evaluation histogram, one head, reference cells": area(draw.truth, bins[0]),
+        f"evaluation histograms, {len(bins)} heads, reference cells": area(draw.truth, np.sum(bins, axis=0)),
     }
 
 

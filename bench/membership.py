@@ -88,5 +88,5 @@ def from_histogram(histogram: NDArray[np.int64], expected: NDArray[Any], scores:
 
     histogram: (2, bins) that left. expected: (2, bins), from reference cells. scores, y: of the candidates.
     """
-    side, place = (y > 0).astype(int), score_bins(scores)
+    side, place = (y > 0).astype(int), score_bins(scores, histogram.shape[1])
     return np.asarray(np.log(histogram[side, place] + 0.5) - np.log(expected[side, place] + 0.5))

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from isthmus.assurance.evidence import Evidence
-from isthmus.contracts.sums import SCORE_BINS, Evaluation, GroupSums, score_bins
+from isthmus.contracts.sums import EVALUATION_BINS, Evaluation, GroupSums, score_bins
 
 FAMILIES = ("brightness", "contrast", "noise", "blur")
 
@@ -33,7 +33,7 @@ def evaluation(scores: NDArray[Any], y: NDArray[Any], groups: NDArray[Any], lo: 
         "false_alarms": int(alarms.sum()),
     }
     clusters = GroupSums(*(int(v) for v in ((a > 0).sum(), a.sum(), e.sum(), (a * a).sum(), (e * e).sum(), (a * e).sum())))
-    histogram = np.stack([np.bincount(score_bins(scores[y == side]), minlength=SCORE_BINS) for side in (-1, 1)])
+    histogram = np.stack([np.bincount(score_bins(scores[y == side], EVALUATION_BINS), minlength=EVALUATION_BINS) for side in (-1, 1)])
     return Evaluation(counts, clusters, histogram.astype(np.int64))
 
 

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
 from isthmus.contracts.sums import (
+    EVALUATION_BINS,
     EVALUATION_COUNTS,
     EVALUATION_SIZE,
     SCORE_BINS,
@@ -88,7 +89,7 @@ def test_group_sums_round_trip(values: tuple[int, ...]) -> None:
 
 @given(st.lists(BIG, min_size=len(EVALUATION_COUNTS), max_size=len(EVALUATION_COUNTS)), st.tuples(*[BIG] * 6), st.integers(0, 1000))
 def test_evaluation_round_trip(counts: list[int], clusters: tuple[int, ...], seed: int) -> None:
-    one = Evaluation(dict(zip(EVALUATION_COUNTS, counts, strict=True)), GroupSums(*clusters), some(seed, 2, SCORE_BINS))
+    one = Evaluation(dict(zip(EVALUATION_COUNTS, counts, strict=True)), GroupSums(*clusters), some(seed, 2, EVALUATION_BINS))
     packed = one.packed()
     assert packed.shape == (EVALUATION_SIZE,)
     again = evaluation_from(packed)

@@ -15,7 +15,9 @@ from typing import Any
 
 import msgspec
 
-from isthmus.kit.signing import Envelope, payload_of
+from isthmus.kit.signing import Envelope, SigningKey, payload_of
+from isthmus.sandbox.nodehome import KEY_NAME
+from isthmus.sandbox.outlog import LOG_NAME, undeclared, verify_log
 from tests.journeys.inspection import OWNERS, Ended, arguments_of, environment, isthmus
 
 STOP_S = 30
@@ -61,6 +63,15 @@ def owners_logs_verify(state: Path, owners: tuple[str, ...] = OWNERS) -> dict[st
         assert shown["images_left"] == 0
         found[party] = shown
     return found
+
+
+def logs_hold(state: Path, owners: tuple[str, ...] = OWNERS) -> None:
+    """The same check within this process, for moments when a node may not have written anything yet."""
+    for party in owners:
+        home = state / "nodes" / party
+        if (home / KEY_NAME).exists():
+            entries = verify_log(home / LOG_NAME, SigningKey.load_or_create(home / KEY_NAME).public_hex)
+            assert undeclared(entries) == []
 
 
 @contextmanager

@@ -24,6 +24,7 @@ from tests.journeys.state import (
     book_holds,
     charged_micros,
     document_of,
+    logs_hold,
     nothing_half_written,
     owners_logs_verify,
     rows,
@@ -143,10 +144,11 @@ def test_kills_in_the_middle_lose_nothing(walked: Walked, tmp_path: Path) -> Non
         elif ended.code:
             error = ended.refused()
             assert kill.victim == "exchange" or kill.victim in error["message"], (kill, error)
+        print(kill, ended.code, ended.err.strip())
         killed.append(ended.code != 0)
         all_gone(state)
         nothing_half_written(state)
-        owners_logs_verify(state)
+        logs_hold(state)
     assert sum(killed) >= len(CHAIN) - 2, f"most kills must hit a run that is under way: {killed}"
     document = document_of(isthmus(*words, cwd=state.parent))
     assert sum_digests(state) == sum_digests(walked.state)

@@ -24,7 +24,7 @@ from isthmus.contracts.inference import VERDICTS
 from isthmus.contracts.price import OwnerWeight, Price, Split, Usage
 from isthmus.contracts.receipt import OutcomeSection, PartiesSection, PriceSection, Receipt, SplitSection, UsageSection
 from isthmus.contracts.scenario import Scenario
-from isthmus.contracts.sums import EVALUATION_COUNTS, SCORE_BINS, Evaluation, GroupSums, score_bins
+from isthmus.contracts.sums import EVALUATION_BINS, EVALUATION_COUNTS, Evaluation, GroupSums, score_bins
 from isthmus.foundry.engine import Scorer
 from isthmus.foundry.export import build_artefact, head_digest
 from isthmus.foundry.features import stage
@@ -96,7 +96,9 @@ def evaluated(seed: int, apart: float, lo: float, hi: float, records: int = 900,
     )
     a, e = (np.bincount(group, part, groups).astype(int) for part in (answered, wrong))
     sums = GroupSums(int((a > 0).sum()), int(a.sum()), int(e.sum()), int((a * a).sum()), int((e * e).sum()), int((a * e).sum()))
-    histogram = np.stack([np.bincount(score_bins(scores[defect == kind]), minlength=SCORE_BINS) for kind in (False, True)])
+    histogram = np.stack(
+        [np.bincount(score_bins(scores[defect == kind], EVALUATION_BINS), minlength=EVALUATION_BINS) for kind in (False, True)]
+    )
     return Evaluation({name: int(v) for name, v in zip(EVALUATION_COUNTS, values, strict=True)}, sums, histogram)
 
 

@@ -17,13 +17,13 @@ from isthmus.app.catalogue import Catalogue
 from isthmus.assurance.auc import auc
 from isthmus.assurance.bars import BARS_PAYLOAD_TYPE, Verdict, bars_digest, checked_bars, judge
 from isthmus.assurance.bounds import design_effect, korn_graubard_bounds
-from isthmus.assurance.certificate import certificate_digest, issue
+from isthmus.assurance.certificate import VALIDITY_S_MAX, certificate_digest, issue, read
 from isthmus.assurance.evidence import Evidence, evidence_digest
 from isthmus.contracts.asset import Asset
 from isthmus.contracts.bars import PPM, Bars
 from isthmus.contracts.build import RunRequest, StepRecord
 from isthmus.contracts.certificate import Predicate
-from isthmus.contracts.errors import JobFailedError
+from isthmus.contracts.errors import CertificateError, InputError, JobFailedError
 from isthmus.contracts.head import Array, Head, Stage
 from isthmus.contracts.job import JobRequest, JobStatus
 from isthmus.contracts.ports import Clock, Json
@@ -65,13 +65,14 @@ from isthmus.foundry.foldout import ThresholdPlan, Thresholds, choose_lambda, ch
 from isthmus.foundry.ridge import Candidate as Fit
 from isthmus.foundry.ridge import candidates, head_from
 from isthmus.kit.pictures import DECODER
-from isthmus.kit.signing import SigningKey, seal
+from isthmus.kit.signing import Envelope, SigningKey, seal
 
 POLL_S = 0.2
 JOB_TTL_S = 1800
 DAY_S = 86_400
 SLICE_KINDS_MAX = 8
 AFTER_LEAVING = "/after-leaving"
+FLEET = "fleet"
 T = TypeVar("T")
 
 
@@ -140,6 +141,7 @@ class Build:
         self._stage: Stage = stage(recipe.own_head_taps if request.without else recipe.taps, backbone=recipe.backbone)
         self._own_stage: Stage = stage(recipe.own_head_taps, backbone=recipe.backbone)
         self._roster = tuple(sorted(set(request.owners) - set(request.without)))
+        self._agreements = {party: shop.jobs.agreement_digest(party, self.purpose) for party in self._roster}
         self._assets: dict[str, Asset] = {party: shop.jobs.owner(party, self.purpose) for party in self._roster}
 
     @staticmethod
@@ -205,8 +207,13 @@ class Build:
         return value
 
     def _sign_bars(self) -> list[Bars]:
-        """The bars of each promise, signed and kept before any sum is asked for."""
-        wanted = msgspec.to_builtins(self._scenario.certify)
+        """The bars of each promise, signed and kept before any sum is asked for. Raises InputError for promises that are no sequence."""
+        certify = self._scenario.certify
+        if not certify.promises_ppm or list(certify.promises_ppm) != sorted(set(certify.promises_ppm), reverse=True):
+            raise InputError(f"the promises {list(certify.promises_ppm)} are no sequence", "name at least one, the easiest first")
+        if not 0 < certify.validity_days * DAY_S <= VALIDITY_S_MAX:
+            raise InputError(f"a certificate cannot last {certify.validity_days} days", f"use 1 to {VALIDITY_S_MAX // DAY_S}")
+        wanted = msgspec.to_builtins(certify)
         fields = {name: wanted[name] for name in Bars.__struct_fields__ if name in wanted}
         fields |= {"scenario": self._scenario.id, "tier": self._scenario.tier}
         ladder = [checked_bars(msgspec.convert({**fields, "error_ppm_max": ppm}, Bars)) for ppm in self._scenario.certify.promises_ppm]
@@ -304,8 +311,8 @@ class Build:
         """The certificate as {digest, envelope}, or None when the bars are not met."""
         if not rung.verdict.passed:
             return None
-        purposes = dict.fromkeys(self._roster, self.purpose)
-        return sign_certificate(self._shop, self._scenario, "fleet", rung.verdict, rung.evidence, rung.head, rung.digest, purposes)
+        found = Proof(rung.verdict, rung.evidence, rung.head, rung.digest)
+        return sign_certificate(self._shop, self._run_id, self._scenario, FLEET, found, self._agreements)
 
     # Jobs.
 
@@ -330,6 +337,7 @@ class Build:
             ttl_s=self._shop.job_ttl_s,
         )
         status = finished_job(self._shop, request)
+        unchanged_agreements(self._shop, self._agreements, self.purpose)
         self._job_ids[statistic] = status.id
         return status
 
@@ -348,18 +356,32 @@ def finished_job(shop: Workshop, request: JobRequest) -> JobStatus:
     return status
 
 
-def sign_certificate(
-    shop: Workshop,
-    scenario: Scenario,
-    site: str,
-    verdict: Verdict,
-    evidence: Evidence,
-    head: Head,
-    digest: str,
-    purposes: Mapping[str, str],
-) -> Json:
-    """Signs and keeps the certificate; {digest, envelope}. purposes: party -> purpose of the agreement that its figures rest on."""
+def unchanged_agreements(shop: Workshop, agreements: Mapping[str, str], purpose: str) -> None:
+    """Raises JobFailedError when an owner has agreed anew since a run began: its records may be others now, and what was held out when
+    the model was fitted may no longer be what it is judged on. agreements: party -> digest at the beginning.
+    """
+    for party, digest in agreements.items():
+        if shop.jobs.agreement_digest(party, purpose) != digest:
+            raise JobFailedError(f"{party} made a new agreement while the run was under way", "run again; it will rest on the new one")
+
+
+@dataclass(frozen=True)
+class Proof:
+    """A verdict with the evidence that it judged, and the artefact (head and digest of its bytes) that the evidence is about."""
+
+    verdict: Verdict
+    evidence: Evidence
+    head: Head
+    digest: str
+
+
+def sign_certificate(shop: Workshop, run_id: str, scenario: Scenario, site: str, proof: Proof, agreements: Mapping[str, str]) -> Json:
+    """Signs and keeps the certificate; {digest, envelope}. agreements: party -> digest of the agreement that its figures rest on.
+
+    A run that was cut off after it had certified gets its standing certificate again, also when it was revoked meanwhile.
+    """
     now_s = int(shop.clock.now_s())
+    verdict, head = proof.verdict, proof.head
     predicate = Predicate(
         tier=verdict.tier,
         scenario=f"{scenario.id}@{scenario.version}",
@@ -368,18 +390,31 @@ def sign_certificate(
         head_digest=head_digest(head),
         stage_digest=head.stage.digest,
         bars_digest=verdict.bars_digest,
-        evidence_digest=evidence_digest(evidence),
+        evidence_digest=evidence_digest(proof.evidence),
         claims=verdict.claims,
-        parties=tuple(purposes),
-        agreements=tuple(shop.jobs.agreement_digest(party, purpose) for party, purpose in purposes.items()),
+        parties=tuple(agreements),
+        agreements=tuple(agreements.values()),
         not_before_s=now_s,
         not_after_s=now_s + scenario.certify.validity_days * DAY_S,
         notes=verdict.notes,
     )
-    envelope = issue(shop.key, scenario.id, digest, predicate, verdict)
+    envelope = _standing(shop, run_id, proof.digest, predicate) or issue(shop.key, scenario.id, proof.digest, predicate, verdict)
     name = certificate_digest(envelope)
-    shop.catalogue.add_certificate(name, digest, envelope)
+    shop.catalogue.add_certificate(name, proof.digest, envelope, run_id)
     return {"digest": name, "envelope": msgspec.to_builtins(envelope)}
+
+
+def _standing(shop: Workshop, run_id: str, artefact: str, predicate: Predicate) -> Envelope | None:
+    """The run's own certificate for the artefact that says the same but for its times, and still lasts."""
+    for envelope in shop.catalogue.certificates_of(run_id, artefact):
+        try:
+            found = read(envelope, {shop.key.key_id: shop.key.public_hex}).predicate
+        except CertificateError:
+            continue
+        times = {"not_before_s": found.not_before_s, "not_after_s": found.not_after_s}
+        if found == msgspec.structs.replace(predicate, **times) and found.not_before_s <= predicate.not_before_s < found.not_after_s:
+            return envelope
+    return None
 
 
 def _as_candidate(fit: Fit) -> Candidate:

@@ -22,18 +22,41 @@ SQL = named_sql(Path(__file__).parent / "sql" / "catalogue.sql")
 KINDS: dict[str, Any] = {"build": RunRequest, "site": SiteRequest}
 
 
-def write_whole(path: Path, raw: bytes) -> None:
-    """Writes a file so that it is there in full or not at all, and durable. Raises StorageError."""
+def write_whole(path: Path, raw: bytes, mode: int = 0o666) -> None:
+    """Writes a file so that it is there in full or not at all, and durable. mode: its permissions from the first moment on, less the
+    process's mask. Raises StorageError.
+    """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         part = path.with_name(f".{path.name}.{os.getpid()}.part")
-        with part.open("wb") as file:
+        part.unlink(missing_ok=True)
+        with os.fdopen(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0), mode), "wb") as file:
             file.write(raw)
             file.flush()
             os.fsync(file.fileno())
         part.replace(path)
+        _sync_folder(path.parent)
     except OSError as error:
         raise StorageError(f"{path} cannot be written: {error.strerror}", "check the folder, its permissions and the disk") from error
+
+
+def _sync_folder(folder: Path) -> None:
+    """Makes the names in a folder durable, where the system can."""
+    if not hasattr(os, "O_DIRECTORY"):
+        return
+    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def _holds(path: Path, raw: bytes) -> bool:
+    """Whether the file holds just these bytes."""
+    try:
+        return path.read_bytes() == raw
+    except OSError:
+        return False
 
 
 class Catalogue:
@@ -42,7 +65,7 @@ class Catalogue:
     def __init__(self, folder: Path, clock: Clock) -> None:
         self.folder = folder
         self._clock = clock
-        self._db = Database(folder / "catalogue.sqlite", [SQL["schema_1"], SQL["schema_2"]])
+        self._db = Database(folder / "catalogue.sqlite", [SQL["schema_1"], SQL["schema_2"], SQL["schema_3"]])
 
     def close(self) -> None:
         self._db.close()
@@ -115,9 +138,9 @@ class Catalogue:
         return self.folder / "artefacts" / f"{digest.removeprefix('sha256:')}.onnx"
 
     def add_model(self, digest: str, head: Head, artefact: bytes) -> Path:
-        """Keeps an artefact and its head; returns the file. An artefact that stands already is left as it is."""
+        """Keeps an artefact and its head; returns the file. One that stands already is left as it is, a damaged one is written anew."""
         path = self.artefact_path(digest)
-        if not path.exists():
+        if not _holds(path, artefact):
             write_whole(path, artefact)
         with self._db.transaction() as db:
             row = {"digest": digest, "head": canonical_bytes(head), "path": path.name, "now": self._clock.now_s()}
@@ -143,9 +166,16 @@ class Catalogue:
 
     # Certificates.
 
-    def add_certificate(self, digest: str, model: str, envelope: Envelope) -> None:
+    def add_certificate(self, digest: str, model: str, envelope: Envelope, run_id: str) -> None:
+        """Keeps a certificate that a run issued for a model."""
         with self._db.transaction() as db:
-            db.execute(SQL["certificate_add"], {"digest": digest, "model": model, "envelope": msgspec.json.encode(envelope)})
+            row = {"digest": digest, "model": model, "envelope": msgspec.json.encode(envelope), "run_id": run_id}
+            db.execute(SQL["certificate_add"], row)
+
+    def certificates_of(self, run_id: str, model: str) -> list[Envelope]:
+        """What a run has issued for a model, revoked or not, latest first."""
+        rows = self._db.rows(SQL["certificates_of_run"], {"run_id": run_id, "model": model})
+        return [msgspec.json.decode(row["envelope"], type=Envelope) for row in rows]
 
     def certificate(self, digest: str) -> Envelope:
         """Raises NotFoundError."""
@@ -189,5 +219,5 @@ class Catalogue:
             db.execute(SQL["deployment_put"], {**row, "document": msgspec.json.encode(deployment)})
 
     def deployments(self) -> list[Deployment]:
-        """All of them, oldest first."""
+        """All of them, the one put last at the end."""
         return [msgspec.json.decode(row["document"], type=Deployment) for row in self._db.rows(SQL["deployments_all"])]

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import TypeVar
+
+import msgspec
 
 from isthmus.app.catalogue import Catalogue
 from isthmus.contracts.deployment import Deployment
-from isthmus.contracts.errors import IsthmusError, UnknownSplitError
+from isthmus.contracts.errors import ConflictError, IsthmusError, UnknownPriceError, UnknownSplitError
 from isthmus.contracts.head import Head
 from isthmus.contracts.price import OwnerWeight, Price, Split
 from isthmus.contracts.scenario import Scenario
@@ -19,6 +22,7 @@ COMPUTE = "sample-compute"
 MODEL_VENDOR = "sample-model-vendor"
 RESIDUE = "exchange-residue"
 PARTS_ID_CHARS = 12
+Terms = TypeVar("Terms", Price, Split)
 
 
 def price_of(scenario: Scenario, now_s: int) -> Price:
@@ -56,6 +60,13 @@ def split_of(scenario: Scenario, records: Mapping[str, int], now_s: int) -> Spli
     )
 
 
+def _as_published(known: Terms, wanted: Terms) -> Terms:
+    """The terms as published, if they differ from those wanted in nothing but their beginning."""
+    if msgspec.structs.replace(wanted, effective_at_s=known.effective_at_s) != known:
+        raise ConflictError(f"{wanted.id} was published with other terms", "change the scenario's version or terms, then run again")
+    return known
+
+
 class Deployer:
     """Makes deployments and loads them; what is certified can be served, and nothing else."""
 
@@ -90,11 +101,13 @@ class Deployer:
         return deployment
 
     def _published(self, price: Price, split: Split) -> tuple[Price, Split]:
-        """The price and split of these ids as they were first published."""
-        known_prices = {p.id: p for p in self._prices.prices()}
-        price = known_prices.get(price.id) or self._prices.add_price(price)
+        """The price and split of these ids as they were first published. Raises ConflictError when that was with other terms."""
         try:
-            return price, self._prices.split(split.id)
+            price = _as_published(self._prices.price(price.id), price)
+        except UnknownPriceError:
+            price = self._prices.add_price(price)
+        try:
+            return price, _as_published(self._prices.split(split.id), split)
         except UnknownSplitError:
             return price, self._prices.add_split(split)
 

@@ -27,6 +27,7 @@ from isthmus.app.ledger_routes import LedgerService, ledger_routes
 from isthmus.app.overview import ExchangeOverview
 from isthmus.app.sandbox_routes import sandbox_routes
 from isthmus.app.site import SiteBuild, site_purpose
+from isthmus.app.upkeep import Upkeep
 from isthmus.app.worker import Worker
 from isthmus.console.pages import console_routes
 from isthmus.contracts.build import RunRequest, SiteRequest
@@ -65,18 +66,24 @@ class Exchange:
         self.serving = Service(self.registry, self.keys, self.meter, clock, __version__)
         self.jobs = SandboxJobs(self.sandbox)
         self.worker = Worker(self.catalogue, {"build": self._build, "site": self._site}, clock, log)
+        self.upkeep = Upkeep(self._expire, log)
         self.operator_token = self._operator_token()
+
+    def _expire(self) -> None:
+        """Ends attempts that stayed open beyond their time."""
+        ended = self.meter.expire(self.clock.now_s())
+        if ended:
+            self.log.warning("holds-expired", count=len(ended))
 
     def _operator_token(self) -> str:
         """The operator's bearer token, kept in a file that only the operator may read."""
         path = self.state / OPERATOR_TOKEN
-        with contextlib.suppress(OSError, AuthError, ForbiddenError):
+        with contextlib.suppress(OSError, UnicodeDecodeError, AuthError, ForbiddenError):
             token = path.read_text(encoding="ascii").strip()
             self.keys.operator(token)
             return token
         made = self.keys.create(EXCHANGE, label="operator", operator=True)
-        write_whole(path, made.bearer.encode())
-        path.chmod(0o600)
+        write_whole(path, made.bearer.encode(), mode=0o600)
         return made.bearer
 
     def is_operator(self, token: str) -> bool:
@@ -141,8 +148,10 @@ class Exchange:
         @asynccontextmanager
         async def lifespan(_: Starlette) -> AsyncIterator[None]:
             self.start()
-            yield
-            self.stop()
+            try:
+                yield
+            finally:
+                self.stop()
 
         return Starlette(routes=self.routes(), lifespan=lifespan)
 
@@ -154,8 +163,10 @@ class Exchange:
         for name, why in self.deployer.load_all().items():
             self.log.warning("deployment-refused", deployment=name, message=why)
         self.worker.start()
+        self.upkeep.start()
 
     def stop(self) -> None:
+        self.upkeep.stop()
         self.worker.stop()
         self.registry.close()
 
@@ -176,7 +187,10 @@ async def _to_console(request: Request) -> Response:
 
 @contextmanager
 def opened(state: Path, clock: Clock, log: Log, job_ttl_s: int = JOB_TTL_S) -> Iterator[Exchange]:
-    """The exchange over a state folder, alone on it. job_ttl_s: how long owners have for one job. Raises ExchangeStateError when another process holds it, StorageError."""
+    """The exchange over a state folder, alone on it. job_ttl_s: how long owners have for one job.
+
+    Raises ExchangeStateError when another process holds the folder, StorageError.
+    """
     try:
         state.mkdir(parents=True, exist_ok=True)
     except OSError as error:

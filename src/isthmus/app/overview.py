@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from isthmus.app.catalogue import Catalogue
 from isthmus.console.pages import DeploymentRow, HoldRow, Overview, ReceiptRow, ScenarioRow
+from isthmus.contracts.build import RunRequest, RunView, SiteRequest
 from isthmus.contracts.deployment import Deployment
 from isthmus.contracts.errors import NotFoundError
 from isthmus.contracts.ports import Clock
@@ -13,7 +14,16 @@ from isthmus.kit.signing import payload_of
 from isthmus.ledger.check import unit_sums
 from isthmus.ledger.meter import Meter
 
-STEPS = ("bars", "moments", "fit", "fold-out", "clusters", "artefact", "own-heads", "evaluate", "judge", "certify")
+BUILD_STEPS = ("bars", "moments", "fit", "fold-out", "own-heads", "certify")
+PROMISE_STEPS = ("clusters", "artefact", "evaluate")
+SITE_STEPS = ("site-head", "artefact", "audit", "proof", "judge")
+
+
+def steps_most(request: RunRequest | SiteRequest) -> int:
+    """How many steps a run has when every promise is tried; it may end with fewer."""
+    if isinstance(request, SiteRequest):
+        return len(SITE_STEPS)
+    return len(BUILD_STEPS) + len(PROMISE_STEPS) * len(request.scenario.certify.promises_ppm)
 
 
 class ExchangeOverview:
@@ -25,9 +35,7 @@ class ExchangeOverview:
     def overview(self, rows_max: int) -> Overview:
         runs = self._catalogue.runs()[:rows_max]
         scenarios = tuple(
-            ScenarioRow(
-                name=f"{r.scenario} ({r.id[:12]})", state=r.state, progress=len(r.steps) / len(STEPS) if r.state == "running" else None
-            )
+            ScenarioRow(name=f"{r.scenario} ({r.id[:12]})", state=r.state, progress=self._progress(r) if r.state == "running" else None)
             for r in runs
         )
         holds = tuple(
@@ -53,6 +61,9 @@ class ExchangeOverview:
             receipts_total=self._meter.log.size(),
             entries_sum_micros=sum(abs(total) for total in unit_sums(self._meter.db).values()),
         )
+
+    def _progress(self, run: RunView) -> float:
+        return min(1.0, len(run.steps) / steps_most(self._catalogue.request_of(run.id)[1]))
 
     def _expires_at_ms(self, deployment: Deployment) -> int | None:
         try:

@@ -12,15 +12,15 @@ from typing import Any, TypeVar
 import msgspec
 import numpy as np
 
-from isthmus.app.build import Workshop, finished_job, sign_certificate
+from isthmus.app.build import FLEET, Proof, Workshop, finished_job, sign_certificate, unchanged_agreements
 from isthmus.assurance.arithmetic import arithmetic
 from isthmus.assurance.auc import auc
 from isthmus.assurance.bars import Verdict, judge
 from isthmus.assurance.evidence import Evidence
 from isthmus.contracts.asset import Asset
 from isthmus.contracts.bars import PPM, Bars
-from isthmus.contracts.build import RunRequest, SiteRequest, StepRecord
-from isthmus.contracts.errors import ConflictError
+from isthmus.contracts.build import ENDED, RunRequest, SiteRequest, StepRecord
+from isthmus.contracts.errors import ConflictError, InputError
 from isthmus.contracts.head import Array, Head, Stage
 from isthmus.contracts.job import JobRequest
 from isthmus.contracts.ports import Json
@@ -58,7 +58,9 @@ class SiteBuild:
         self._shop, self._run_id, self._request = shop, run_id, request
         kind, fleet_request = shop.catalogue.request_of(request.run)
         view = shop.catalogue.view(request.run)
-        if kind != "build" or not isinstance(fleet_request, RunRequest) or view.result is None:
+        if request.site == FLEET:
+            raise InputError(f"a site cannot be called {FLEET}", "give it a name of its own")
+        if kind != "build" or not isinstance(fleet_request, RunRequest) or view.result is None or view.state not in ENDED:
             raise ConflictError(f"the run {request.run} has no model to carry to a site", "finish that run first")
         self._fleet: Json = view.result
         self._scenario = fleet_request.scenario
@@ -66,7 +68,14 @@ class SiteBuild:
         self._head: Head = msgspec.convert(self._fleet["head"], Head)
         self._bars: Bars = msgspec.convert(self._fleet["bars"], Bars)
         self._purpose = site_purpose(self._scenario.purpose)
+        self._agreements = {request.site: shop.jobs.agreement_digest(request.site, self._purpose)}
         self._asset: Asset = shop.jobs.owner(request.site, self._purpose)
+        if self._asset.groups_holdout != self._asset.records_holdout:
+            raise ConflictError(
+                f"the records for proof at {request.site} are not drawn one by one: {self._asset.records_holdout} in"
+                f" {self._asset.groups_holdout} groups",
+                "lay the site's folder out with `isthmus replicate`, which draws them",
+            )
         self._round = 0
 
     def walk(self) -> tuple[bool, Json]:
@@ -83,9 +92,8 @@ class SiteBuild:
         verdict, evidence = self._step("judge", lambda: self._judge(proof))
         certificate = None
         if verdict is not None and evidence is not None and verdict.passed:
-            certificate = sign_certificate(
-                self._shop, self._scenario, self._request.site, verdict, evidence, head, digest, {self._request.site: self._purpose}
-            )
+            found = Proof(verdict, evidence, head, digest)
+            certificate = sign_certificate(self._shop, self._run_id, self._scenario, self._request.site, found, self._agreements)
         result = self._result(heads, known, best, digest, audit, proof)
         result["passed"] = certificate is not None
         result["failures"] = [result["arithmetic"]["sentence"]] if verdict is None else list(verdict.failures)
@@ -114,7 +122,9 @@ class SiteBuild:
             roster=(self._request.site,),
             ttl_s=self._shop.job_ttl_s,
         )
-        return finished_job(self._shop, request)
+        status = finished_job(self._shop, request)
+        unchanged_agreements(self._shop, self._agreements, self._purpose)
+        return status
 
     def _heads(self) -> SiteHeads:
         recipe = self._scenario.recipe

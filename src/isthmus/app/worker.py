@@ -16,6 +16,7 @@ from isthmus.kit.canonical import digest_of
 from isthmus.kit.log import Log
 
 STOP_WAIT_S = 10.0
+RETRY_S = 5.0
 ID_CHARS = 24
 
 Walk = Callable[[str, Any], tuple[bool, Json]]
@@ -43,7 +44,8 @@ class Worker:
         """Ends after the current step; the run goes on at the next start."""
         self._stopping.set()
         self._waiting.put(None)
-        self._thread.join(STOP_WAIT_S)
+        if self._thread.is_alive():
+            self._thread.join(STOP_WAIT_S)
 
     def wait(self, seconds: float) -> None:
         """Sleeps, unless the exchange is stopping. Raises RunCancelled."""
@@ -73,8 +75,6 @@ class Worker:
             self._log.info("run-ended", run=run_id, state=state)
         except RunCancelled:
             self._log.info("run-paused", run=run_id)
-        except StorageError as error:
-            self._log.error("run-not-stored", run=run_id, message=str(error))
         except IsthmusError as error:
             self._failed(run_id, error.as_dict())
         except Exception as error:  # noqa: BLE001  the edge of the thread: a fault here must not end all later runs
@@ -84,5 +84,12 @@ class Worker:
             self._log.error("run-fault", run=run_id, trace="".join(traceback.format_exception(error)))
 
     def _failed(self, run_id: str, error: dict[str, str]) -> None:
+        """Records the failure, so that whoever waits hears of it. Where even that cannot be stored, the run stays under way and is
+        walked again after a pause: a full disk must neither end this thread nor leave a run that nobody walks."""
         self._log.error("run-failed", run=run_id, **error)
-        self._catalogue.end(run_id, "failed", None, error)
+        try:
+            self._catalogue.end(run_id, "failed", None, error)
+        except StorageError as unstored:
+            self._log.error("run-not-stored", run=run_id, message=str(unstored))
+            if not self._stopping.wait(RETRY_S):
+                self._waiting.put(run_id)

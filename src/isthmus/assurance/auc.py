@@ -83,4 +83,4 @@ def roc_points(histogram: NDArray[Any]) -> list[RocPoint]:
         return []
     above = np.concatenate([np.cumsum(counts[:, ::-1], axis=1)[:, ::-1], np.zeros((2, 1))], axis=1) / totals[:, None]
     edges = [0, *(int(i) for i in np.flatnonzero(counts.sum(axis=0)) + 1)]
-    return [RocPoint(bin_edge(i), float(above[0, i]), float(above[1, i])) for i in edges]
+    return [RocPoint(bin_edge(i, counts.shape[1]), float(above[0, i]), float(above[1, i])) for i in edges]

@@ -34,7 +34,7 @@ def _contradiction(found: Evaluation) -> str | None:
         return "more errors than answers"
     if c["answered_defects"] > c["defects"] or c["answered_good"] > c["records"] - c["defects"]:
         return "more answers than records"
-    if [int(v) for v in found.histogram.sum(axis=1)] != [c["records"] - c["defects"], c["defects"]]:
+    if found.histogram.any() and [int(v) for v in found.histogram.sum(axis=1)] != [c["records"] - c["defects"], c["defects"]]:
         return "the histogram holds other records"
     if (g.a, g.e) != (c["answered"], c["errors"]) or g.groups > min(c["groups"], c["answered"]) or c["groups"] > c["records"]:
         return "the groups hold other records"

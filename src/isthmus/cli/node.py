@@ -198,6 +198,8 @@ def _key_of(address: str) -> str:
 @leashes.OPTION
 def start(state: Path, exchange: str, threads: int, leash: bool) -> None:
     """Works for the exchange until stopped: fetches jobs, checks them against the agreement, computes, sends sums."""
+    if not exchange.startswith(("http://", "https://")):
+        raise InputError(f"{exchange!r} is no address of an exchange", "give it as http://HOST:PORT")
     if leash:
         leashes.hold()
     stop = threading.Event()

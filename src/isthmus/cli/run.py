@@ -20,7 +20,7 @@ from isthmus.scenarios.local import Tell
 from isthmus.scenarios.run import RunSettings, ScenarioRun
 from isthmus.scenarios.story import story
 from isthmus.scenarios.tables import tables
-from isthmus.scenarios.trial_page import write_page
+from isthmus.scenarios.trial_page import check_writable, write_page
 
 REPORT_DEFAULT = "isthmus-report.html"
 
@@ -105,10 +105,11 @@ def run(
     wanted = RunSettings(
         scenario=scenario, state=settings.state, data=data, samples=samples, proof=proof, seed=seed, tools=node_tools(), clock=SystemClock()
     )
+    check_writable(report, "--report")
     with Teller() as tell:
         facts = ScenarioRun(wanted, tell).walk()
         tell("report", 0, 0)
-        write_page(render(story(facts)), report)
+        write_page(render(story(facts)), report, "--report")
     tell_result(facts, report, as_json)
     sys.stdout.flush()
     return 0 if facts.fleet is not None and facts.fleet.state == "certified" else 1

@@ -116,7 +116,8 @@ class EvaluateParams(_Params, frozen=True, kw_only=True):
     """evaluate/1: packed Evaluations, one after the other in the order of `evaluation_keys`.
 
     artefact: digest of the artefact's bytes, which the node rebuilds from `head`. others: scored on clean records only.
-    slices: record kinds beside all. records: the split that is evaluated.
+    slices: record kinds beside all. records: the split that is evaluated. Histograms of scores are told for clean records of all kinds
+    only.
     """
 
     artefact: str

@@ -16,6 +16,8 @@ Ints = NDArray[np.int64]
 FEATURE_MAX = 32767
 SCORE_LIMIT = 2.0
 SCORE_BINS = 256
+EVALUATION_BINS = 32
+"""Held-out scores are told in few bins, and only where a ranking is needed: fine bins tell who was held out (bench/leak.py)."""
 LOSS_UNIT = 1 << 24
 
 
@@ -135,7 +137,7 @@ class Evaluation:
     """Unweighted held-out counts of one artefact under one condition (clean, or one corruption and severity) in one slice.
 
     counts: one integer for each name in EVALUATION_COUNTS. clusters: GroupSums of answered and errors.
-    histogram: (2, SCORE_BINS) scores by class, as in FoldOut.
+    histogram: (2, EVALUATION_BINS) scores by class, or zeros where it is not told.
     """
 
     counts: dict[str, int]
@@ -147,7 +149,7 @@ class Evaluation:
         return np.concatenate([head, self.clusters.packed(), self.histogram.reshape(-1)])
 
 
-EVALUATION_SIZE = len(EVALUATION_COUNTS) + 6 + 2 * SCORE_BINS
+EVALUATION_SIZE = len(EVALUATION_COUNTS) + 6 + 2 * EVALUATION_BINS
 
 
 def evaluation_from(vector: Ints) -> Evaluation:
@@ -156,15 +158,15 @@ def evaluation_from(vector: Ints) -> Evaluation:
         raise ValueError(f"one evaluation has {EVALUATION_SIZE} entries, not {vector.shape}")
     n = len(EVALUATION_COUNTS)
     counts = {name: int(v) for name, v in zip(EVALUATION_COUNTS, vector[:n], strict=True)}
-    return Evaluation(counts, group_sums_from(vector[n : n + 6]), vector[n + 6 :].reshape(2, SCORE_BINS).copy())
+    return Evaluation(counts, group_sums_from(vector[n : n + 6]), vector[n + 6 :].reshape(2, EVALUATION_BINS).copy())
 
 
-def score_bins(scores: NDArray[Any]) -> Ints:
+def score_bins(scores: NDArray[Any], bins: int = SCORE_BINS) -> Ints:
     """Bin index of each score."""
-    scaled = (np.asarray(scores, dtype=np.float64) + SCORE_LIMIT) * (SCORE_BINS / (2 * SCORE_LIMIT))
-    return np.clip(np.floor(scaled), 0, SCORE_BINS - 1).astype(np.int64)
+    scaled = (np.asarray(scores, dtype=np.float64) + SCORE_LIMIT) * (bins / (2 * SCORE_LIMIT))
+    return np.clip(np.floor(scaled), 0, bins - 1).astype(np.int64)
 
 
-def bin_edge(index: int) -> float:
-    """Lower edge of a bin; bin_edge(SCORE_BINS) is the upper end."""
-    return -SCORE_LIMIT + index * (2 * SCORE_LIMIT / SCORE_BINS)
+def bin_edge(index: int, bins: int = SCORE_BINS) -> float:
+    """Lower edge of a bin; bin_edge(bins, bins) is the upper end."""
+    return -SCORE_LIMIT + index * (2 * SCORE_LIMIT / bins)

@@ -31,6 +31,20 @@ def draw(files: tuple[LabelledFile, ...], fit: int, proof: int, seed: int) -> di
     return {f.path: TRAIN if places[f.path] < fit else HOLDOUT if places[f.path] < fit + proof else AUDIT for f in files}
 
 
+def _stands(samples: Path, target: Path, files: tuple[LabelledFile, ...], labels: str) -> bool:
+    """Whether the folder is laid out already, with these labels and the images as they are now."""
+    try:
+        if (target / "labels.csv").read_text(encoding="utf-8") != labels:
+            return False
+        for file in files:
+            here, there = (samples / file.path).stat(), (target / file.path).stat()
+            if (here.st_size, here.st_mtime_ns) != (there.st_size, there.st_mtime_ns):
+                return False
+    except (FileNotFoundError, UnicodeDecodeError):
+        return False
+    return True
+
+
 def site_folder(samples: Path, target: Path, fit: int, proof: int, seed: int) -> Path:
     """Lays the site's folder out for its node: links to the images, and labels with the draw. Each record is its own group,
     because records are drawn one by one. Raises FolderError, StorageError.
@@ -45,7 +59,7 @@ def site_folder(samples: Path, target: Path, fit: int, proof: int, seed: int) ->
         writer.writerow([file.path, label, certainty, file.path, file.kind, split_of[file.path]])
     labels = out.getvalue()
     try:
-        if (target / "labels.csv").exists() and (target / "labels.csv").read_text(encoding="utf-8") == labels:
+        if _stands(samples, target, folder.files, labels):
             return target
         part = target.with_name(f".{target.name}.{os.getpid()}.part")
         shutil.rmtree(part, ignore_errors=True)
@@ -55,7 +69,7 @@ def site_folder(samples: Path, target: Path, fit: int, proof: int, seed: int) ->
             try:
                 os.link(samples / file.path, place)
             except OSError:
-                shutil.copyfile(samples / file.path, place)
+                shutil.copy2(samples / file.path, place)
         (part / "labels.csv").write_text(labels, encoding="utf-8")
         shutil.rmtree(target, ignore_errors=True)
         part.rename(target)

@@ -6,6 +6,7 @@ The processes are those that parties would start themselves (`isthmus up`, `isth
 from __future__ import annotations
 
 import json
+import re
 import signal
 import subprocess
 import sys
@@ -21,7 +22,7 @@ import msgspec
 from isthmus.client.http import ExchangeClient
 from isthmus.contracts.agreement import Agreement
 from isthmus.contracts.build import ENDED, RunView
-from isthmus.contracts.errors import ExchangeStateError, JobFailedError
+from isthmus.contracts.errors import ExchangeStateError, JobFailedError, StorageError, UnreachableError
 from isthmus.contracts.ports import Clock
 from isthmus.kit.config import process_environment
 from isthmus.sandbox.nodehome import NodeSettings, init_home, only_one, open_home
@@ -30,6 +31,7 @@ UP_TIMEOUT_S = 60.0
 REGISTER_TIMEOUT_S = 90.0
 POLL_S = 0.25
 STOP_TIMEOUT_S = 15.0
+SETTLE_S = 2.0
 DAY_S = 86_400
 LOG_TAIL_CHARS = 600
 Child = subprocess.Popen[str]
@@ -138,11 +140,20 @@ class LocalFleet:
     children: dict[str, Child] = field(default_factory=dict)
 
     def __enter__(self) -> LocalFleet:
-        self.logs.mkdir(parents=True, exist_ok=True)
+        try:
+            self.logs.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise StorageError(f"the folder {self.logs} cannot be made: {error.strerror}", "choose another with --state") from error
         return self
 
-    def __exit__(self, *_: object) -> None:
-        self.stop()
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
+        """Stops all. An exchange that stopped answering because its process ended is told as that: raises JobFailedError."""
+        try:
+            if isinstance(error, UnreachableError):
+                self._settle()
+                self.check()
+        finally:
+            self.stop()
 
     def _spawn(self, name: str, arguments: list[str], capture: bool = False) -> Child:
         with (self.logs / f"{name}.log").open("a", encoding="utf-8") as log:
@@ -166,15 +177,15 @@ class LocalFleet:
             told = json.loads(line)
             url, public_key = str(told["url"]), str(told["public_key"])
         except (ValueError, KeyError, TypeError) as error:
-            child.wait(UP_TIMEOUT_S)
-            raise ExchangeStateError(f"the exchange did not start: {self.said('exchange')}", "mend that, then run again") from error
+            raise _not_started(line, self.said("exchange")) from error
         deadline_s = time.monotonic() + UP_TIMEOUT_S
         while time.monotonic() < deadline_s:
             try:
                 if httpx.get(f"{url}/v2/health/live", timeout=2.0, trust_env=False).status_code == 200:
                     return url, public_key
             except httpx.HTTPError:
-                time.sleep(0.05)
+                self.check()
+            time.sleep(0.05)
         raise ExchangeStateError("the exchange listens but does not answer", f"see {self.logs / 'exchange.log'}")
 
     def start_node(self, owner: Owner, url: str) -> None:
@@ -184,14 +195,25 @@ class LocalFleet:
     def check(self) -> None:
         """Raises JobFailedError when a process has ended by itself."""
         for name, child in self.children.items():
-            if child.poll() is not None:
-                raise JobFailedError(f"the process {name} ended ({child.returncode}): {self.said(name)}", "mend that, then run again")
+            code = child.poll()
+            if code is None:
+                continue
+            if code < 0:
+                raise JobFailedError(f"the process of {name} was killed (signal {-code})", "run again: what was finished is kept")
+            raise JobFailedError(f"the process of {name} ended ({code}): {self.said(name)}", "mend that, then run again")
+
+    def _settle(self) -> None:
+        """Waits a moment for a process that is ending to have ended."""
+        deadline_s = time.monotonic() + SETTLE_S
+        while time.monotonic() < deadline_s and all(child.poll() is None for child in self.children.values()):
+            time.sleep(0.05)
 
     def said(self, name: str) -> str:
         """The last words of a process."""
         path = self.logs / f"{name}.log"
         text = path.read_text(encoding="utf-8", errors="replace").strip() if path.exists() else ""
-        return text.splitlines()[-1][-LOG_TAIL_CHARS:] if text else "it said nothing"
+        last = text.splitlines()[-1][-LOG_TAIL_CHARS:] if text else "it said nothing"
+        return re.sub(r"^error \[[a-z-]+\]: ", "", last)
 
     def stop(self) -> None:
         """Ends nodes first, then the exchange; one that does not end in time is killed."""
@@ -210,6 +232,15 @@ class LocalFleet:
         self.children.clear()
 
 
+def _not_started(line: str, said: str) -> ExchangeStateError:
+    """Why an exchange did not start: the error that it told, or its last words."""
+    try:
+        told = json.loads(line)["error"]
+        return ExchangeStateError(f"the exchange did not start: {told['message']}", str(told["next"]))
+    except (ValueError, KeyError, TypeError):
+        return ExchangeStateError(f"the exchange did not start: {said}", "mend that, then run again")
+
+
 Tell = Callable[[str, int, int], None]
 """Progress: (what, done, total); total 0 where it is not known."""
 
@@ -220,10 +251,11 @@ def wait_for_nodes(operator: ExchangeClient, fleet: LocalFleet, parties: set[str
     while True:
         fleet.check()
         alive = {node["party"] for node in operator.get("/v1/nodes") if node["alive"]}
-        if parties <= alive and parties <= {a["owner"] for a in operator.get("/v1/agreements")}:
+        known = alive & {a["owner"] for a in operator.get("/v1/agreements")}
+        if parties <= known:
             return
         if time.monotonic() > deadline_s:
-            raise JobFailedError(f"these nodes did not register: {', '.join(sorted(parties - alive))}", f"see {fleet.logs}")
+            raise JobFailedError(f"these nodes did not register: {', '.join(sorted(parties - known))}", f"see {fleet.logs}")
         time.sleep(POLL_S)
 
 

@@ -46,7 +46,7 @@ def load_package(folder: Path) -> Scenario:
         raw: Any = yaml.safe_load(path.read_text(encoding="utf-8"))
         return msgspec.convert(raw, Scenario)
     except yaml.YAMLError as error:
-        raise DocumentError(f"{path} is not YAML: {error}", "mend the line it names") from error
+        raise DocumentError(f"{path} is not YAML: {' '.join(str(error).split())}", "mend the line it names") from error
     except msgspec.ValidationError as error:
         raise DocumentError(f"{path}: {error}", "mend the field it names") from error
     except (OSError, UnicodeDecodeError) as error:

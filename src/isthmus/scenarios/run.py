@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import datetime
+import hashlib
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -17,7 +19,6 @@ from isthmus.contracts.head import Head
 from isthmus.contracts.ports import Clock, Json
 from isthmus.contracts.scenario import Scenario
 from isthmus.contracts.statistic import CLUSTERS, EVALUATE, FOLD_OUT, MOMENTS, OWN_HEAD, TrainingParams
-from isthmus.kit.ids import slug
 from isthmus.kit.pictures import DECODER
 from isthmus.kit.signing import Envelope, key_id
 from isthmus.sandbox.folder import LabelledFile, read_folder
@@ -35,6 +36,8 @@ AFTER_LEAVING = "/after-leaving"
 OWNERS_MIN = 3
 FLEET_OPERATIONS = (MOMENTS, FOLD_OUT, CLUSTERS, EVALUATE, OWN_HEAD)
 SITE = "line-4"
+NAME_CHARS = 40
+RESERVED = frozenset({"exchange", "sample-user", "sample-compute", "sample-model-vendor", SITE})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,6 +55,32 @@ class RunSettings:
     clock: Clock
 
 
+def party_of(folder: Path) -> str:
+    """The party id that an owner gets from its folder's name; the same name gives the same id."""
+    name = folder.resolve().name
+    plain = re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")[:NAME_CHARS].strip("-")
+    if not name.isascii() or not plain or len(name) > NAME_CHARS:
+        plain = f"{plain or 'owner'}-{hashlib.sha256(name.encode(errors='surrogateescape')).hexdigest()[:6]}"
+    return f"owner-{plain}" if plain in RESERVED else plain
+
+
+def checked_folders(data: tuple[Path, ...]) -> dict[str, Path]:
+    """party -> folder. Raises FolderError, InputError when a folder is missing or two would be one owner."""
+    found: dict[str, Path] = {}
+    for folder in data:
+        if not folder.is_dir():
+            raise FolderError(f"{folder} is not a folder", "give one folder an owner")
+        if any(folder.samefile(other) for other in found.values()):
+            raise InputError(f"{folder} is given twice", "give each owner's own folder once")
+        party = party_of(folder)
+        if party in found:
+            raise InputError(
+                f"{found[party]} and {folder} would both be the owner {party}", "rename one: an owner is named after its folder"
+            )
+        found[party] = folder
+    return found
+
+
 class ScenarioRun:
     """One run; `walk` gives its facts. tell: hears of progress."""
 
@@ -65,6 +94,11 @@ class ScenarioRun:
             raise InputError(
                 f"{len(settings.data)} owners were given, sums need {OWNERS_MIN} so that nobody's own can be seen",
                 "give one --data folder an owner, or use `isthmus try` for a single folder",
+            )
+        self._parties = checked_folders(settings.data)
+        if not sample and (settings.samples is not None or settings.proof):
+            raise InputError(
+                "--samples and --proof are of the sample's next line, --data is not", "carry the run on with isthmus replicate"
             )
         self.facts = RunFacts(scenario=self._scenario, sample=sample, licence_note=LICENCE_NOTE if sample else "")
         self._began_s = settings.clock.monotonic_s()
@@ -123,7 +157,7 @@ class ScenarioRun:
         state = self._settings.state
         with self._timed("owners"):
             if not self.facts.sample:
-                return [self._own(folder) for folder in self._settings.data], None
+                return [self._own(party, folder) for party, folder in self._parties.items()], None
             folders = sample_folders(state / "sample-data")
             owners = []
             for place, party in enumerate(p for p in PARTIES if p.kind == "owner"):
@@ -145,18 +179,14 @@ class ScenarioRun:
             clock=wanted.clock,
         )
 
-    def _own(self, folder: Path) -> Owner:
-        if not folder.is_dir():
-            raise FolderError(f"{folder} is not a folder", "give one folder an owner")
-        party = slug("".join(c if c.isalnum() and c.isascii() else "-" for c in folder.name.lower()).strip("-") or "owner", "owner")
-        return prepare_owner(party, folder.name, "owner", folder, self._settings.state / "nodes" / party, "proprietary", sample=False)
+    def _own(self, party: str, folder: Path) -> Owner:
+        name = folder.resolve().name
+        return prepare_owner(party, name, "owner", folder, self._settings.state / "nodes" / party, "proprietary", sample=False)
 
     def _agreements(self, owners: list[Owner], line: Owner | None) -> None:
         """Each owner signs its terms: sums in aggregate only, and, should a partner leave, its few-feature sums seen singly."""
         purpose, key, clock = self._scenario.purpose, self.facts.exchange_key, self._settings.clock
         keys = {o.party: o.public_key for o in owners}
-        if len(keys) < len(owners):
-            raise InputError("two owners have the same name", "give folders with different names")
         for owner in owners:
             agree(owner, key, keys, Terms(purpose=purpose, operations=FLEET_OPERATIONS, allow_own_head=True), clock)
             after = Terms(

@@ -18,15 +18,16 @@ from isthmus.sandbox.folder import LabelledFile
 from isthmus.scenarios.facts import Served, ServingFacts
 
 CREDIT_MICROS = 10_000_000
+KEY_LIFE_S = 86_400
 CALLER = "sample-user"
 LABELS = {1: "defect", -1: "good"}
 
 
 def open_account(operator: ExchangeClient, party: str, currency: str) -> str:
-    """Gives a party credit (once) and a fresh key; returns the bearer."""
+    """Gives a party credit (once) and a fresh key, which ends by itself after KEY_LIFE_S; returns the bearer."""
     credit = {"id": f"credit-{party}-{currency}", "currency": currency, "amount_micros": CREDIT_MICROS, "reason": "sample credit"}
     operator.post(f"/v1/accounts/{party}/credit", credit)
-    return str(operator.post("/v1/keys", {"party": party, "label": "run"})["bearer"])
+    return str(operator.post("/v1/keys", {"party": party, "label": "run", "expires_in_s": KEY_LIFE_S})["bearer"])
 
 
 def ask(caller: ExchangeClient, model: str, root: Path, file: LabelledFile, request_id: str) -> Served:
@@ -52,7 +53,7 @@ def ask(caller: ExchangeClient, model: str, root: Path, file: LabelledFile, requ
 
 
 def refusals(url: str, model: str) -> list[tuple[str, str, str]]:
-    """Refusals that are really given: no key, an unknown key, an unknown model."""
+    """Refusals that are really given: no key, an unknown key."""
     found: list[tuple[str, str, str]] = []
     body, header_bytes = format_request([b"no image"], request_id=None)
     headers = {"content-type": "application/octet-stream", HEADER_LENGTH: str(header_bytes)}

@@ -175,8 +175,8 @@ def _light(trial: Trial) -> dict[str, Any]:
     }
 
 
-def write_page(text: str, target: Path) -> None:
-    """Writes a page whole or not at all. Raises StorageError."""
+def write_page(text: str, target: Path, option: str = "--out") -> None:
+    """Writes a page whole or not at all. option: what names another place. Raises StorageError."""
     try:
         handle, name = tempfile.mkstemp(prefix=".isthmus-", suffix=".html", dir=target.parent)
         try:
@@ -191,18 +191,18 @@ def write_page(text: str, target: Path) -> None:
             raise
     except OSError as error:
         raise StorageError(
-            f"the page cannot be written to {shown(str(target))}: {error.strerror}", "give another place with --out"
+            f"the page cannot be written to {shown(str(target))}: {error.strerror}", f"give another place with {option}"
         ) from error
 
 
-def check_writable(target: Path) -> None:
+def check_writable(target: Path, option: str = "--out") -> None:
     """Finds out before the work starts whether the page can be written. Raises StorageError."""
     place = shown(str(target.parent))
     if target.is_dir():
-        raise StorageError(f"{shown(str(target))} is a folder, so the page cannot be written there", "give a file name with --out")
+        raise StorageError(f"{shown(str(target))} is a folder, so the page cannot be written there", f"give a file name with {option}")
     try:
         handle, name = tempfile.mkstemp(prefix=".isthmus-", suffix=".html", dir=target.parent)
         os.close(handle)
         Path(name).unlink()
     except OSError as error:
-        raise StorageError(f"no page can be written in {place}: {error.strerror}", "give another place with --out") from error
+        raise StorageError(f"no page can be written in {place}: {error.strerror}", f"give another place with {option}") from error

@@ -76,7 +76,10 @@ INSERT INTO model (digest, head, path, created_s) VALUES (:digest, :head, :path,
 SELECT * FROM model WHERE digest = :digest;
 
 -- name: certificate_add
-INSERT INTO certificate (digest, model, envelope) VALUES (:digest, :model, :envelope) ON CONFLICT (digest) DO NOTHING;
+INSERT INTO certificate (digest, model, envelope, run_id) VALUES (:digest, :model, :envelope, :run_id) ON CONFLICT (digest) DO NOTHING;
+
+-- name: certificates_of_run
+SELECT envelope FROM certificate WHERE run_id = :run_id AND model = :model ORDER BY rowid DESC;
 
 -- name: certificate_get
 SELECT * FROM certificate WHERE digest = :digest;
@@ -92,8 +95,8 @@ SELECT digest FROM certificate WHERE revoked_s IS NOT NULL;
 
 -- name: deployment_put
 INSERT INTO deployment (name, version, document, state, seq)
-VALUES (:name, :version, :document, :state, (SELECT COUNT(*) FROM deployment))
-ON CONFLICT (name, version) DO UPDATE SET document = :document, state = :state;
+VALUES (:name, :version, :document, :state, (SELECT COALESCE(MAX(seq) + 1, 0) FROM deployment))
+ON CONFLICT (name, version) DO UPDATE SET document = excluded.document, state = excluded.state, seq = excluded.seq;
 
 -- name: deployments_all
 SELECT * FROM deployment ORDER BY seq;
@@ -110,3 +113,6 @@ INSERT INTO bars (digest, envelope, signed_s) VALUES (:digest, :envelope, :now) 
 
 -- name: bars_get
 SELECT * FROM bars WHERE digest = :digest;
+
+-- name: schema_3
+ALTER TABLE certificate ADD COLUMN run_id TEXT NOT NULL DEFAULT '';

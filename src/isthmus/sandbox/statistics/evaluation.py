@@ -5,14 +5,14 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from isthmus.contracts.sums import EVALUATION_COUNTS, Evaluation
+from isthmus.contracts.sums import EVALUATION_BINS, EVALUATION_COUNTS, Evaluation
 from isthmus.kit.hatmatrix import Floats
 from isthmus.sandbox.statistics.foldout import group_sums, score_histogram, verdicts
 from isthmus.sandbox.statistics.records import Records
 
 
-def evaluation(records: Records, scores: Floats, lo: float, hi: float, chosen: NDArray[np.bool_]) -> Evaluation:
-    """Counts over the records in `chosen` ((n,) mask)."""
+def evaluation(records: Records, scores: Floats, lo: float, hi: float, chosen: NDArray[np.bool_], ranked: bool = True) -> Evaluation:
+    """Counts over the records in `chosen` ((n,) mask). ranked: with a histogram of scores, for a ROC curve."""
     y, groups, score = records.y[chosen], records.groups[chosen], scores[chosen]
     found = verdicts(score, lo, hi)
     answered = found != 0
@@ -30,7 +30,8 @@ def evaluation(records: Records, scores: Floats, lo: float, hi: float, chosen: N
         (wrong & ~defect).sum(),
     )
     counts = {name: int(value) for name, value in zip(EVALUATION_COUNTS, values, strict=True)}
-    return Evaluation(counts, group_sums(answered, wrong, groups), score_histogram(score, y))
+    histogram = score_histogram(score, y, EVALUATION_BINS) if ranked else np.zeros((2, EVALUATION_BINS), dtype=np.int64)
+    return Evaluation(counts, group_sums(answered, wrong, groups), histogram)
 
 
 def linear_scores(q: NDArray[np.int16], coefficients: Floats, bias: float) -> Floats:

@@ -42,10 +42,10 @@ def weighted_loss(scores: Floats, y: Ints, w: Ints) -> int:
     return int((w * np.rint(residuals**2 * LOSS_UNIT).astype(np.int64)).sum())
 
 
-def score_histogram(scores: Floats, y: Ints) -> Ints:
-    """(2, SCORE_BINS) unweighted counts by class."""
-    bins = score_bins(scores)
-    return np.stack([np.bincount(bins[y == label], minlength=SCORE_BINS) for label in (-1, 1)]).astype(np.int64)
+def score_histogram(scores: Floats, y: Ints, bins: int = SCORE_BINS) -> Ints:
+    """(2, bins) unweighted counts by class."""
+    places = score_bins(scores, bins)
+    return np.stack([np.bincount(places[y == label], minlength=bins) for label in (-1, 1)]).astype(np.int64)
 
 
 def foldout(training: TrainingRecords, candidates: tuple[Candidate, ...]) -> FoldOut:

@@ -200,12 +200,16 @@ def _evaluate(params: EvaluateParams, stage: Stage, data: OwnerData, least: int)
             "artefact", f"the head rebuilds to {artefact.digest}, not to {params.artefact}", "send the head of that artefact"
         )
     chosen = [np.ones(records.size, dtype=bool), *(records.of_kind(part) for part in params.slices)]
-    scored = [(_head_scores(data, params.head, params.records, c), params.head) for c in (None, *params.corruptions)]
+    scored = [(_head_scores(data, params.head, params.records, c), params.head, c is None) for c in (None, *params.corruptions)]
     if not np.array_equal(data.artefact_scores(artefact, params.records), scored[0][0]):
         raise RefusedError("artefact", "the artefact's own scores are not those of its head on this machine", "use the same release")
-    scored += [(_head_scores(data, other.head, params.records, None), other.head) for other in params.others]
-    parts = [evaluation(records, scores, head.lo, head.hi, mask).packed() for scores, head in scored for mask in chosen]
-    return np.concatenate(parts)
+    scored += [(_head_scores(data, other.head, params.records, None), other.head, True) for other in params.others]
+    parts = [
+        evaluation(records, scores, head.lo, head.hi, mask, ranked=clean and place == 0)
+        for scores, head, clean in scored
+        for place, mask in enumerate(chosen)
+    ]
+    return np.concatenate([part.packed() for part in parts])
 
 
 def _head_scores(data: OwnerData, head: Head, split: str, corruption: Corruption | None) -> NDArray[np.float64]:
