@@ -47,6 +47,7 @@ CONTROL_CELLS = 400
 OWNERS_MIN = 2
 GUESSES = 8
 REFERENCE = "reference cells"
+FOLD_OUT = "fold-out"
 Rows = NDArray[np.int64]
 
 
@@ -121,7 +122,7 @@ def head_attacks(data: Cells, taps: tuple[int, ...], records: int, seed: int) ->
     return {
         "own head, residual": area(draw.truth, -np.abs(y - score)),
         "own head, margin": area(draw.truth, y * score),
-        f"fold-out histograms of {len(found)} penalties, reference cells": area(draw.truth, bins),
+        f"{FOLD_OUT} histograms of {len(found)} penalties, reference cells": area(draw.truth, bins),
     }
 
 
@@ -273,12 +274,17 @@ def membership(data: Cells, seen: list[Sight], seeds: int, say: Any) -> list[dic
 def measured(data: Cells, scenario: Scenario, seeds: int, say: Any) -> dict[str, Any]:
     counts = cell_counts(data, "train")
     taps, total = scenario.recipe.taps, sum(counts)
-    own = {"one owner": (scenario.recipe.own_head_taps, min(counts)), "all owners": (taps, total)}
+    own = {
+        "an owner's own head": (scenario.recipe.own_head_taps, min(counts)),
+        "exchange, total": (taps, total),
+        "largest owner, total less its own": (taps, total - max(counts)),
+    }
     heads: dict[str, Any] = {}
     for name, (stages, records) in own.items():
         say(f"membership by heads and histograms: {name}")
         runs = [head_attacks(data, stages, records, seed) for seed in range(seeds)]
-        heads[name] = {attack: interval([run[attack] for run in runs]) for attack in runs[0]}
+        seen = [attack for attack in runs[0] if attack.startswith(FOLD_OUT) != (records == min(counts))]
+        heads[name] = {attack: interval([run[attack] for run in runs]) for attack in seen}
     say("membership by evaluation")
     runs = [evaluation_attacks(data, scenario, sum(cell_counts(data, "holdout")), seed) for seed in range(seeds)]
     heads["evaluation"] = {attack: interval([run[attack] for run in runs]) for attack in runs[0]}

@@ -68,7 +68,7 @@ SCENARIO: dict[str, Any] = {
         "model_vendor_ppm": 150_000,
         "owners_ppm": 450_000,
         "exchange_ppm": 100_000,
-        "sample_requests": 6,
+        "sample_requests": 12,
     },
     "replicate": {"samples_default": 40, "weightings": [1, 4, 16]},
     "sample_data": "none",

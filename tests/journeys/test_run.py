@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import time
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ from playwright.sync_api import sync_playwright
 
 from isthmus.client.http import ExchangeClient
 from tests.journeys.conftest import Walked
-from tests.journeys.inspection import OWNERS, SCENARIO, isthmus, owner_folder
+from tests.journeys.inspection import OWNERS, SCENARIO, isthmus, owner_folder, run_words
 from tests.journeys.state import (
     book_holds,
     charged_micros,
@@ -144,6 +145,19 @@ def test_the_next_site_gets_its_own_answer(walked: Walked, again: tuple[dict[str
     assert found["passed"] or found["failures"]
     assert owners_logs_verify(walked.state, ("fir",))["fir"]["images_left"] == 0
     book_holds(walked.state)
+
+
+def test_a_model_that_was_edited_does_not_serve(walked: Walked, again: tuple[dict[str, Any], float], tmp_path: Path) -> None:
+    """One bit of the certified file on the exchange's disk is another: the next run is refused and says which file."""
+    state = tmp_path / "state"
+    shutil.copytree(walked.state, state)
+    for artefact in (state / "exchange" / "artefacts").glob("*.onnx"):
+        raw = bytearray(artefact.read_bytes())
+        raw[len(raw) // 2] ^= 1
+        artefact.write_bytes(raw)
+    error = isthmus(*run_words(walked.scenario, walked.folders, state), cwd=tmp_path).refused("artefact-edited")
+    assert SCENARIO["id"] in error["message"]
+    assert charged_micros(state) == charged_micros(walked.state), "what is refused is not charged"
 
 
 def test_the_page_opens_from_its_file_without_a_complaint(walked: Walked, told: dict[str, Any]) -> None:
