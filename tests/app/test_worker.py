@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +37,10 @@ def worker(of: House, walk: Any) -> Worker:
 
 def state(of: House, run_id: str) -> str:
     return of.catalogue.view(run_id).state
+
+
+def ended_as(of: House, run_id: str, wanted: str) -> bool:
+    return state(of, run_id) == wanted
 
 
 def test_the_same_request_on_the_same_basis_is_the_same_run(ready: House) -> None:
@@ -70,7 +75,7 @@ def test_a_refused_or_failed_run_is_walked_again(ready: House) -> None:
     works.start()
     for expected in ("refused", "failed", "certified"):
         run_id = works.submit("build", request(), {})
-        until(lambda wanted=expected: state(ready, run_id) == wanted)  # type: ignore[misc]
+        until(partial(ended_as, ready, run_id, expected))
         if expected == "failed":
             error = ready.catalogue.view(run_id).error
             assert error is not None and error["code"] == "job-failed" and "clause expiry" in error["message"]

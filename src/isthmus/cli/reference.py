@@ -167,13 +167,19 @@ def limits_page() -> str:
     return "# Limits\n\n" + GENERATED + "\n".join(lines) + "\n"
 
 
+def _context(command: click.Command, name: str, parent: click.Context | None) -> click.Context:
+    """As the command line makes it, so that its own settings hold; in a fixed width."""
+    given = {**command.context_settings, "terminal_width": HELP_WIDTH, "max_content_width": HELP_WIDTH}
+    return click.Context(command, info_name=name, parent=parent, **given)
+
+
 def cli_page() -> str:
     """docs/reference/cli.md: the help of every command and sub-command."""
     texts = load_texts("en")
     parts = ["# Commands\n\n" + GENERATED + _help_block(isthmus, "isthmus", None)]
     for section, names in COMMANDS.items():
         parts.append(f"## {texts(f'cli.section.{section}')}\n")
-        context = click.Context(isthmus, info_name="isthmus")
+        context = _context(isthmus, "isthmus", None)
         for name in names:
             command = isthmus.get_command(context, name)
             if command is not None:
@@ -182,7 +188,7 @@ def cli_page() -> str:
 
 
 def _command_parts(command: click.Command, name: str, parent: click.Context) -> list[str]:
-    context = click.Context(command, info_name=name, parent=parent, terminal_width=HELP_WIDTH, max_content_width=HELP_WIDTH)
+    context = _context(command, name, parent)
     parts = [f"### {context.command_path}\n\n" + _help_block(command, name, parent)]
     if isinstance(command, click.Group):
         for inner in command.list_commands(context):
@@ -193,7 +199,7 @@ def _command_parts(command: click.Command, name: str, parent: click.Context) -> 
 
 
 def _help_block(command: click.Command, name: str, parent: click.Context | None) -> str:
-    context = click.Context(command, info_name=name, parent=parent, terminal_width=HELP_WIDTH, max_content_width=HELP_WIDTH)
+    context = _context(command, name, parent)
     shown = "\n".join(line.rstrip() for line in command.get_help(context).splitlines())
     return f"```text\n{shown.strip()}\n```\n"
 

@@ -102,7 +102,7 @@ def check_agreement(agreement: Agreement) -> None:
 
 
 _FEW = "is aggregate-only with so few participants that one could subtract its own share and see another's"
-_RATIO = "is aggregate-only with fewer records for each feature than membership stays hidden behind"
+_RATIO = "is aggregate-only with too few records for each feature, so that who is in the sums would be plain"
 
 
 def job_content(job: Job) -> str:
