@@ -192,7 +192,7 @@ def opened(state: Path, clock: Clock, log: Log, job_ttl_s: int = JOB_TTL_S) -> I
     Raises ExchangeStateError when another process holds the folder, StorageError.
     """
     try:
-        state.mkdir(parents=True, exist_ok=True)
+        state.mkdir(parents=True, exist_ok=True, mode=0o700)
     except OSError as error:
         raise StorageError(f"the state folder {state} cannot be made: {error.strerror}", "choose another with --state") from error
     with held(state / "exchange.lock") as mine:

@@ -37,7 +37,7 @@ OWNERS_MIN = 3
 FLEET_OPERATIONS = (MOMENTS, FOLD_OUT, CLUSTERS, EVALUATE, OWN_HEAD)
 SITE = "line-4"
 NAME_CHARS = 40
-RESERVED = frozenset({"exchange", "sample-user", "sample-compute", "sample-model-vendor", SITE})
+RESERVED = frozenset({"joint", "fleet", "exchange", "sample-user", "sample-compute", "sample-model-vendor", SITE})
 
 
 @dataclass(frozen=True, kw_only=True)
