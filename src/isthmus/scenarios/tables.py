@@ -201,4 +201,6 @@ def _after_lines(facts: RunFacts, say: Texts) -> list[tuple[str, str]]:
         rows.append((say("line.leave"), words))
     elif facts.leave_refusal is not None:
         rows.append((say("line.leave"), say("leave.refused", party=party, message=facts.leave_refusal[1])))
+    if facts.licence_note:
+        rows.append((say("line.licence"), facts.licence_note))
     return [*rows, (say("line.time"), say("time", s=f"{facts.wall_s:.0f}"))]
