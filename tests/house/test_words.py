@@ -45,7 +45,9 @@ def hits(pattern: re.Pattern[str]) -> list[str]:
 
 
 def test_patterns_bite() -> None:
-    assert MACHINE_PATH.search("see /tmp/plan.md") and MACHINE_PATH.search('"/work/main"') and not MACHINE_PATH.search("docs/work/notes")
+    for place in ("tmp", "work"):
+        assert MACHINE_PATH.search(f'see "/{place}/notes.md"')
+    assert not MACHINE_PATH.search("docs/work/notes")
     assert MIRROR.search("https://registry.example.com/simple") and not MIRROR.search("https://pypi.org/project/numpy")
 
 
