@@ -198,6 +198,15 @@ def test_own_heads_are_asked_under_the_purpose_with_their_own_run(ready: House) 
     assert len({a.round for a in ready.jobs.asked}) == len(ready.jobs.asked)
 
 
+def test_an_owner_that_keeps_its_own_head_does_not_end_the_run(ready: House) -> None:
+    kept = JobRefusal(party="brio", clause="dimension", message="80 features need 320 records", next="use fewer features")
+    ready.jobs.refusing[OWN_HEAD] = (kept,)
+    certified, result = walked(ready, request())
+    assert certified and result["own_heads"] == {} and set(result["auc"]) == {"joint"}
+    assert any("brio refused by its clause dimension" in note for note in result["notes"])
+    assert not any("brio" in note for row in result["promises"] for note in row["notes"]), "it is no part of what was certified"
+
+
 def test_an_owner_named_like_the_joint_head_gets_no_certificate(tmp_path: Path) -> None:
     """Its own head's counts would stand in the place of the artefact's."""
     found = {name: owner(name, seed) for seed, name in enumerate(("alba", "brio", "joint"))}

@@ -47,7 +47,7 @@ def hits(pattern: re.Pattern[str]) -> list[str]:
 def test_patterns_bite() -> None:
     for place in ("tmp", "work"):
         assert MACHINE_PATH.search(f'see "/{place}/notes.md"')
-    assert not MACHINE_PATH.search("docs/work/notes")
+        assert not MACHINE_PATH.search(f"docs/{place}/notes")
     assert MIRROR.search("https://registry.example.com/simple") and not MIRROR.search("https://pypi.org/project/numpy")
 
 

@@ -23,7 +23,7 @@ from isthmus.contracts.asset import Asset
 from isthmus.contracts.bars import PPM, Bars
 from isthmus.contracts.build import RunRequest, StepRecord
 from isthmus.contracts.certificate import Predicate
-from isthmus.contracts.errors import CertificateError, InputError, JobFailedError
+from isthmus.contracts.errors import CertificateError, InputError, JobFailedError, JobRefusedError
 from isthmus.contracts.head import Array, Head, Stage
 from isthmus.contracts.job import JobRequest, JobStatus
 from isthmus.contracts.ports import Clock, Json
@@ -137,6 +137,7 @@ class Build:
         self._scenario: Scenario = request.scenario
         self._round = 0
         self._job_ids: dict[str, str] = {}
+        self._remarks: list[str] = []
         recipe = self._scenario.recipe
         self._stage: Stage = stage(recipe.own_head_taps if request.without else recipe.taps, backbone=recipe.backbone)
         self._own_stage: Stage = stage(recipe.own_head_taps, backbone=recipe.backbone)
@@ -182,6 +183,7 @@ class Build:
             "promises": [_rung_row(rung) for rung in rungs],
             **_rung_row(best),
             "evaluations": [_evaluation_row(key, value) for key, value in best.found.items()],
+            "notes": [*best.verdict.notes, *self._remarks],
             "certificate": certificate,
             "jobs": dict(self._job_ids),
         }
@@ -265,11 +267,16 @@ class Build:
         return digest
 
     def _own_heads(self) -> dict[str, Head]:
-        """Each owner's own head, as a document that answers always (lo = hi = 0)."""
+        """Each owner's own head, as a document that answers always (lo = hi = 0). They are for comparison only: an owner that keeps its
+        own (as its node must with too few records) does not end the run, it is noted."""
         if self._request.without:
             return {}
         params = msgspec.convert({**self._training(), "penalties": list(self._scenario.recipe.lambdas)}, OwnHeadParams)
-        status = self._finished(OWN_HEAD, self._own_stage, params, suffix="/own-heads")
+        try:
+            status = self._finished(OWN_HEAD, self._own_stage, params, suffix="/own-heads")
+        except JobRefusedError as error:
+            self._remarks.append(f"no owner's own model was measured: {error.message}")
+            return {}
         found: dict[str, Head] = {}
         for party, array in sorted((status.heads or {}).items()):
             values = array.array()
@@ -343,16 +350,17 @@ class Build:
 
 
 def finished_job(shop: Workshop, request: JobRequest) -> JobStatus:
-    """Asks and waits. Raises JobFailedError naming who refused by which clause, or who was missing."""
+    """Asks and waits. Raises JobRefusedError naming who refused by which clause, JobFailedError naming who was missing."""
     status = shop.jobs.create(request)
     while status.phase not in ("done", "failed"):
         shop.wait(POLL_S)
         status = shop.jobs.status(status.id)
     if status.phase == "failed":
         said = "; ".join(f"{r.party} refused by its clause {r.clause}: {r.message}" for r in status.refusals)
-        raise JobFailedError(
-            said or status.reason or f"{request.statistic} ended without an answer", "see the owner's node log, then run again"
-        )
+        next_step = "see the owner's node log, then run again"
+        if said:
+            raise JobRefusedError(said, next_step)
+        raise JobFailedError(status.reason or f"{request.statistic} ended without an answer", next_step)
     return status
 
 

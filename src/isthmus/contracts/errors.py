@@ -440,6 +440,12 @@ class JobFailedError(IsthmusError):
     http_status = 409
 
 
+class JobRefusedError(JobFailedError):
+    """An owner's node refused a job by a clause of its agreement."""
+
+    code = "job-refused"
+
+
 class ExchangeStateError(IsthmusError):
     """The exchange cannot start on this state folder: another process holds it, or its port is taken."""
 
