@@ -392,7 +392,7 @@ def test_an_agreement_that_has_expired(good: list[Path], tmp_path: Path) -> None
         while (view := operator.get(f"/v1/runs/{run}"))["state"] == "running" and time.monotonic() < deadline_s:
             nodes[1].step(0)
     assert view["state"] == "failed"
-    assert view["error"]["code"] == "job-failed"
+    assert view["error"]["code"] == "job-refused"
     assert "fir refused by its clause expiry: the agreement has expired" in view["error"]["message"]
     assert view["error"]["next"]
 

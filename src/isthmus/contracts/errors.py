@@ -434,7 +434,7 @@ class ConsoleForbiddenError(IsthmusError):
 
 
 class JobFailedError(IsthmusError):
-    """A job of a run ended without a result: an owner refused by a clause of its agreement, or did not answer in time."""
+    """A job of a run ended without a result: an owner did not answer in time, or its process ended."""
 
     code = "job-failed"
     http_status = 409
