@@ -9,13 +9,15 @@ from pathlib import Path
 import pytest
 
 from tests.journeys.inspection import Ended, isthmus, run_words, scenario_folder, three_owners
+from tests.journeys.state import artefacts, sum_digests
 
 SEED = 7
 
 
 @dataclass(frozen=True)
 class Walked:
-    """A run that ended. words: of its command line, for `isthmus`."""
+    """A run that ended. words: of its command line, for `isthmus`. sums, models: digests as they stood then; other journeys add to the
+    state later."""
 
     scenario: Path
     folders: list[Path]
@@ -23,6 +25,8 @@ class Walked:
     words: list[object]
     ended: Ended
     wall_s: float
+    sums: set[str]
+    models: set[str]
 
     @property
     def report(self) -> Path:
@@ -36,4 +40,5 @@ def walked(tmp_path_factory: pytest.TempPathFactory) -> Walked:
     words = run_words(scenario, folders, state)
     began = time.monotonic()
     ended = isthmus(*words, cwd=root)
-    return Walked(scenario, folders, state, words, ended, time.monotonic() - began)
+    wall_s = time.monotonic() - began
+    return Walked(scenario, folders, state, words, ended, wall_s, sum_digests(state), artefacts(state))

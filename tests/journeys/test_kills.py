@@ -149,8 +149,8 @@ def test_kills_in_the_middle_lose_nothing(walked: Walked, tmp_path: Path) -> Non
         logs_hold(state)
     assert sum(killed) >= len(CHAIN) - 2, f"most kills must hit a run that is under way: {killed}"
     document = document_of(isthmus(*words, cwd=state.parent))
-    assert sum_digests(state) == sum_digests(walked.state)
-    assert artefacts(state) == artefacts(walked.state)
+    assert sum_digests(state) == walked.sums
+    assert artefacts(state) == walked.models
     for name in ("auc", "answered_share", "answered_error_bound", "promises", "leave", "requests", "receipts", "split", "images_left"):
         assert document[name] == undisturbed[name], name
     assert document["entries_sum_micros"] == 0
