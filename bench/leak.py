@@ -18,9 +18,24 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from membership import Candidates, from_histogram, from_moments
+from membership import Candidates, from_heads, from_histogram, from_moments
 from numpy.typing import NDArray
-from solar_cells import Cells, Fit, area, bar, columns, default_cache, fit, fits, interval, load_cells, lone_groups, machine, stacked
+from solar_cells import (
+    LAMBDAS,
+    Cells,
+    Fit,
+    area,
+    bar,
+    columns,
+    default_cache,
+    fit,
+    fits,
+    interval,
+    load_cells,
+    lone_groups,
+    machine,
+    stacked,
+)
 
 from isthmus.contracts.agreement import Agreement
 from isthmus.contracts.errors import RefusedError
@@ -30,7 +45,7 @@ from isthmus.contracts.scenario import Scenario
 from isthmus.contracts.statistic import MOMENTS
 from isthmus.contracts.sums import EVALUATION_BINS, Moments
 from isthmus.foundry.foldout import moments_of
-from isthmus.foundry.ridge import standard
+from isthmus.foundry.ridge import candidates, standard
 from isthmus.kit.hatmatrix import design
 from isthmus.kit.signing import SigningKey
 from isthmus.sandbox.overlap import reveals
@@ -40,9 +55,9 @@ from isthmus.scenarios.package import find_package, load_package
 from isthmus.scenarios.sample_owners import PARTIES, splits
 
 GOAL = 0.58
-DEITSCH_TAPS = (4, 13)
+DEITSCH_PARTS = ("defects/max", "defects/mean", "texture/82")
 DEITSCH_CELLS = 1968
-CONTROL_TAPS = (4, 7, 10, 11)
+CONTROL_PARTS = ("block/4", "block/7", "block/10", "block/11")
 CONTROL_CELLS = 400
 OWNERS_MIN = 2
 GUESSES = 8
@@ -53,12 +68,15 @@ Rows = NDArray[np.int64]
 
 @dataclass(frozen=True)
 class Sight:
-    """What one party sees of moments. name: who. taps: the features. records: behind what it sees. views: in the sums."""
+    """What one party sees. name: who. parts: the features. records: behind what it sees. views: in the sums. heads: it sees the heads of
+    all penalties, not the moments. known: share of the other cells that it holds as reference."""
 
     name: str
-    taps: tuple[int, ...]
+    parts: tuple[str, ...]
     records: int
     views: int = 4
+    heads: bool = False
+    known: float = 0.5
 
 
 @dataclass(frozen=True)
@@ -71,65 +89,73 @@ class Draw:
     truth: NDArray[np.bool_]
 
 
-def drawn(size: int, records: int, rng: np.random.Generator) -> Draw:
-    """Half of the others are the attacker's; the other half and as many members are judged."""
+def drawn(size: int, records: int, rng: np.random.Generator, known: float = 0.5) -> Draw:
+    """A share of the others is the attacker's; the rest and as many members are judged."""
     order = rng.permutation(size)
     members, others = order[:records], order[records:]
-    reference, rest = others[: len(others) // 2], others[len(others) // 2 :]
+    cut = int(known * len(others))
+    reference, rest = others[:cut], others[cut:]
     tested = members[: len(rest)]
     judged = np.concatenate([tested, rest])
     return Draw(members, reference, judged, np.concatenate([np.ones(len(tested), bool), np.zeros(len(rest), bool)]))
 
 
-def sums(data: Cells, rows: Rows, taps: Sequence[int], count: int = 4) -> Moments:
+def sums(data: Cells, rows: Rows, parts: Sequence[str], count: int = 4) -> Moments:
     """moments/1 of these rows, over the first `count` views."""
     labels, weights, groups = (np.tile(part[rows], count) for part in (data.y, data.w, data.groups))
-    return moments_of(stacked(data, rows, taps, count), weights, labels, groups, records=len(rows))
+    return moments_of(stacked(data, rows, parts, count), weights, labels, groups, records=len(rows))
 
 
 def moments_attacks(data: Cells, sight: Sight, seed: int) -> dict[str, float]:
     """AUC of each attack on one draw."""
-    draw = drawn(data.size, sight.records, np.random.default_rng(seed))
-    total, known = (sums(data, rows, sight.taps, sight.views) for rows in (draw.members, draw.reference))
+    draw = drawn(data.size, sight.records, np.random.default_rng(seed), sight.known)
+    total, known = (sums(data, rows, sight.parts, sight.views) for rows in (draw.members, draw.reference))
     norm = standard(total)
-    chosen = columns(sight.taps)
-    who = Candidates(tuple(v[draw.judged][:, chosen] for v in data.views[: sight.views]), data.y[draw.judged], draw.truth)
+    chosen = columns(sight.parts)
+
+    def cells(rows: Rows, truth: NDArray[np.bool_]) -> Candidates:
+        return Candidates(tuple(v[rows][:, chosen] for v in data.views[: sight.views]), data.y[rows], data.w[rows], truth)
+
+    who = cells(draw.judged, draw.truth)
+    if sight.heads:
+        found = candidates(total, LAMBDAS)
+        slopes = [c.coefficients[1:] / c.scale for c in found]
+        seen = [np.concatenate([[c.coefficients[0] - s @ c.mean], s]) for c, s in zip(found, slopes, strict=True)]
+        scores = from_heads(seen, list(LAMBDAS), known, who, cells(draw.reference, np.zeros(len(draw.reference), bool)))
+        return {name: area(who.member, score) for name, score in scores.items()}
     return {name: area(who.member, score) for name, score in from_moments(total, known, norm.mean, norm.scale, who).items()}
 
 
-def head_attacks(data: Cells, taps: tuple[int, ...], records: int, seed: int) -> dict[str, float]:
-    """Attacks on an owner's own head and on the fold-out histograms of all penalties, by the cells that they were made of.
+def head_attacks(data: Cells, parts: tuple[str, ...], records: int, seed: int) -> dict[str, float]:
+    """Attacks on an owner's own head and on the fold-out histogram of the chosen penalty, by the cells that they were made of.
 
-    The fold-out attacker is the exchange: it has the fits, so it knows where a member's fold-out score would fall, were the
+    The fold-out attacker is the exchange: it has the fit, so it knows where a member's fold-out score would fall, were the
     cell left out alone (it does not know who else is in its group). Reference cells say how full each bin should be.
     """
     rng = np.random.default_rng(seed)
     draw = drawn(data.size, records, rng)
     train = np.zeros(data.size, dtype=bool)
     train[draw.members] = True
-    found = fits(data, train, taps, lone_groups(data.size, rng))
+    found = min(fits(data, train, parts, lone_groups(data.size, rng)), key=lambda one: one.loss)
     y, w = data.y[draw.judged].astype(float), data.w[draw.judged].astype(float)
-    chosen, bins = columns(taps), np.zeros(len(y))
-    for one in found:
-        c = one.candidate
-        rows = design(data.views[0][draw.judged][:, chosen], c.mean, c.scale)
-        score = rows @ c.coefficients
-        pull = np.minimum(0.99, w * len(data.views) * np.einsum("ij,jk,ik->i", rows, c.inverse, rows))
-        known = design(data.views[0][draw.reference][:, chosen], c.mean, c.scale) @ c.coefficients
-        expected = score_histogram(known, data.y[draw.reference]) * (records / len(draw.reference))
-        bins += from_histogram(one.histogram, expected, y - (y - score) / (1.0 - pull), data.y[draw.judged])
-    score = scores_of(data, min(found, key=lambda one: one.loss), draw.judged, 0)
+    c, chosen = found.candidate, columns(parts)
+    rows = design(data.views[0][draw.judged][:, chosen], c.mean, c.scale)
+    score = rows @ c.coefficients
+    pull = np.minimum(0.99, w * len(data.views) * np.einsum("ij,jk,ik->i", rows, c.inverse, rows))
+    known = design(data.views[0][draw.reference][:, chosen], c.mean, c.scale) @ c.coefficients
+    expected = score_histogram(known, data.y[draw.reference]) * (records / len(draw.reference))
+    bins = from_histogram(found.histogram, expected, y - (y - score) / (1.0 - pull), data.y[draw.judged])
     return {
         "own head, residual": area(draw.truth, -np.abs(y - score)),
         "own head, margin": area(draw.truth, y * score),
-        f"{FOLD_OUT} histograms of {len(found)} penalties, reference cells": area(draw.truth, bins),
+        f"{FOLD_OUT} histogram, reference cells": area(draw.truth, bins),
     }
 
 
 def scores_of(data: Cells, found: Fit, rows: Rows, view: int) -> NDArray[np.float64]:
     """Scores of rows seen in one view."""
     c = found.candidate
-    return np.asarray(design(data.views[view][rows][:, columns(found.taps)], c.mean, c.scale) @ c.coefficients)
+    return np.asarray(design(data.views[view][rows][:, columns(found.parts)], c.mean, c.scale) @ c.coefficients)
 
 
 def evaluation_attacks(data: Cells, scenario: Scenario, records: int, seed: int) -> dict[str, float]:
@@ -141,7 +167,7 @@ def evaluation_attacks(data: Cells, scenario: Scenario, records: int, seed: int)
     draw = drawn(data.size, records, rng)
     train = np.zeros(data.size, dtype=bool)
     train[draw.reference] = True
-    found = fit(data, train, scenario.recipe.taps, lone_groups(data.size, rng))
+    found = fit(data, train, scenario.recipe.parts, lone_groups(data.size, rng))
     sides, bins = data.y[draw.judged], []
     for view in range(len(data.views)):
         counted = score_histogram(scores_of(data, found, draw.members, view), data.y[draw.members], EVALUATION_BINS)
@@ -153,11 +179,11 @@ def evaluation_attacks(data: Cells, scenario: Scenario, records: int, seed: int)
     }
 
 
-def rebuilt(data: Cells, taps: tuple[int, ...], records: int, seed: int) -> dict[str, float]:
+def rebuilt(data: Cells, parts: tuple[str, ...], records: int, seed: int) -> dict[str, float]:
     """Tries to recover a record's features from the sums: class means and main axes. Best correlation with any member, and with any
     of equally many others, in whitened features; chance is where both are alike."""
     draw = drawn(data.size, records, np.random.default_rng(seed))
-    total = sums(data, draw.members, taps)
+    total = sums(data, draw.members, parts)
     norm = standard(total)
     values, vectors = np.linalg.eigh(norm.correlation)
     spread = 1.0 / np.sqrt(np.maximum(values, 1e-6 * values[-1]))
@@ -165,7 +191,7 @@ def rebuilt(data: Cells, taps: tuple[int, ...], records: int, seed: int) -> dict
     asked = np.stack([g / np.linalg.norm(g) for g in guesses])
 
     def best(rows: Rows) -> float:
-        z = (data.views[0][rows][:, columns(taps)] - norm.mean) / norm.scale @ vectors * spread
+        z = (data.views[0][rows][:, columns(parts)] - norm.mean) / norm.scale @ vectors * spread
         z /= np.linalg.norm(z, axis=1, keepdims=True)
         return float(np.mean((asked @ z.T).max(axis=1)))
 
@@ -173,14 +199,14 @@ def rebuilt(data: Cells, taps: tuple[int, ...], records: int, seed: int) -> dict
     return {"members": best(draw.members[: len(others)]), "others": best(others)}
 
 
-def lone_leaver(data: Cells, taps: tuple[int, ...], records: int, seed: int) -> float:
+def lone_leaver(data: Cells, parts: tuple[str, ...], records: int, seed: int) -> float:
     """Two runs whose rosters differ by an owner of one record: correlation of the difference of sums with that record."""
     rng = np.random.default_rng(seed)
     rows = rng.permutation(data.size)[:records]
-    more, less = sums(data, rows, taps), sums(data, rows[1:], taps)
+    more, less = sums(data, rows, parts), sums(data, rows[1:], parts)
     weight = more.sum_w - less.sum_w
     guess = (more.sum_wx - less.sum_wx) / weight
-    truth = np.mean([view[rows[0], columns(taps)].astype(float) for view in data.views], axis=0)
+    truth = np.mean([view[rows[0], columns(parts)].astype(float) for view in data.views], axis=0)
     return float(np.corrcoef(guess, truth)[0, 1])
 
 
@@ -201,7 +227,7 @@ def puppet_refusal() -> str:
         least_participants=3,
     )
     members = tuple(RosterMember(party=p, public_key=owner.public_hex, asset={}) for p in sorted(("victim", *puppets)))
-    stage = Stage(backbone="none", taps=(10,), dimension=112, digest="sha256:0")
+    stage = Stage(backbone="none", parts=("texture/12",), dimension=12, digest="sha256:0")
     params = {"views": ["identity"], "sure_weight": 2, "unsure_weight": 1}
     job = Job(
         id="j",
@@ -242,16 +268,23 @@ def cell_counts(data: Cells, split: str) -> list[int]:
 
 
 def sights(scenario: Scenario, counts: list[int]) -> list[Sight]:
-    """Who sees moments of what. The first two are the benchmark's; the next two the shipped scenario's; the rest should not happen."""
-    taps, total = scenario.recipe.taps, sum(counts)
-    third = -(-DEITSCH_CELLS // 3)
+    """Who sees what. `benchmark`: the model of bench/elpv.py. `scenario`: the shipped one. `beyond`: more than the terms guard against (who
+    makes common cause with the exchange, or holds most of all other cells), for information. `refused`: what nodes do not answer."""
+    parts, total = scenario.recipe.parts, sum(counts)
+    others = DEITSCH_CELLS - -(-DEITSCH_CELLS // 3)
+    left = total - max(counts)
     return [
-        Sight("benchmark: exchange, total", DEITSCH_TAPS, DEITSCH_CELLS),
-        Sight("benchmark: an owner, total less its own", DEITSCH_TAPS, DEITSCH_CELLS - third),
-        Sight("scenario: exchange, total", taps, total),
-        Sight("scenario: largest owner, total less its own", taps, total - max(counts)),
-        Sight("refused: one leaver, or puppets beside one victim", taps, min(counts)),
-        Sight("control: more features than rows", CONTROL_TAPS, CONTROL_CELLS, views=1),
+        Sight("benchmark: exchange, total", DEITSCH_PARTS, DEITSCH_CELLS),
+        Sight("benchmark: an owner, heads", DEITSCH_PARTS, others, heads=True),
+        Sight("scenario: exchange, total", parts, total),
+        Sight("scenario: largest owner, heads", parts, left, heads=True),
+        Sight("beyond: exchange and largest owner together", parts, left),
+        Sight("scenario: exchange, total after a leaver", scenario.recipe.parts_after_leaving, left),
+        Sight("beyond: exchange, total, more reference cells", parts, total, known=0.8),
+        Sight("beyond: both together, more reference cells", parts, left, known=0.8),
+        Sight("beyond: benchmark's exchange and an owner together", DEITSCH_PARTS, others),
+        Sight("refused: one leaver, or puppets beside one victim", parts, min(counts)),
+        Sight("control: more features than rows", CONTROL_PARTS, CONTROL_CELLS, views=1),
     ]
 
 
@@ -266,18 +299,18 @@ def membership(data: Cells, seen: list[Sight], seeds: int, say: Any) -> list[dic
         for attack in runs[0]:
             spread = interval([run[attack] for run in runs])
             rows.append(
-                {"sight": sight.name, "features": len(columns(sight.taps)), "records": sight.records, "attack": attack, "auc": spread}
+                {"sight": sight.name, "features": len(columns(sight.parts)), "records": sight.records, "attack": attack, "auc": spread}
             )
     return rows
 
 
 def measured(data: Cells, scenario: Scenario, seeds: int, say: Any) -> dict[str, Any]:
     counts = cell_counts(data, "train")
-    taps, total = scenario.recipe.taps, sum(counts)
+    parts, total = scenario.recipe.parts, sum(counts)
     own = {
-        "an owner's own head": (scenario.recipe.own_head_taps, min(counts)),
-        "exchange, total": (taps, total),
-        "largest owner, total less its own": (taps, total - max(counts)),
+        "an owner's own head": (scenario.recipe.parts, min(counts)),
+        "exchange, total": (parts, total),
+        "exchange and largest owner together": (parts, total - max(counts)),
     }
     heads: dict[str, Any] = {}
     for name, (stages, records) in own.items():
@@ -289,14 +322,14 @@ def measured(data: Cells, scenario: Scenario, seeds: int, say: Any) -> dict[str,
     runs = [evaluation_attacks(data, scenario, sum(cell_counts(data, "holdout")), seed) for seed in range(seeds)]
     heads["evaluation"] = {attack: interval([run[attack] for run in runs]) for attack in runs[0]}
     say("reconstruction")
-    rebuilds = [rebuilt(data, taps, total, seed) for seed in range(seeds)]
+    rebuilds = [rebuilt(data, parts, total, seed) for seed in range(seeds)]
     return {
         "seeds": seeds,
         "membership": membership(data, sights(scenario, counts), seeds, say),
         "heads_and_histograms": heads,
         "reconstruction": {side: interval([run[side] for run in rebuilds]) for side in ("members", "others")},
         "difference": {
-            "one_record_leaves_correlation": interval([lone_leaver(data, taps, total, seed) for seed in range(seeds)]),
+            "one_record_leaves_correlation": interval([lone_leaver(data, parts, total, seed) for seed in range(seeds)]),
             "node_refuses_because": leaver_refusal(),
         },
         "puppets": {"node_refuses_by_clause": puppet_refusal()},

@@ -15,20 +15,24 @@ import numpy as np
 from numpy.typing import NDArray
 
 from isthmus.contracts.sums import Moments, score_bins
+from isthmus.foundry.ridge import Standard, standard
 from isthmus.kit.hatmatrix import design
 
 RIDGE = 1e-9
 NULL_SHARE = 1e-10
 REFERENCE_RIDGES = (0.001, 0.01, 0.1)
+HEAD_RIDGES = (1e-6, 1e-4, 1e-2, 0.1)
 Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
 class Candidates:
-    """Who is to be told apart. views: one (n, d) array a view, features as the nodes quantise them. y: (n,) labels. member: (n,)."""
+    """Who is to be told apart. views: one (n, d) array a view, features as the nodes quantise them. y: (n,) labels. w: (n,)
+    weights. member: (n,)."""
 
     views: tuple[NDArray[Any], ...]
     y: NDArray[np.int64]
+    w: NDArray[np.int64]
     member: NDArray[np.bool_]
 
 
@@ -81,6 +85,46 @@ def _against(known: Floats, gram: Floats, rows: list[Floats]) -> dict[str, Float
         trace = ours @ (gram - known) @ ours
         found[f"trace, reference cells, ridge {ridge:g}"] = np.sum([_norms(r, trace) for r in rows], axis=0)
     return found
+
+
+def from_heads(seen: list[Floats], lams: list[float], reference: Moments, ours: Candidates, theirs: Candidates) -> dict[str, Floats]:
+    """Attacks on the coefficients of one or more ridge heads by an attacker with reference cells.
+
+    What a record adds to a head is its influence, (A + lambda)^-1 z (y - score) (Hampel 1974); heads of a sum deviate from the
+    reference's by the mean of its members' influences. Under a Gaussian model the likelihood ratio is the deviation's product with
+    the record's influence in the metric of the influences' covariance over the reference cells.
+
+    seen: (d + 1,) bias and coefficients on raw features, one a penalty. theirs: the reference cells themselves. ours.w, theirs.w: weights.
+    """
+    norm = standard(reference)
+    unit = np.concatenate([[1.0], norm.scale])
+    known = [_raw_head(norm, lam) for lam in lams]
+    rows = {id(who): [_influences(who, norm, head, lam) for head, lam in zip(known, lams, strict=True)] for who in (ours, theirs)}
+    cells, asked = (np.concatenate(rows[id(who)], axis=1) for who in (theirs, ours))
+    away = np.concatenate([(s - k) * unit for s, k in zip(seen, known, strict=True)])
+    spread = np.cov(cells.T)
+    found = {}
+    for ridge in HEAD_RIDGES:
+        metric = _inverse(spread, ridge)
+        found[f"{len(seen)} heads, influence, reference cells, ridge {ridge:g}"] = np.asarray((asked - cells.mean(axis=0)) @ metric @ away)
+    return found
+
+
+def _raw_head(norm: Standard, lam: float) -> Floats:
+    slopes = np.linalg.solve(norm.correlation + lam * np.eye(len(norm.mean)), norm.target) / norm.scale
+    return np.concatenate([[norm.target_mean - float(slopes @ norm.mean)], slopes])
+
+
+def _influences(who: Candidates, norm: Standard, head: Floats, lam: float) -> Floats:
+    """(n, d + 1): each record's influence on the head, over all its views."""
+    d = len(norm.mean)
+    normal = np.zeros((d + 1, d + 1))
+    normal[0, 0], normal[1:, 1:] = 1.0, norm.correlation + lam * np.eye(d)
+    total = np.zeros((len(who.y), d + 1))
+    for view in who.views:
+        wrong = (who.y - head[0] - view @ head[1:]) * who.w
+        total += np.linalg.solve(normal, (design(view, norm.mean, norm.scale) * wrong[:, None]).T).T
+    return total
 
 
 def from_histogram(histogram: NDArray[np.int64], expected: NDArray[Any], scores: Floats, y: NDArray[np.int64]) -> Floats:

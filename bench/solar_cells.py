@@ -16,19 +16,33 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from isthmus.contracts.parts import parsed_part
 from isthmus.contracts.sums import FoldOut
-from isthmus.foundry.backbone import blocks
 from isthmus.foundry.features import StageExtractor
 from isthmus.foundry.foldout import choose_lambda, moments_of
 from isthmus.foundry.ridge import Candidate, candidates
-from isthmus.kit.hatmatrix import design, leave_group_out
+from isthmus.foundry.stageparts import checked_parts, part_size
+from isthmus.kit.hatmatrix import design
 from isthmus.kit.pictures import read_picture
-from isthmus.sandbox.statistics.foldout import score_histogram, weighted_loss
-from isthmus.sandbox.statistics.records import group_codes
+from isthmus.sandbox.statistics.foldout import fold_out_scores, score_histogram, weighted_loss
+from isthmus.sandbox.statistics.records import Records, TrainingRecords, group_codes
 from isthmus.scenarios.sample_owners import Cell, cells, dataset_root
 
 BACKBONE = "efficientnet-lite0-dim"
-TAPS = (4, 7, 10, 11, 13, 15)
+PARTS = (
+    "defects/max",
+    "defects/mean",
+    "defects/share",
+    "defects/spread",
+    "texture/86",
+    "deep/24",
+    "block/4",
+    "block/7",
+    "block/10",
+    "block/11",
+    "block/13",
+)
+OWNERS = 3
 LAMBDAS = (0.003, 0.01, 0.02, 0.03, 0.05, 0.1, 0.2, 0.4, 1.0)
 LONE_FOLDS = 100
 BATCH = 64
@@ -44,7 +58,7 @@ VIEWS: dict[str, Callable[[NDArray[np.uint8]], NDArray[np.uint8]]] = {
 
 @dataclass(frozen=True)
 class Cells:
-    """All cells in the data set's order. views: one (n, d) int16 array a view over TAPS, identity first. y: (n,) in {-1, +1}. w: (n,)
+    """All cells in the data set's order. views: one (n, d) int16 array a view over PARTS, identity first. y: (n,) in {-1, +1}. w: (n,)
     training weights 2 (sure) and 1. groups: (n,) codes of inferred modules."""
 
     cells: tuple[Cell, ...]
@@ -62,18 +76,19 @@ class Cells:
 class Fit:
     """A head. loss: fold-out, in units of 1 / LOSS_UNIT. scores: fold-out scores of the training cells. histogram: of them, by class."""
 
-    taps: tuple[int, ...]
+    parts: tuple[str, ...]
     candidate: Candidate
     loss: int
     scores: Floats
     histogram: NDArray[np.int64]
 
 
-def columns(taps: Sequence[int]) -> NDArray[np.int64]:
-    """Columns of the cached features that belong to these taps."""
-    sizes = {block.index: block.channels_out for block in blocks()}
-    starts = dict(zip(TAPS, np.cumsum([0, *(sizes[tap] for tap in TAPS)]), strict=False))
-    return np.concatenate([np.arange(starts[tap], starts[tap] + sizes[tap]) for tap in taps])
+def columns(parts: Sequence[str]) -> NDArray[np.int64]:
+    """Columns of the cached features that belong to these parts; `texture/12` is the first twelve of `texture/86`."""
+    known = [parsed_part(text) for text in PARTS]
+    starts = dict(zip((part.shelf for part in known), np.cumsum([0, *(part_size(part) for part in known)]), strict=False))
+    chosen = checked_parts(tuple(parts))
+    return np.concatenate([np.arange(starts[part.shelf], starts[part.shelf] + part_size(part)) for part in chosen])
 
 
 def default_cache() -> Path:
@@ -83,7 +98,7 @@ def default_cache() -> Path:
 def load_cells(cache: Path, threads: int, say: Any) -> Cells:
     """Reads labels and features; extracts and caches what is not there yet."""
     listed = cells(dataset_root())
-    extractor = StageExtractor(TAPS, threads=threads, backbone=BACKBONE)
+    extractor = StageExtractor(PARTS, threads=threads, backbone=BACKBONE)
     cache.mkdir(parents=True, exist_ok=True)
     views = []
     for name, turn in VIEWS.items():
@@ -108,43 +123,68 @@ def lone_groups(size: int, rng: np.random.Generator) -> NDArray[np.int64]:
     return rng.permutation(size) % LONE_FOLDS
 
 
-def stacked(data: Cells, rows: NDArray[np.int64], taps: Sequence[int], views: int | None = None) -> NDArray[np.int16]:
+def stacked(data: Cells, rows: NDArray[np.int64], parts: Sequence[str], views: int | None = None) -> NDArray[np.int16]:
     """(views * rows, d) features, view after view."""
-    chosen = columns(taps)
+    chosen = columns(parts)
     return np.concatenate([view[rows][:, chosen] for view in data.views[:views]])
 
 
-def fits(data: Cells, train: Mask, taps: tuple[int, ...], groups: NDArray[np.int64], lambdas: Sequence[float] = LAMBDAS) -> list[Fit]:
-    """One head for each penalty, from sums over all views, with its fold-out scores. groups: (n,) over all cells."""
+def fits(
+    data: Cells,
+    train: Mask,
+    parts: tuple[str, ...],
+    groups: NDArray[np.int64],
+    lambdas: Sequence[float] = LAMBDAS,
+    owners: NDArray[np.int64] | None = None,
+) -> list[Fit]:
+    """One head for each penalty, from sums over all views, with the fold-out scores that the owners would find.
+
+    groups: (n,) over all cells. owners: (n,) who holds each cell; default OWNERS owners of whole groups.
+    """
     rows = np.flatnonzero(train)
     count = len(data.views)
-    q, y, w, g = stacked(data, rows, taps), np.tile(data.y[rows], count), np.tile(data.w[rows], count), np.tile(groups[rows], count)
-    solved = candidates(moments_of(q, w, y, g, records=len(rows)), lambdas)
-    z = design(q, solved[0].mean, solved[0].scale)
+    held = groups % OWNERS if owners is None else owners
+    q, y, w, g = stacked(data, rows, parts), np.tile(data.y[rows], count), np.tile(data.w[rows], count), np.tile(groups[rows], count)
+    total = moments_of(q, w, y, g, records=len(rows))
+    views = [part.reshape(len(rows), -1) for part in np.split(q, count)]
     found = []
-    for candidate in solved:
-        score = leave_group_out(z, w, y, g, candidate.inverse, candidate.coefficients)[: len(rows)]
+    for candidate in candidates(total, lambdas):
+        slopes = candidate.coefficients[1:] / candidate.scale
+        bias = float(candidate.coefficients[0] - slopes @ candidate.mean)
+        score = np.empty(len(rows))
+        for owner in np.unique(held[rows]):
+            own = held[rows] == owner
+            records = Records(data.y[rows][own], groups[rows][own], ())
+            training = TrainingRecords(records, tuple(view[own] for view in views), data.w[rows][own])
+            score[own] = fold_out_scores(training, candidate.lam, bias, slopes, total.sum_w)
         loss = weighted_loss(score, data.y[rows], data.w[rows])
-        found.append(Fit(taps, candidate, loss, score, score_histogram(score, data.y[rows])))
+        found.append(Fit(parts, candidate, loss, score, score_histogram(score, data.y[rows])))
     return found
 
 
-def fit(data: Cells, train: Mask, taps: tuple[int, ...], groups: NDArray[np.int64], lambdas: Sequence[float] = LAMBDAS) -> Fit:
+def fit(
+    data: Cells,
+    train: Mask,
+    parts: tuple[str, ...],
+    groups: NDArray[np.int64],
+    lambdas: Sequence[float] = LAMBDAS,
+    owners: NDArray[np.int64] | None = None,
+) -> Fit:
     """The head that the exchange would choose: the penalty of the least fold-out loss."""
-    found = fits(data, train, taps, groups, lambdas)
+    found = fits(data, train, parts, groups, lambdas, owners)
     loss = np.array([one.loss for one in found], dtype=np.int64)
     sums = FoldOut(int(data.w[train].sum()), loss, np.stack([one.histogram for one in found]))
     return found[choose_lambda(sums, list(lambdas))]
 
 
-def best_fit(data: Cells, train: Mask, recipes: Sequence[tuple[int, ...]], groups: NDArray[np.int64]) -> Fit:
+def best_fit(data: Cells, train: Mask, recipes: Sequence[tuple[str, ...]], groups: NDArray[np.int64]) -> Fit:
     """Nested choice: recipe and penalty by fold-out loss inside training."""
-    return min((fit(data, train, taps, groups) for taps in recipes), key=lambda found: found.loss)
+    return min((fit(data, train, parts, groups) for parts in recipes), key=lambda found: found.loss)
 
 
 def scores(data: Cells, found: Fit, rows: Mask) -> Floats:
     """(n,) scores of single, unflipped images."""
-    q = data.views[0][rows][:, columns(found.taps)]
+    q = data.views[0][rows][:, columns(found.parts)]
     return np.asarray(design(q, found.candidate.mean, found.candidate.scale) @ found.candidate.coefficients)
 
 

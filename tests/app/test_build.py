@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 from typing import Any
 
 import msgspec
 import pytest
 
-from isthmus.app.build import AFTER_LEAVING, Build
+from isthmus.app.build import AFTER_LEAVING, SLICE_KINDS_MAX, Build
 from isthmus.app.worker import RunCancelled
 from isthmus.assurance.certificate import check_digest
 from isthmus.contracts.errors import CertificateArtefactError, InputError, JobFailedError
@@ -126,7 +127,7 @@ def test_a_run_cut_off_at_every_step_ends_as_one_that_was_not(tmp_path: Path, mo
             cuts += 1
     assert cuts == 9 and certified
     assert {k: v for k, v in result.items() if k != "certificate"} == {k: v for k, v in whole.items() if k != "certificate"}
-    assert cut.jobs.made == 5, "no sum was made twice"
+    assert cut.jobs.made == 6, "no sum was made twice"
     assert len(cut.catalogue.certificates()) == 1
 
 
@@ -186,7 +187,7 @@ def test_after_leaving_has_a_purpose_and_a_stage_of_its_own(ready: House) -> Non
     assert AFTER_LEAVING == DRIVER_AFTER_LEAVING, "the driver's agreements and the exchange's jobs name one purpose"
     assert {asked.purpose for asked in ready.jobs.asked} == {PURPOSE + AFTER_LEAVING}
     assert {asked.roster for asked in ready.jobs.asked} == {("alba", "brio")}
-    assert tuple(result["stage"]["taps"]) == (0,) and result["own_heads"] == {}
+    assert tuple(result["stage"]["parts"]) == ("block/0",) and result["own_heads"] == {}
     assert OWN_HEAD not in {asked.statistic for asked in ready.jobs.asked}
     assert not certified and any("not measured" in line for line in result["failures"]), "clean_only cannot meet bars on corruptions"
 
@@ -194,7 +195,7 @@ def test_after_leaving_has_a_purpose_and_a_stage_of_its_own(ready: House) -> Non
 def test_own_heads_are_asked_under_the_purpose_with_their_own_run(ready: House) -> None:
     walked(ready, request())
     asked = {a.statistic: a for a in ready.jobs.asked}
-    assert asked[OWN_HEAD].purpose == PURPOSE and asked[OWN_HEAD].stage.taps == (0,)
+    assert asked[OWN_HEAD].purpose == PURPOSE and asked[OWN_HEAD].stage == asked[MOMENTS].stage
     assert len({a.round for a in ready.jobs.asked}) == len(ready.jobs.asked)
 
 
@@ -205,6 +206,17 @@ def test_an_owner_that_keeps_its_own_head_does_not_end_the_run(ready: House) -> 
     assert certified and result["own_heads"] == {} and set(result["auc"]) == {"joint"}
     assert any("brio refused by its clause dimension" in note for note in result["notes"])
     assert not any("brio" in note for row in result["promises"] for note in row["notes"]), "it is no part of what was certified"
+
+
+def test_kinds_beyond_what_is_judged_are_named(ready: House) -> None:
+    held = ready.jobs.owners["cora"].parts["holdout"]
+    many = tuple(f"kind-{place % 11:02d}" for place in range(held.y.size))
+    ready.jobs.owners["cora"].parts["holdout"] = dataclasses.replace(held, kinds=many)
+    _, result = walked(ready, request())
+    judged = {row["slice"] for row in result["evaluations"]} - {"all"}
+    assert len(judged) == SLICE_KINDS_MAX
+    (said,) = [note for note in result["notes"] if "not judged by themselves" in note]
+    assert all(kind in said for kind in {*many, *ready.jobs.owners["alba"].asset.kinds_holdout} - judged)
 
 
 def test_an_owner_named_like_the_joint_head_gets_no_certificate(tmp_path: Path) -> None:

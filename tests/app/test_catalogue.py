@@ -21,7 +21,7 @@ from tests.app.world import request
 KEY = SigningKey.from_seed(b"s" * 32)
 DIGEST = "sha256:" + "a" * 64
 HEAD = Head(
-    stage=Stage(backbone="b", taps=(1,), dimension=2, digest="sha256:0"),
+    stage=Stage(backbone="b", parts=("block/1",), dimension=2, digest="sha256:0"),
     coefficients=Array.of(np.ones(2)),
     bias=0.0,
     lo=0.0,

@@ -47,7 +47,14 @@ def shipped() -> Scenario:
 def scenario(*promises_ppm: int, **certify: Any) -> Scenario:
     """The shipped scenario on stages so small that a fit takes milliseconds; bars differ as told."""
     known = shipped()
-    recipe = msgspec.structs.replace(known.recipe, taps=(2,), own_head_taps=(0,), views=("identity",), lambdas=(0.01, 0.1, 1.0))
+    recipe = msgspec.structs.replace(
+        known.recipe,
+        parts=("block/2",),
+        parts_after_leaving=("block/0",),
+        views=("identity",),
+        lambdas=(0.01, 0.1, 1.0),
+        records_per_feature=4,
+    )
     values: dict[str, Any] = {"families": ("brightness",), "severities": (1, 2), "promises_ppm": promises_ppm or (100_000,), **certify}
     return msgspec.structs.replace(known, recipe=recipe, certify=msgspec.structs.replace(known.certify, **values))
 

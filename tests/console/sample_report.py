@@ -26,7 +26,7 @@ NAMES = ("Alder Modules", "Birch Solar", "Cedar PV")
 WEIGHTS = (912, 604, 388)
 NOTE = "TEST DATA: drawn by a test, no licence needed"
 KEY = SigningKey.from_seed(b"console test key".ljust(32, b"."))
-STAGE = Stage(backbone="test-backbone", taps=(7,), dimension=D, digest="sha256:" + "5" * 64)
+STAGE = Stage(backbone="test-backbone", parts=("block/7",), dimension=D, digest="sha256:" + "5" * 64)
 
 
 def random(seed: int) -> np.random.Generator:
@@ -177,8 +177,8 @@ def owners() -> tuple[r.OwnerPart, ...]:
             r.SentMessage(kind=kind, shape=shape, body_bytes=size, digest="sha256:" + sha256_hex(f"{owner}{kind}".encode()), masked=masked)
             for kind, shape, size, masked in (
                 ("moments/1", (352,), 2816, True),
-                ("foldout/1", (5, 514), 20_568, True),
-                ("clusters/1", (6,), 48, True),
+                ("foldout/2", (5, 514), 20_568, True),
+                ("clusters/2", (6,), 48, True),
                 ("own-head/1", (25,), 200, False),
                 ("evaluate/1", (21, 527), 88_536, True),
             )

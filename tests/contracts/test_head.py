@@ -49,7 +49,7 @@ def test_what_does_not_fit_is_refused(array: Array) -> None:
 
 
 def head() -> Head:
-    stage = Stage(backbone="efficientnet-lite0", taps=(10, 14), dimension=2, digest="sha256:" + "0" * 64)
+    stage = Stage(backbone="efficientnet-lite0", parts=("block/10", "block/14"), dimension=2, digest="sha256:" + "0" * 64)
     return Head(stage=stage, coefficients=Array.of(np.array([0.1, -0.2])), bias=0.5, lo=-0.4, hi=0.4, decoder="isthmus-rgb8/1")
 
 

@@ -13,7 +13,7 @@ from isthmus.foundry.export import build_artefact
 from isthmus.foundry.features import StageExtractor, load_tensors
 from isthmus.kit.pictures import DECODER
 
-SMALL_TAPS = (2, 4)
+SMALL_PARTS = ("block/2", "block/4")
 
 
 @pytest.fixture(scope="session")
@@ -23,7 +23,7 @@ def tensors() -> dict[str, NDArray[Any]]:
 
 @pytest.fixture(scope="session")
 def small(tensors: dict[str, NDArray[Any]]) -> StageExtractor:
-    return StageExtractor(SMALL_TAPS, threads=1, tensors=tensors)
+    return StageExtractor(SMALL_PARTS, threads=1, tensors=tensors)
 
 
 @pytest.fixture(scope="session")

@@ -12,8 +12,9 @@ from onnx import TensorProto, helper
 from PIL import Image
 
 from isthmus.contracts.errors import ModelFileError
-from isthmus.foundry.backbone import BN_EPSILON, GraphWriter, _preprocess, add_stage_means, blocks, feature_count
-from isthmus.foundry.features import image_input, session
+from isthmus.foundry.backbone import BN_EPSILON, GraphWriter, _preprocess, add_blocks, blocks
+from isthmus.foundry.runtime import image_input, session
+from isthmus.foundry.stageparts import feature_count
 
 Tensors = dict[str, NDArray[Any]]
 
@@ -64,9 +65,15 @@ def _run(build: Any, output: str, rank: int, image: NDArray[np.uint8]) -> NDArra
     return np.asarray(session(model.SerializeToString(), 1).run([name], {"image": image[None]})[0][0])
 
 
+def _means(graph: GraphWriter, tensors: Tensors) -> str:
+    maps = add_blocks(graph, tensors, "image", 2)
+    pooled = [graph.node("Flatten", [graph.node("GlobalAveragePool", [name], f"p{n}")], f"f{n}", axis=1) for n, name in maps.items()]
+    return graph.node("Concat", pooled, "features", axis=1)
+
+
 def test_stem_and_three_blocks_equal_a_computation_by_hand(tensors: Tensors) -> None:
     image = np.random.default_rng(5).integers(0, 256, (224, 224, 3), dtype=np.uint8)
-    found = _run(lambda g: add_stage_means(g, tensors, "image", (0, 1, 2)), "features", 2, image)
+    found = _run(lambda g: _means(g, tensors), "features", 2, image)
     wanted = _by_hand(image, tensors)
     assert found.shape == wanted.shape == (64,)
     assert np.abs(found - wanted).max() < 1e-4 * np.abs(wanted).max()
@@ -90,10 +97,10 @@ def test_a_graph_has_no_constant_that_nothing_uses(artefact: bytes) -> None:
 def test_the_architecture_is_the_published_one(tensors: Tensors) -> None:
     assert len(blocks()) == 16
     assert all(tensors[f"_blocks.{b.index}._project_conv.weight"].shape[0] == b.channels_out for b in blocks())
-    assert feature_count((10, 14)) == 304
+    assert feature_count(("block/10", "block/13")) == 304
 
 
 def test_missing_tensors_are_named(tensors: Tensors) -> None:
     fewer = {k: v for k, v in tensors.items() if k != "_blocks.1._bn1.weight"}
     with pytest.raises(ModelFileError, match="not EfficientNet-Lite0"):
-        add_stage_means(GraphWriter(), fewer, "image", (2,))
+        add_blocks(GraphWriter(), fewer, "image", 2)

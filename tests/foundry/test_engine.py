@@ -6,18 +6,23 @@ import os
 import signal
 import threading
 import time
+from typing import Any
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
 from isthmus.contracts.errors import EngineError, EngineTimeoutError, InputError, ModelFileError
-from isthmus.contracts.head import Head
+from isthmus.contracts.head import Array, Head
 from isthmus.foundry.engine import Scorer
 from isthmus.foundry.engine_process import EngineProcess
+from isthmus.foundry.export import build_artefact
 from isthmus.foundry.features import StageExtractor
+from isthmus.foundry.surfaces import KINDS, surface
+from isthmus.kit.pictures import DECODER
 
 Pictures = list[NDArray[np.uint8]]
+Tensors = dict[str, NDArray[Any]]
 
 
 @pytest.fixture(scope="module")
@@ -50,6 +55,40 @@ def test_heat_is_the_contribution_spread_over_positions(scorer: Scorer, head: He
         assert abs(heat.rounding_gap) <= rounding_max + 1e-4
         parts = scorer.attributions([image])[0]
         assert heat.layers[0].mean() == pytest.approx(parts[:24].sum(), abs=rounding_max + 1e-4)
+
+
+@pytest.mark.parametrize("pool", ["max", "mean", "share", "spread"])
+def test_heat_of_each_pool_adds_up(tensors: Tensors, pictures: Pictures, pool: str) -> None:
+    parts = (f"defects/{pool}", "texture/3")
+    extractor = StageExtractor(parts, tensors=tensors, backbone="efficientnet-lite0-dim")
+    values = np.round(np.random.default_rng(8).normal(0, 2e-6, extractor.dimension) * 2**40) / 2**40
+    head = Head(stage=extractor.stage(), coefficients=Array.of(values), bias=0.0, lo=0.0, hi=0.0, decoder=DECODER)
+    found = Scorer(build_artefact(head, tensors))
+    rng = np.random.default_rng(2)
+    for image in [surface(rng).pixels for _ in range(4)]:
+        reference = extractor.quantised([image])[0].astype(float)
+        heat = found.heat(image, reference)
+        assert [m.shape for m in heat.layers] == [(28, 28), (14, 14)] and heat.picture.shape == image.shape[:2]
+        assert heat.base + sum(m.mean() for m in heat.layers) + heat.rounding_gap == pytest.approx(heat.score, abs=1e-9)
+        own = found.heat(image)
+        contributions = found.attributions([image])[0]
+        inside = np.abs(reference[: len(KINDS)]) < 32767
+        if inside.all():
+            gap = np.abs(values).sum() + 1e-4
+            assert own.layers[0].mean() == pytest.approx(contributions[: len(KINDS)].sum(), abs=gap)
+
+
+def test_the_strongest_is_drawn_where_it_is(tensors: Tensors) -> None:
+    stage = StageExtractor(("defects/max",), tensors=tensors, backbone="efficientnet-lite0-dim").stage()
+    values = np.zeros(len(KINDS))
+    values[KINDS.index("spots")] = 2.0**-20
+    head = Head(stage=stage, coefficients=Array.of(values), bias=0.0, lo=0.0, hi=0.0, decoder=DECODER)
+    plate = np.full((224, 224, 3), 170, np.uint8)
+    rows, columns = np.mgrid[0:224, 0:224]
+    dark = (plate * (1 - 0.8 * np.exp(-((rows - 60) ** 2 + (columns - 150) ** 2) / 40.0))[:, :, None]).astype(np.uint8)
+    picture = Scorer(build_artefact(head, tensors)).heat(dark).picture
+    row, column = np.unravel_index(int(picture.argmax()), picture.shape)
+    assert abs(row - 60) <= 16 and abs(column - 150) <= 16
 
 
 def test_heat_points_at_what_changed(scorer: Scorer) -> None:

@@ -20,7 +20,8 @@ from isthmus.contracts.head import Array, Head
 from isthmus.foundry.backbone import GraphWriter
 from isthmus.foundry.engine import Scorer
 from isthmus.foundry.export import _add_head, artefact_digest, artefact_metadata, build_artefact, head_digest, parsed
-from isthmus.foundry.features import StageExtractor, session
+from isthmus.foundry.features import StageExtractor
+from isthmus.foundry.runtime import session
 
 Tensors = dict[str, NDArray[Any]]
 Pictures = list[NDArray[np.uint8]]
@@ -64,7 +65,7 @@ def _head_only(bias: float, lo: float, hi: float, q: float) -> tuple[float, int]
     from isthmus.contracts.head import Stage
 
     head = Head(
-        stage=Stage(backbone="b", taps=(0,), dimension=1, digest="d"),
+        stage=Stage(backbone="b", parts=("block/0",), dimension=1, digest="d"),
         coefficients=Array.of(np.ones(1)),
         bias=bias,
         lo=lo,

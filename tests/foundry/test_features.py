@@ -11,8 +11,9 @@ from numpy.typing import NDArray
 from isthmus.contracts.errors import InputError, ModelFileError
 from isthmus.contracts.sums import FEATURE_MAX
 from isthmus.foundry.backbone import blocks
-from isthmus.foundry.features import StageExtractor, batches, clipped_share, public_ranges, session
-from tests.foundry.conftest import SMALL_TAPS
+from isthmus.foundry.features import StageExtractor, clipped_share, public_ranges
+from isthmus.foundry.runtime import batches, session
+from tests.foundry.conftest import SMALL_PARTS
 
 Tensors = dict[str, NDArray[Any]]
 Pictures = list[NDArray[np.uint8]]
@@ -29,23 +30,23 @@ def test_shape_type_and_range(small: StageExtractor, pictures: Pictures) -> None
 def test_batches_and_threads_do_not_change_a_digit(small: StageExtractor, tensors: Tensors, pictures: Pictures) -> None:
     together = small.quantised(pictures)
     alone = np.concatenate([small.quantised([p]) for p in pictures])
-    two = StageExtractor(SMALL_TAPS, threads=2, tensors=tensors).quantised(pictures[::-1])[::-1]
+    two = StageExtractor(SMALL_PARTS, threads=2, tensors=tensors).quantised(pictures[::-1])[::-1]
     assert (together == alone).all()
     assert (together == two).all()
 
 
 def test_digest_is_stable_and_names_the_definition(small: StageExtractor, tensors: Tensors) -> None:
-    again = StageExtractor(SMALL_TAPS, threads=2)
+    again = StageExtractor(SMALL_PARTS, threads=2)
     assert again.digest == small.digest
     assert again.stage() == small.stage()
-    assert StageExtractor((2,), tensors=tensors).digest != small.digest
+    assert StageExtractor(("block/2",), tensors=tensors).digest != small.digest
     edited = dict(tensors)
     edited["_blocks.4._bn2.weight"] = edited["_blocks.4._bn2.weight"] * np.float32(1.0000002)
-    assert StageExtractor(SMALL_TAPS, tensors=edited).digest != small.digest
+    assert StageExtractor(SMALL_PARTS, tensors=edited).digest != small.digest
 
 
 def test_ranges_need_no_data_and_add_up_over_residuals(tensors: Tensors) -> None:
-    centre, half = public_ranges(tensors, (3, 4))
+    centre, half = public_ranges(tensors, ("block/3", "block/4"))
     gamma3, gamma4 = (tensors[f"_blocks.{i}._bn2.weight"].astype(float) for i in (3, 4))
     beta3, beta4 = (tensors[f"_blocks.{i}._bn2.bias"].astype(float) for i in (3, 4))
     assert blocks()[4].residual and not blocks()[3].residual
@@ -53,9 +54,9 @@ def test_ranges_need_no_data_and_add_up_over_residuals(tensors: Tensors) -> None
     assert np.allclose(half, 4 * np.concatenate([np.abs(gamma3), np.hypot(gamma3, gamma4)]))
 
 
-@pytest.mark.parametrize("taps", [(10,), (11,), (14,)])
-def test_synthetic_images_do_not_clip_and_use_many_bits(tensors: Tensors, pictures: Pictures, taps: tuple[int, ...]) -> None:
-    found = StageExtractor(taps, tensors=tensors).quantised(pictures)
+@pytest.mark.parametrize("parts", [("block/10",), ("block/11",), ("block/14",)])
+def test_synthetic_images_do_not_clip_and_use_many_bits(tensors: Tensors, pictures: Pictures, parts: tuple[str, ...]) -> None:
+    found = StageExtractor(parts, tensors=tensors).quantised(pictures)
     assert clipped_share(found) < 0.001
     assert np.median(np.ptp(found.astype(int), axis=0)) >= 2**10
 
@@ -65,17 +66,35 @@ def test_real_cells_do_not_clip_and_use_ten_bits(tensors: Tensors) -> None:
     from pathlib import Path
 
     from isthmus.kit.pictures import read_picture
+    from isthmus.scenarios.package import find_package, load_package
 
+    shipped = load_package(find_package("solar-cell-inspection")).recipe
     files = sorted((Path(package.__file__).parent / "data" / "images").glob("*.png"))[::110]
-    found = StageExtractor((11,), tensors=tensors).quantised([read_picture(f) for f in files])
-    assert clipped_share(found) < 0.001
-    assert (found.astype(float).std(axis=0) * 6).min() >= 2**10
+    for parts in (("block/11",), shipped.parts, shipped.parts_after_leaving):
+        found = StageExtractor(parts, tensors=tensors, backbone=shipped.backbone).quantised([read_picture(f) for f in files])
+        assert clipped_share(found) < 0.01
+        assert (found.astype(float).std(axis=0) * 6).min() >= 2**10
 
 
-@pytest.mark.parametrize("taps", [(), (16,), (-1,), (3, 2), (2, 2)])
-def test_impossible_taps_are_refused(taps: tuple[int, ...]) -> None:
+@pytest.mark.parametrize(
+    "parts",
+    [
+        (),
+        ("block/16",),
+        ("block/-1",),
+        ("block/02",),
+        ("block/2", "block/2"),
+        ("texture/3", "texture/4"),
+        ("texture/0",),
+        ("deep/25",),
+        ("defects/most",),
+        ("block",),
+        ("elsewhere/1",),
+    ],
+)
+def test_impossible_parts_are_refused(parts: tuple[str, ...]) -> None:
     with pytest.raises(InputError):
-        StageExtractor(taps)
+        StageExtractor(parts)
 
 
 @pytest.mark.parametrize("shape", [(0, 10, 3), (10, 10), (10, 10, 4), (10, 10, 1)])

@@ -30,7 +30,7 @@ def sample(seed: int, n: int = 300, d: int = 12, offset: float = 0.0, spread: fl
 
 
 def stage_of(d: int) -> Stage:
-    return Stage(backbone="b", taps=(1,), dimension=d, digest="sha256:0")
+    return Stage(backbone="b", parts=("block/1",), dimension=d, digest="sha256:0")
 
 
 def pooled(q: NDArray[Any], w: NDArray[Any], y: NDArray[Any], lam: float) -> tuple[NDArray[Any], float]:

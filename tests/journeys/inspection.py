@@ -24,7 +24,7 @@ RECORDS = 120
 GROUP = 10
 OWNERS = ("alder", "birch", "cedar")
 PURPOSE = "plates"
-OPERATIONS = ("moments/1", "foldout/1", "clusters/1", "evaluate/1", "own-head/1")
+OPERATIONS = ("moments/1", "foldout/2", "clusters/2", "evaluate/1", "own-head/1")
 COMMAND_TIMEOUT_S = 240
 
 SCENARIO: dict[str, Any] = {
@@ -39,12 +39,13 @@ SCENARIO: dict[str, Any] = {
     "interface": {"input": "image", "output": "verdict", "classes": ["good", "defect"]},
     "recipe": {
         "backbone": "efficientnet-lite0",
-        "taps": [2],
-        "own_head_taps": [0],
+        "parts": ["block/2"],
+        "parts_after_leaving": ["block/0"],
         "views": ["identity", "flip-left-right"],
         "sure_weight": 2,
         "unsure_weight": 1,
         "lambdas": [0.01, 0.1, 1.0],
+        "records_per_feature": 4,
     },
     "certify": {
         "promises_ppm": [100_000, 50_000],

@@ -183,7 +183,7 @@ def test_a_scenario_that_is_not_there(good: list[Path], tmp_path: Path) -> None:
         ("", "scenario.yaml"),
         (json.dumps({**SCENARIO, "extra": 1}), "extra"),
         (json.dumps({**SCENARIO, "tier": "T9"}), "tier"),
-        (json.dumps({**SCENARIO, "recipe": {**SCENARIO["recipe"], "taps": "all"}}), "taps"),
+        (json.dumps({**SCENARIO, "recipe": {**SCENARIO["recipe"], "parts": "all"}}), "parts"),
         ("\0\1\2", "scenario.yaml"),
     ],
 )

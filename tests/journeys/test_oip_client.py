@@ -44,13 +44,13 @@ from isthmus.ledger.book import Book, open_book
 from isthmus.ledger.meter import Meter
 from isthmus.ledger.verify import verify_receipt
 
-TAPS = (5,)
+PARTS = ("block/5",)
 CREDIT_MICROS = 1_000_000
 PRICE_MICROS = 300
 
 
 def head() -> Head:
-    found = stage(TAPS)
+    found = stage(PARTS)
     coefficients = np.random.default_rng(5).normal(0, 1e-5, found.dimension)
     return Head(stage=found, coefficients=Array.of(coefficients), bias=0.1, lo=-0.2, hi=0.2, decoder=DECODER)
 

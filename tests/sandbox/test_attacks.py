@@ -415,7 +415,7 @@ def test_leaving_reveals_nothing_also_under_terms_that_show_sums_singly(tmp_path
     home.agree(world.agreement(home, keys, **terms))
     left = msgspec.structs.replace(without(job_of(world), "echo"), purpose="after")
     assert offered(world, "alfa", left) == ["would-reveal"]
-    wider = msgspec.structs.replace(left.stage, taps=(*left.stage.taps, 9), digest="sha256:" + "3" * 64)
+    wider = msgspec.structs.replace(left.stage, parts=(*left.stage.parts, "block/9"), digest="sha256:" + "3" * 64)
     assert offered(world, "alfa", msgspec.structs.replace(left, run_id="run-3", stage=wider)) == ["would-reveal"]
     elsewhere = msgspec.structs.replace(left, run_id="run-4", stage=tiny_stage(2))
     assert offered(world, "alfa", elsewhere) == []

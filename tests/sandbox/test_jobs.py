@@ -27,7 +27,7 @@ from isthmus.contracts.sums import EVALUATION_SIZE, Moments, evaluation_from, fo
 from isthmus.kit.canonical import digest_of
 from isthmus.kit.hatmatrix import design
 from isthmus.sandbox.outlog import undeclared, verify_log
-from isthmus.sandbox.statistics.foldout import score_histogram, weighted_loss
+from isthmus.sandbox.statistics.foldout import fold_out_scores, score_histogram, weighted_loss
 from isthmus.sandbox.statistics.moments import moments
 from isthmus.sandbox.statistics.own_head import fit
 from tests.sandbox.world import VIEWS, D, World, tiny_head, tiny_stage, tiny_tools
@@ -44,10 +44,8 @@ def total_of(world: World) -> Moments:
 
 
 def candidate(total: Moments, penalty: float) -> Candidate:
-    f = fit(total, penalty)
-    return Candidate(
-        penalty=penalty, mean=Array.of(f.mean), scale=Array.of(f.scale), inverse=Array.of(f.inverse), coefficients=Array.of(f.coefficients)
-    )
+    raw = fit(total, penalty).raw()
+    return Candidate(penalty=penalty, bias=float(raw[0]), coefficients=Array.of(raw[1:]))
 
 
 def run(world: World, statistic: str, params=None, **changes):
@@ -100,10 +98,11 @@ def test_single_vectors_are_forgotten_and_the_request_is_answered_again(world: W
     assert sent == {name: len(owner.uplink.sent) for name, owner in world.owners.items()}
 
 
-def test_fold_out_equals_refitting_without_each_group(world: World) -> None:
+def test_fold_out_is_near_refitting_without_each_group(world: World) -> None:
+    """No owner is told the others' sums, so the pull of a group on the fit is estimated; the loss comes out within a few per cent."""
     pooled = total_of(world)
     penalties = (0.01, 1.0)
-    params = FoldOutParams(views=tuple(VIEWS), candidates=tuple(candidate(pooled, p) for p in penalties))
+    params = FoldOutParams(views=tuple(VIEWS), candidates=tuple(candidate(pooled, p) for p in penalties), total_weight=pooled.sum_w)
     status = run(world, FOLD_OUT, msgspec.to_builtins(params))
     assert status.phase == "done", status.reason
     found = foldout_from(status.total.array(), 2)
@@ -114,20 +113,70 @@ def test_fold_out_equals_refitting_without_each_group(world: World) -> None:
             scores = brute_force_scores(world, name, pooled, penalty)
             loss += weighted_loss(scores, part.records.y, part.w)
             histogram += score_histogram(scores, part.records.y)
-        assert abs(int(found.loss[row]) - loss) <= 1e-7 * loss
-        assert np.abs(found.histogram[row] - histogram).sum() <= 2
+        fitted = sum(fitted_loss(world, name, pooled, penalty) for name in world.owners)
+        assert abs(int(found.loss[row]) - loss) <= 0.02 * loss
+        assert abs(int(found.loss[row]) - loss) < 0.35 * (loss - fitted)  # far nearer than scores that saw their own groups
+        assert np.abs(found.histogram[row].cumsum(axis=1) - histogram.cumsum(axis=1)).max() <= 4
         assert found.histogram[row].sum() == pooled.records
+
+
+def test_fold_out_scores_are_told_only_when_asked_for(world: World) -> None:
+    pooled = total_of(world)
+    params = FoldOutParams(views=tuple(VIEWS), candidates=(candidate(pooled, 0.1),), total_weight=pooled.sum_w, histograms=False)
+    found = foldout_from(run(world, FOLD_OUT, msgspec.to_builtins(params)).total.array(), 1)
+    assert not found.histogram.any() and found.loss[0] > 0 and found.sum_w > 0
+
+
+def fitted_loss(world: World, name: str, total: Moments, penalty: float) -> int:
+    part, raw = training(world, name), fit(total, penalty).raw()
+    return weighted_loss(raw[0] + part.views[0] @ raw[1:], part.records.y, part.w)
+
+
+def test_an_owner_that_is_all_there_is_finds_exact_fold_out_scores(world: World) -> None:
+    part = training(world, "alfa")
+    alone = moments(part)
+    for penalty in (0.01, 1.0):
+        f = fit(alone, penalty)
+        raw = f.raw()
+        scores = fold_out_scores(part, penalty, float(raw[0]), raw[1:], alone.sum_w)
+        for group in np.unique(part.records.groups):
+            q, y, w, g = part.stacked()
+            z, keep = design(q, f.mean, f.scale), g != group
+            normal = (z[keep] * w[keep, None]).T @ z[keep] + np.diag([0.0] + [penalty * alone.sum_w] * D)
+            wanted = z[: part.records.size] @ np.linalg.solve(normal, (z[keep] * w[keep, None]).T @ y[keep])
+            rows = part.records.groups == group
+            assert np.allclose(scores[rows], wanted[rows], rtol=1e-8, atol=1e-10)
+
+
+@pytest.mark.parametrize("change", [{"total_weight": 3}, {"penalty": -1.0}, {"coefficients": D + 1}])
+def test_a_candidate_that_is_no_fit_of_the_total_is_refused(world: World, change) -> None:
+    pooled = total_of(world)
+    one = candidate(pooled, 0.1)
+    if "penalty" in change or "coefficients" in change:
+        wrong = {"coefficients": Array.of(np.zeros(D + 1))} if "coefficients" in change else change
+        one, change = msgspec.structs.replace(one, **wrong), {}
+    fields = {"candidates": (one,), "total_weight": pooled.sum_w, **change}
+    status = run(world, FOLD_OUT, msgspec.to_builtins(FoldOutParams(views=tuple(VIEWS), **fields)))
+    assert status.phase == "failed" and {r.clause for r in status.refusals} == {"parameters"}
+
+
+def test_nothing_that_an_owner_is_told_holds_a_matrix_of_the_others() -> None:
+    """d + 1 coefficients a penalty, not the (d + 1)^2 of a Gram matrix or its inverse, from which the others' could be subtracted."""
+    numbers = {name for name, kind in Candidate.__annotations__.items() if "Array" in str(kind)}
+    assert numbers == {"coefficients"}
+    assert {"candidates", "total_weight", "histograms"} == set(FoldOutParams.__annotations__)
 
 
 def test_clusters_counts_answers_and_errors_by_group(world: World) -> None:
     pooled = total_of(world)
-    params = ClustersParams(views=tuple(VIEWS), candidate=candidate(pooled, 0.1), lo=-0.2, hi=0.3)
+    params = ClustersParams(views=tuple(VIEWS), candidate=candidate(pooled, 0.1), lo=-0.2, hi=0.3, total_weight=pooled.sum_w)
     status = run(world, CLUSTERS, msgspec.to_builtins(params))
     sums = group_sums_from(status.total.array())
     a_all, e_all = [], []
     for name in world.owners:
         part = training(world, name)
-        scores = brute_force_scores(world, name, pooled, 0.1)
+        raw = fit(pooled, 0.1).raw()
+        scores = fold_out_scores(part, 0.1, float(raw[0]), raw[1:], pooled.sum_w)
         verdict = np.where(scores >= 0.3, 1, np.where(scores <= -0.2, -1, 0))
         for group in np.unique(part.records.groups):
             rows = part.records.groups == group
@@ -155,7 +204,7 @@ def test_evaluation_counts_are_those_of_the_artefact_on_held_out_records(world: 
     params = EvaluateParams(
         artefact=digest_of(head),
         head=head,
-        others=(NamedHead(name="alfa", head=tiny_head(lo=0, hi=0, slope=-1e-4, tap=2)),),
+        others=(NamedHead(name="alfa", head=tiny_head(lo=0, hi=0, slope=-1e-4, block=2)),),
         slices=("mono",),
         corruptions=(Corruption(family="brightness", severity=3),),
     )

@@ -29,7 +29,7 @@ def main(state: Path, url: str, delay_s: float) -> None:
     clock = SystemClock()
     with only_one(state):
         home = open_home(state)
-        tools = dataclasses.replace(tiny_tools(), extractor=lambda stage: SlowExtractor(stage.taps))
+        tools = dataclasses.replace(tiny_tools(), extractor=lambda stage: SlowExtractor(stage.parts))
         identity = Identity(home.settings.id, home.key, home.party_envelope, home.asset_envelope)
         uplink = HttpUplink(url, home.settings.id, home.key, clock)
         node = Node(identity, home.owner_data(tools), home.store, OutLog(home.log_path, home.key, clock), uplink, clock)

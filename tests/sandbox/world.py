@@ -44,8 +44,8 @@ def quantised(images: Images) -> NDArray[np.int16]:
 class TinyExtractor:
     """Implements ports.SharedExtractor."""
 
-    def __init__(self, taps: tuple[int, ...]) -> None:
-        self.digest = "sha256:" + hashlib.sha256(repr(taps).encode()).hexdigest()
+    def __init__(self, parts: tuple[str, ...]) -> None:
+        self.digest = "sha256:" + hashlib.sha256(repr(parts).encode()).hexdigest()
         self.dimension = D
         self.calls = 0
 
@@ -57,12 +57,13 @@ class TinyExtractor:
         return rows
 
 
-def tiny_stage(tap: int = 1) -> Stage:
-    return Stage(backbone="tiny", taps=(tap,), dimension=D, digest=TinyExtractor((tap,)).digest)
+def tiny_stage(block: int = 1) -> Stage:
+    parts = (f"block/{block}",)
+    return Stage(backbone="tiny", parts=parts, dimension=D, digest=TinyExtractor(parts).digest)
 
 
-def tiny_head(lo: float = -0.1, hi: float = 0.1, slope: float = 1e-4, tap: int = 1) -> Head:
-    return Head(stage=tiny_stage(tap), coefficients=Array.of(np.full(D, slope)), bias=0.0, lo=lo, hi=hi, decoder=DECODER)
+def tiny_head(lo: float = -0.1, hi: float = 0.1, slope: float = 1e-4, block: int = 1) -> Head:
+    return Head(stage=tiny_stage(block), coefficients=Array.of(np.full(D, slope)), bias=0.0, lo=lo, hi=hi, decoder=DECODER)
 
 
 def tiny_artefact(head: Head) -> Artefact:
@@ -79,7 +80,7 @@ def tiny_corrupt(image: NDArray[np.uint8], family: str, severity: int) -> NDArra
 
 
 def tiny_tools() -> Tools:
-    return Tools(lambda stage: TinyExtractor(stage.taps), tiny_artefact, tiny_corrupt)
+    return Tools(lambda stage: TinyExtractor(stage.parts), tiny_artefact, tiny_corrupt)
 
 
 def write_folder(root: Path, seed: int, records: int = 48, group: int = 6) -> Path:

@@ -44,7 +44,7 @@ NOTE = "TEST DATA: drawn by a test, no licence needed"
 NOW_S = 1_760_000_000
 OWNERS = {"alder": 600, "birch": 401, "cedar": 300}
 LEAVER, LINE = "cedar", "line-4"
-TAPS, FEW_TAPS = (1, 2), (1,)
+PARTS, FEW_PARTS = ("block/1", "block/2"), ("block/1",)
 BACKBONE = "efficientnet-lite0"
 PRICE = Price(id="inspect-1", series="inspect", effective_at_s=0, currency="EUR", inference_micros=2_003)
 SPLIT = Split(
@@ -67,9 +67,9 @@ def scenario() -> Scenario:
     return load_package(find_package("solar-cell-inspection"))
 
 
-def head(taps: tuple[int, ...], seed: int, lo: float, hi: float) -> Head:
+def head(parts: tuple[str, ...], seed: int, lo: float, hi: float) -> Head:
     """Random coefficients on a real stage."""
-    found: Stage = stage(taps, backbone=BACKBONE)
+    found: Stage = stage(parts, backbone=BACKBONE)
     values = np.round(np.random.default_rng(seed).normal(0, 2.4e-5, found.dimension) * 2**40) / 2**40
     return Head(stage=found, coefficients=Array.of(values), bias=-0.1, lo=lo, hi=hi, decoder=DECODER)
 
@@ -159,9 +159,9 @@ def certified(model: Head, digest: str, site: str, verdict: Any, evidence: Evide
     return {"digest": certificate_digest(envelope), "envelope": msgspec.to_builtins(envelope)}
 
 
-def build_result(taps: tuple[int, ...], owners: dict[str, int], apart: float = 1.3, ladder: tuple[int, ...] = (100_000, 20_000)) -> Any:
+def build_result(of: tuple[str, ...], owners: dict[str, int], apart: float = 1.3, ladder: tuple[int, ...] = (100_000, 20_000)) -> Any:
     """A build's result as app/build.py makes it. Two rungs; with apart = 1.3 the first is proven and the second is not."""
-    model = head(taps, 5, -0.2, 0.2)
+    model = head(of, 5, -0.2, 0.2)
     clean = evaluated(1, apart, model.lo, model.hi)
     parts = {"mono": evaluated(2, apart, model.lo, model.hi, 400), "poly": evaluated(3, apart, model.lo, model.hi, 500)}
     corrupted = {("brightness", s): recount(evaluated(1, apart, model.lo - 0.2 * s, model.hi), clean) for s in (1, 2)}
@@ -169,8 +169,8 @@ def build_result(taps: tuple[int, ...], owners: dict[str, int], apart: float = 1
     tried = [rung(model, ppm, evidence) for ppm in ladder]
     passed = [item for item in tried if item[1].passed]
     row, verdict = passed[-1] if passed else tried[0]
-    alone = {party: evaluated(20 + i, 0.7, 0.0, 0.0) for i, party in enumerate(owners)} if taps == TAPS else {}
-    own = head(FEW_TAPS, 9, 0.0, 0.0)
+    alone = {party: evaluated(20 + i, 0.7, 0.0, 0.0) for i, party in enumerate(owners)} if of == PARTS else {}
+    own = head(FEW_PARTS, 9, 0.0, 0.0)
     rows = [evaluation_row("joint", "clean", "all", clean)]
     rows += [evaluation_row("joint", "clean", name, value) for name, value in parts.items()]
     rows += [evaluation_row("joint", f"{family}/{s}", "all", value) for (family, s), value in corrupted.items()]
@@ -271,7 +271,7 @@ def receipt(place: int, size: int, caller: str) -> Receipt:
 
 @cache
 def artefact() -> bytes:
-    return build_artefact(head(TAPS, 5, -0.2, 0.2))
+    return build_artefact(head(PARTS, 5, -0.2, 0.2))
 
 
 def drawn(folder: Path, seed: int, grey: bool) -> Path:
@@ -344,8 +344,8 @@ def serving_facts(folder: Path, count: int = 12) -> ServingFacts:
 
 def whole_facts(folder: Path) -> RunFacts:
     """Everything is there."""
-    fleet = build_result(TAPS, OWNERS)
-    leave = build_result(FEW_TAPS, {party: n for party, n in OWNERS.items() if party != LEAVER}, apart=1.1)
+    fleet = build_result(PARTS, OWNERS)
+    leave = build_result(FEW_PARTS, {party: n for party, n in OWNERS.items() if party != LEAVER}, apart=1.1)
     return RunFacts(
         scenario=scenario(),
         sample=True,

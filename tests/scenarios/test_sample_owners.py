@@ -98,7 +98,8 @@ def test_owners_are_unequal_unlike_and_large_enough_for_the_dimension_rule() -> 
 
 def test_the_shipped_recipe_keeps_the_dimension_rule_for_the_sample_owners() -> None:
     from isthmus.contracts.agreement import AGGREGATE_RATIO_MIN
-    from isthmus.foundry.backbone import feature_count
+    from isthmus.contracts.parts import sources_of
+    from isthmus.foundry.stageparts import feature_count
 
     listed, recipe = all_cells(), load_package(find_package("solar-cell-inspection")).recipe
     training = []
@@ -107,8 +108,9 @@ def test_the_shipped_recipe_keeps_the_dimension_rule_for_the_sample_owners() -> 
             groups = [listed[index].group for part in party.cells for index in part]
             split_of = splits(groups)
             training.append(sum(split_of[group] == TRAIN for group in groups))
-    assert feature_count(recipe.taps) * AGGREGATE_RATIO_MIN <= sum(training) - max(training)
-    assert feature_count(recipe.own_head_taps) * AGGREGATE_RATIO_MIN <= min(training)
+    assert feature_count(recipe.parts) * recipe.records_per_feature <= sum(training) - max(training)
+    assert feature_count(recipe.parts_after_leaving) * AGGREGATE_RATIO_MIN <= min(training)
+    assert not sources_of(recipe.parts) & sources_of(recipe.parts_after_leaving)
 
 
 def test_a_node_reads_the_folders_and_a_second_call_touches_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -77,7 +77,7 @@ def with_result(facts: RunFacts, **fields: Any) -> RunFacts:
 
 def refused(facts: RunFacts) -> RunFacts:
     changed = copy.copy(facts)
-    changed.fleet = made.view("run_fleet", made.build_result(made.TAPS, made.OWNERS, ladder=(20_000,)))
+    changed.fleet = made.view("run_fleet", made.build_result(made.PARTS, made.OWNERS, ladder=(20_000,)))
     changed.serving, changed.site, changed.artefact_edit_refusal = None, None, None
     return changed
 
@@ -339,11 +339,11 @@ def test_only_the_one_leaver_was_computed(whole: RunReport) -> None:
 def test_sums_of_other_features_are_said_not_to_be_subtractable(facts: RunFacts) -> None:
     changed = copy.copy(facts)
     kept = {party: n for party, n in made.OWNERS.items() if party != made.LEAVER}
-    changed.leave = made.view("run_leave", made.build_result((4,), kept))
+    changed.leave = made.view("run_leave", made.build_result(("block/4",), kept))
     part = story(changed).leave
     assert part is not None and part.outcomes[0].after is not None and "cannot be subtracted" in part.outcomes[0].sentence
     before, after = part.before.head, part.outcomes[0].after.head
-    assert before is not None and after is not None and before.stage.taps == after.stage.taps == (1, 2, 4)
+    assert before is not None and after is not None and before.stage.parts == after.stage.parts == ("block/1", "block/2", "block/4")
     assert not (before.coefficients.array() * after.coefficients.array()).any() and before.coefficients.array().any()
 
 
@@ -368,7 +368,7 @@ def test_a_refused_leaving_is_shown_in_its_own_words(facts: RunFacts) -> None:
 
 
 def test_a_smaller_head_on_the_larger_stage_gives_the_same_scores() -> None:
-    small, large = made.head(made.FEW_TAPS, 3, -0.1, 0.1), made.head((0, 1, 2), 4, -0.1, 0.1)
+    small, large = made.head(made.FEW_PARTS, 3, -0.1, 0.1), made.head(("block/0", "block/1", "block/2"), 4, -0.1, 0.1)
     placed = on_stage(small, large.stage)
     assert placed is not None and placed.stage == large.stage and digest_of(placed) != digest_of(small)
     q = np.random.default_rng(0).integers(-9000, 9000, large.stage.dimension)

@@ -52,6 +52,7 @@ from isthmus.contracts.sums import (
     EVALUATION_SIZE,
     LOSS_UNIT,
     Evaluation,
+    FoldOut,
     Ints,
     Moments,
     evaluation_from,
@@ -106,8 +107,10 @@ class Workshop:
 
 @dataclass(frozen=True)
 class Choice:
-    """What fold-out sums chose. index: of the penalty. histogram: its fold-out scores. losses: mean squared fold-out error of each."""
+    """What fold-out sums chose. index: of the penalty. histogram: its fold-out scores. losses: mean squared fold-out error of each.
+    weight: of the roster's rows, all views counted."""
 
+    weight: int
     index: int
     histogram: Ints
     losses: list[float]
@@ -139,8 +142,7 @@ class Build:
         self._job_ids: dict[str, str] = {}
         self._remarks: list[str] = []
         recipe = self._scenario.recipe
-        self._stage: Stage = stage(recipe.own_head_taps if request.without else recipe.taps, backbone=recipe.backbone)
-        self._own_stage: Stage = stage(recipe.own_head_taps, backbone=recipe.backbone)
+        self._stage: Stage = stage(recipe.parts_after_leaving if request.without else recipe.parts, backbone=recipe.backbone)
         self._roster = tuple(sorted(set(request.owners) - set(request.without)))
         self._agreements = {party: shop.jobs.agreement_digest(party, self.purpose) for party in self._roster}
         self._assets: dict[str, Asset] = {party: shop.jobs.owner(party, self.purpose) for party in self._roster}
@@ -161,11 +163,11 @@ class Build:
         ladder = self._step("bars", self._sign_bars)
         moments = self._step("moments", self._moments)
         fits = self._step("fit", lambda: self._fit(moments))
-        chosen = self._step("fold-out", lambda: self._choose(fits))
+        chosen = self._step("fold-out", lambda: self._choose(fits, moments.sum_w))
         own = self._step("own-heads", self._own_heads)
         rungs: list[Rung] = []
         for bars in ladder:
-            rungs.append(self._rung(bars, fits[chosen.index], chosen.histogram, own))
+            rungs.append(self._rung(bars, fits[chosen.index], chosen, own))
             if not rungs[-1].verdict.passed:
                 break
         proven = [rung for rung in rungs if rung.verdict.passed]
@@ -189,11 +191,11 @@ class Build:
         }
         return bool(proven), result
 
-    def _rung(self, bars: Bars, fit: Fit, histogram: Ints, own: Mapping[str, Head]) -> Rung:
+    def _rung(self, bars: Bars, fit: Fit, choice: Choice, own: Mapping[str, Head]) -> Rung:
         """Thresholds planned for one promise, the artefact with them, and what the held-out records say of it."""
         promise = f"{bars.error_ppm_max / 10_000:g}%"
-        thresholds = choose_thresholds(histogram, self._plan(bars))
-        effect = self._step(f"clusters {promise}", lambda: self._effect(fit, thresholds))
+        thresholds = choose_thresholds(choice.histogram, self._plan(bars))
+        effect = self._step(f"clusters {promise}", lambda: self._effect(fit, thresholds, choice.weight))
         head = head_from(fit, self._stage, thresholds.lo, thresholds.hi)
         digest = self._step(f"artefact {promise}", lambda: self._artefact(head))
         found = self._step(f"evaluate {promise}", lambda: self._evaluate(head, digest, own))
@@ -234,11 +236,17 @@ class Build:
     def _fit(self, moments: Moments) -> list[Fit]:
         return candidates(moments, self._scenario.recipe.lambdas)
 
-    def _choose(self, fits: Sequence[Fit]) -> Choice:
-        params = msgspec.convert({**self._training(), "candidates": [msgspec.to_builtins(_as_candidate(f)) for f in fits]}, FoldOutParams)
-        sums = foldout_from(self._total(FOLD_OUT, self._stage, params), len(fits))
-        index = choose_lambda(sums, [f.lam for f in fits])
-        return Choice(index, sums.histogram[index], [int(v) / sums.sum_w / LOSS_UNIT for v in sums.loss])
+    def _choose(self, fits: Sequence[Fit], weight: int) -> Choice:
+        """The penalty by the losses of all; then the fold-out scores of that one."""
+        losses = self._fold_out(fits, weight, histograms=False)
+        index = choose_lambda(losses, [f.lam for f in fits])
+        chosen = self._fold_out(fits[index : index + 1], weight, histograms=True)
+        return Choice(weight, index, chosen.histogram[0], [int(v) / losses.sum_w / LOSS_UNIT for v in losses.loss])
+
+    def _fold_out(self, fits: Sequence[Fit], weight: int, histograms: bool) -> FoldOut:
+        found = [msgspec.to_builtins(_as_candidate(f)) for f in fits]
+        fields = {**self._training(), "candidates": found, "total_weight": weight, "histograms": histograms}
+        return foldout_from(self._total(FOLD_OUT, self._stage, msgspec.convert(fields, FoldOutParams)), len(fits))
 
     def _plan(self, bars: Bars) -> ThresholdPlan:
         certify = self._scenario.certify
@@ -254,9 +262,10 @@ class Build:
             specificity_min=bars.specificity_ppm_min / PPM,
         )
 
-    def _effect(self, fit: Fit, thresholds: Thresholds) -> float:
+    def _effect(self, fit: Fit, thresholds: Thresholds, weight: int) -> float:
         """Of training folds at these thresholds, but not below the one planned with: chosen thresholds flatter it."""
-        fields = {**self._training(), "candidate": msgspec.to_builtins(_as_candidate(fit)), "lo": thresholds.lo, "hi": thresholds.hi}
+        found = {"candidate": msgspec.to_builtins(_as_candidate(fit)), "total_weight": weight}
+        fields = {**self._training(), **found, "lo": thresholds.lo, "hi": thresholds.hi}
         sums = group_sums_from(self._total(CLUSTERS, self._stage, msgspec.convert(fields, ClustersParams)))
         return max(design_effect(sums), self._scenario.certify.planning_design_effect)
 
@@ -273,7 +282,7 @@ class Build:
             return {}
         params = msgspec.convert({**self._training(), "penalties": list(self._scenario.recipe.lambdas)}, OwnHeadParams)
         try:
-            status = self._finished(OWN_HEAD, self._own_stage, params, suffix="/own-heads")
+            status = self._finished(OWN_HEAD, self._stage, params, suffix="/own-heads")
         except JobRefusedError as error:
             self._remarks.append(f"no owner's own model was measured: {error.message}")
             return {}
@@ -281,14 +290,18 @@ class Build:
         for party, array in sorted((status.heads or {}).items()):
             values = array.array()
             found[party] = Head(
-                stage=self._own_stage, coefficients=Array.of(values[1:]), bias=float(values[0]), lo=0.0, hi=0.0, decoder=DECODER
+                stage=self._stage, coefficients=Array.of(values[1:]), bias=float(values[0]), lo=0.0, hi=0.0, decoder=DECODER
             )
         return found
 
     def _evaluate(self, head: Head, digest: str, own: Mapping[str, Head]) -> dict[EvaluationKey, Evaluation]:
         certify = self._scenario.certify
         families, severities = certify.families, certify.severities
-        kinds = sorted({kind for asset in self._assets.values() for kind in asset.kinds_holdout})[:SLICE_KINDS_MAX]
+        known = sorted({kind for asset in self._assets.values() for kind in asset.kinds_holdout})
+        kinds, left_out = known[:SLICE_KINDS_MAX], known[SLICE_KINDS_MAX:]
+        remark = f"{len(left_out)} kinds of record are not judged by themselves, only {SLICE_KINDS_MAX} are: {', '.join(left_out)}"
+        if left_out and remark not in self._remarks:
+            self._remarks.append(remark)
         params = EvaluateParams(
             artefact=digest,
             head=head,
@@ -426,13 +439,8 @@ def _standing(shop: Workshop, run_id: str, artefact: str, predicate: Predicate) 
 
 
 def _as_candidate(fit: Fit) -> Candidate:
-    return Candidate(
-        penalty=fit.lam,
-        mean=Array.of(fit.mean),
-        scale=Array.of(fit.scale),
-        inverse=Array.of(fit.inverse),
-        coefficients=Array.of(fit.coefficients),
-    )
+    slopes = fit.coefficients[1:] / fit.scale
+    return Candidate(penalty=fit.lam, bias=float(fit.coefficients[0] - slopes @ fit.mean), coefficients=Array.of(slopes))
 
 
 def _rung_row(rung: Rung) -> Json:

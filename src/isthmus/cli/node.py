@@ -49,15 +49,13 @@ def node_tools(threads: int = 1) -> Tools:
     """The real extractor, artefact builder and corruptions; each is made once a process."""
 
     @cache
-    def extractor_of(backbone: str, taps: tuple[int, ...]) -> SharedStages:
-        return SharedStages(backbone, taps, threads)
+    def extractor_of(backbone: str, parts: tuple[str, ...]) -> SharedStages:
+        return SharedStages(backbone, parts, threads)
 
     def extractor(stage: Stage) -> SharedStages:
-        found = extractor_of(stage.backbone, stage.taps)
+        found = extractor_of(stage.backbone, stage.parts)
         if found.stage != stage:
-            raise InputError(
-                f"the stage {stage.digest[:19]} is not what this node makes of taps {list(stage.taps)}", "use the same release"
-            )
+            raise InputError(f"the stage {stage.digest[:19]} is not what this node makes of {list(stage.parts)}", "use the same release")
         return found
 
     def artefact(head: Head) -> Artefact:

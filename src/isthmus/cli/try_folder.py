@@ -37,7 +37,7 @@ from isthmus.scenarios.trial_words import (
     percent,
 )
 
-TAPS = (4, 7, 10, 14)
+PARTS = ("block/4", "block/7", "block/10", "block/14")
 OUT_DEFAULT = "isthmus-try.html"
 LIMIT_DEFAULT = 2000
 LIMIT_MIN, LIMIT_MAX = 20, 50_000
@@ -93,7 +93,7 @@ def try_folder(folder: Path, out: Path, as_json: bool, error: float, confidence:
     clock = SystemClock()
     started_s = clock.monotonic_s()
     with _Bars(Console(stderr=True)) as bars:
-        trial = run_trial(folder, lambda: StageExtractor(TAPS), settings, clock, bars)
+        trial = run_trial(folder, lambda: StageExtractor(PARTS), settings, clock, bars)
         shelves = gallery(trial, heater, bars)
         write_page(rendered(trial, shelves), target)
     wall_s = clock.monotonic_s() - started_s
@@ -108,7 +108,7 @@ def try_folder(folder: Path, out: Path, as_json: bool, error: float, confidence:
 def heater(coefficients: NDArray[np.float64], bias: float, typical: NDArray[np.float64]) -> Look:
     """Contributions to the score over space, exact, by the engine that serves certified models."""
     tensors = load_tensors()
-    head = Head(stage=stage(TAPS, tensors), coefficients=Array.of(coefficients), bias=bias, lo=0.0, hi=0.0, decoder=DECODER)
+    head = Head(stage=stage(PARTS, tensors), coefficients=Array.of(coefficients), bias=bias, lo=0.0, hi=0.0, decoder=DECODER)
     scorer = Scorer(build_artefact(head, tensors))
 
     def look(pixels: Pixels) -> NDArray[np.float64]:

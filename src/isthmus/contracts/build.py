@@ -17,7 +17,7 @@ class RunRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     """What the operator asks for.
 
     owners: party ids whose agreements allow the scenario's purpose. without: owners who have left; the run is then made on
-    the smaller stage (`own_head_taps`), whose sums cannot be subtracted from those of an earlier roster. clean_only: corruptions are not
+    other features (`parts_after_leaving`), whose sums cannot be subtracted from those of an earlier roster. clean_only: corruptions are not
     measured, so bars that ask for them refuse. label: sets two otherwise equal requests apart; empty as a rule.
     """
 

@@ -43,10 +43,10 @@ class Array(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
 
 
 class Stage(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A public feature extractor: which backbone, which blocks' spatial means, and the digest of its definition."""
+    """A public feature extractor: which backbone, which parts of it (contracts.parts), and the digest of its definition."""
 
     backbone: str
-    taps: tuple[int, ...]
+    parts: tuple[str, ...]
     dimension: int
     digest: str
 

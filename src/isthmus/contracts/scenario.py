@@ -22,18 +22,20 @@ class Interface(_Part, frozen=True, kw_only=True):
 class Recipe(_Part, frozen=True, kw_only=True):
     """How the model is made of sums.
 
-    taps: backbone blocks whose spatial means are the features. own_head_taps: the smaller stage for each owner's own head
-    and for rosters after a leaver. views: identity first; the others add to the training sums only. sure_weight and
-    unsure_weight: integers. lambdas: grid of ridge penalties per unit of weight.
+    parts: the features (contracts.parts), few enough that sums over them say little of anybody. parts_after_leaving: others, none of
+    which the first are made of, for rosters after a leaver. views: identity first; the others add to the training sums only.
+    sure_weight and unsure_weight: integers. lambdas: grid of ridge penalties per unit of weight. records_per_feature: the dimension rule
+    that owners are asked to agree to: records behind what becomes visible, for each feature.
     """
 
     backbone: str
-    taps: tuple[int, ...]
-    own_head_taps: tuple[int, ...]
+    parts: tuple[str, ...]
+    parts_after_leaving: tuple[str, ...]
     views: tuple[Literal["identity", "flip-left-right", "flip-up-down", "rotate-180"], ...]
     sure_weight: int
     unsure_weight: int
     lambdas: tuple[float, ...]
+    records_per_feature: int
 
 
 class Certify(_Part, frozen=True, kw_only=True):

@@ -13,8 +13,8 @@ from isthmus.contracts.head import Array, Head
 from isthmus.contracts.sums import SCORE_BINS
 
 MOMENTS = "moments/1"
-FOLD_OUT = "foldout/1"
-CLUSTERS = "clusters/1"
+FOLD_OUT = "foldout/2"
+CLUSTERS = "clusters/2"
 OWN_HEAD = "own-head/1"
 SITE_HEAD = "site-head/1"
 EVALUATE = "evaluate/1"
@@ -48,30 +48,33 @@ class MomentsParams(TrainingParams, frozen=True, kw_only=True):
 
 
 class Candidate(_Params, frozen=True, kw_only=True):
-    """One ridge fit of the roster's total, over standardised features with the intercept first.
+    """One ridge fit of the roster's total. penalty: its lambda, per unit of weight. coefficients: (d,) on raw features q; bias.
 
-    penalty: its lambda, for the record. mean, scale: (d,). inverse: (d+1, d+1), inverse of the penalised weighted Gram.
-    coefficients: (d+1,).
+    The total itself does not come with it: whoever stands in the roster could subtract its own share, and what is left would say more of
+    the others than d + 1 coefficients do.
     """
 
     penalty: float
-    mean: Array
-    scale: Array
-    inverse: Array
+    bias: float
     coefficients: Array
 
 
 class FoldOutParams(TrainingParams, frozen=True, kw_only=True):
-    """foldout/1: packed FoldOut, one row a candidate."""
+    """foldout/2: packed FoldOut, one row a candidate. total_weight: of the roster's rows, all views counted. histograms: whether scores are
+    told too, or the losses only (zeros in their place): one histogram, of the chosen candidate, tells less of who was in it than many.
+    """
 
     candidates: tuple[Candidate, ...]
+    total_weight: int
+    histograms: bool = True
 
 
 class ClustersParams(TrainingParams, frozen=True, kw_only=True):
-    """clusters/1: packed GroupSums of fold-out verdicts. score >= hi: defect; else score <= lo: good; else not
-    answered."""
+    """clusters/2: packed GroupSums of fold-out verdicts. score >= hi: defect; else score <= lo: good; else not
+    answered. total_weight: as in FoldOutParams."""
 
     candidate: Candidate
+    total_weight: int
     lo: float
     hi: float
 

@@ -2,7 +2,7 @@
 
 Architecture: Tan and Le, "EfficientNet" (ICML 2019), lite variant without squeeze-excitation and with ReLU6. Batch
 normalisation is folded into the convolutions. The graph takes decoded images (UINT8, N x H x W x 3) and ends in
-spatial means of chosen middle stages; blocks behind the last chosen stage are left out.
+the maps of its blocks; blocks behind the last that is needed are left out.
 """
 
 from __future__ import annotations
@@ -129,25 +129,16 @@ def _block(graph: GraphWriter, tensors: dict[str, NDArray[Any]], x: str, block: 
     return graph.node("Add", [y, x], f"{tag}_out") if block.residual else y
 
 
-def add_stage_means(
-    graph: GraphWriter, tensors: dict[str, NDArray[Any]], image: str, taps: tuple[int, ...], mean: float = TRAINED_MEAN
-) -> str:
-    """Adds the backbone up to the last tap; returns the name of its output, (N, sum of channels) float32.
+def add_blocks(graph: GraphWriter, tensors: dict[str, NDArray[Any]], image: str, last: int, mean: float = TRAINED_MEAN) -> dict[int, str]:
+    """Adds the backbone up to block `last`; returns block number -> name of its output map (N, channels, h, w) float32.
 
-    taps: indices of blocks whose spatial means are wanted, ascending. mean: grey level that becomes zero.
+    mean: grey level that becomes zero.
     """
     x = _conv(graph, tensors, _preprocess(graph, image, mean), ("_conv_stem", "_bn0"), "stem", 2, 1, True)
-    means: list[str] = []
-    for block in blocks()[: max(taps) + 1]:
-        x = _block(graph, tensors, x, block)
-        if block.index in taps:
-            pooled = graph.node("GlobalAveragePool", [x], f"mean{block.index}")
-            means.append(graph.node("Flatten", [pooled], f"flat{block.index}", axis=1))
-    return graph.node("Concat", means, "features", axis=1)
-
-
-def feature_count(taps: tuple[int, ...]) -> int:
-    return sum(b.channels_out for b in blocks() if b.index in taps)
+    found: dict[int, str] = {}
+    for block in blocks()[: last + 1]:
+        x = found[block.index] = _block(graph, tensors, x, block)
+    return found
 
 
 def weights_path() -> Path:

@@ -13,8 +13,10 @@ from scipy import ndimage
 
 from isthmus.contracts.errors import InputError, ModelFileError
 from isthmus.foundry.export import artefact_digest, parsed
-from isthmus.foundry.features import RUNTIME_ERRORS, Images, batches, checked_images, session
+from isthmus.foundry.runtime import RUNTIME_ERRORS, Images, batches, checked_images, session
 
+EVEN_MAX = 1e-12
+NEARNESS = 8.0
 Floats = NDArray[np.float64]
 
 
@@ -22,10 +24,11 @@ Floats = NDArray[np.float64]
 class Heat:
     """Where in the picture a score comes from.
 
-    score = base + sum of contributions of the features. layers: for each tapped block a (h, w) map whose mean is exactly the
-    sum of that block's contributions before the features are clipped and rounded to integers; rounding_gap: what clipping and rounding
-    changed in all. picture: the layers drawn at the image's size (H, W) by bilinear interpolation and added; a drawing, only near
-    to exact. A position's receptive field is larger than its square.
+    score = base + sum of contributions of the features. layers: for each part of the stage a (h, w) map whose mean is exactly the
+    sum of that part's contributions before the features are clipped and rounded to integers; rounding_gap: what clipping and rounding
+    changed in all. A mean is spread over the picture as its channel is, a largest value over the places that come near to it. picture:
+    the layers drawn at the image's size (H, W) by bilinear interpolation and added; a drawing, only near to exact. A position's
+    receptive field is larger than its square.
     """
 
     base: float
@@ -54,7 +57,7 @@ class Scorer:
             self._range_scale: Floats = numpy_helper.to_array(constants["range_scale"]).astype(np.float64)
         except KeyError as error:
             raise ModelFileError(f"the model's graph has no constant {error}", "export it again") from error
-        self._pools = [n for n in self._model.graph.node if n.op_type == "GlobalAveragePool"]
+        self._pools = _pools(self._model)
         self._inner: onnxruntime.InferenceSession | None = None
 
     def judged(self, images: Images) -> tuple[Floats, NDArray[np.int64]]:
@@ -74,16 +77,18 @@ class Scorer:
         return self.judged(images)[0]
 
     def _looked_into(self, batch: NDArray[np.uint8]) -> tuple[Floats, list[Floats]]:
-        """(quantised (n, d), tapped maps, each (n, c, h, w)) from the same graph with inner values shown."""
+        """(quantised (n, d), one (n, c, h, w) map a part, whose mean over the picture is the part's value) from the same graph."""
+        names = ["quantised", *(name for pool in self._pools for name in (pool.map, pool.value))]
         if self._inner is None:
             shown = onnx.ModelProto()
             shown.CopyFrom(self._model)
-            maps = [n.input[0] for n in self._pools]
-            kinds = [helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, None) for name in ("quantised", *maps)]
-            shown.graph.output.extend(kinds)
+            known = {output.name for output in shown.graph.output}
+            wanted = [name for name in dict.fromkeys(names) if name not in known]
+            shown.graph.output.extend(helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, None) for name in wanted)
             self._inner = session(shown.SerializeToString(deterministic=True), self._threads)
-        found = self._inner.run(["quantised", *(n.input[0] for n in self._pools)], {"image": batch})
-        return found[0].astype(np.float64), [m.astype(np.float64) for m in found[1:]]
+        found = [np.asarray(value).astype(np.float64) for value in self._inner.run(names, {"image": batch})]
+        maps = [_spread(pool, found[1 + 2 * i], found[2 + 2 * i]) for i, pool in enumerate(self._pools)]
+        return found[0], maps
 
     def quantised(self, images: Images) -> NDArray[np.int16]:
         """(n, d) features of images, as the artefact sees them."""
@@ -111,7 +116,7 @@ class Scorer:
         return np.asarray((self.quantised(images).astype(np.float64) - self._reference(reference)) * self.coefficients)
 
     def heat(self, image: NDArray[np.uint8], reference: NDArray[np.float64] | None = None) -> Heat:
-        """Exact linear attribution over space, since the features are spatial means (class activation; Zhou et al., CVPR 2016)."""
+        """Exact linear attribution over space (class activation; Zhou et al., CVPR 2016)."""
         against = self._reference(reference)
         quantised, maps = self._looked_into(checked_images([image])[0][None])
         layers: list[Floats] = []
@@ -128,6 +133,37 @@ class Scorer:
         base = self.base(reference)
         score = float(self.bias + self.coefficients @ quantised[0])
         return Heat(base, score, tuple(layers), score - base - sum(float(m.mean()) for m in layers), picture)
+
+
+@dataclass(frozen=True)
+class _Pool:
+    """One part's pooling in the graph. map, value: names of the map (n, c, h, w) and of the pooled (n, c, 1, 1). strongest: its largest."""
+
+    map: str
+    value: str
+    strongest: bool
+
+
+def _pools(model: onnx.ModelProto) -> list[_Pool]:
+    """The pools of the graph's parts, in the order of the features."""
+    made = {output: node for node in model.graph.node for output in node.output}
+    found = []
+    for flat in made["features"].input:
+        value = made[flat].input[0]
+        pool = made[value] if made[value].op_type != "Sqrt" else made[made[value].input[0]]
+        found.append(_Pool(pool.input[0], value, pool.op_type == "GlobalMaxPool"))
+    return found
+
+
+def _spread(pool: _Pool, shown: Floats, value: Floats) -> Floats:
+    """(n, c, h, w): the pooled value laid out over the picture, so that its mean there is the value."""
+    mean = shown.mean(axis=(2, 3), keepdims=True)
+    if pool.strongest:
+        below = (shown - value) / np.maximum(value - mean, EVEN_MAX)  # 0 at the strongest, -1 at the mean
+        near = np.exp(NEARNESS * below)
+        return value * near / near.mean(axis=(2, 3), keepdims=True)
+    even = np.abs(mean) < EVEN_MAX  # nothing to lay out by
+    return np.where(even, value, shown * (value / np.where(even, 1.0, mean)))
 
 
 def _enlarged(layer: Floats, height: int, width: int) -> Floats:

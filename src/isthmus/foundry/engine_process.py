@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from isthmus.contracts.errors import EngineError, EngineTimeoutError, InputError, IsthmusError, ModelFileError
 from isthmus.foundry.engine import Scorer
-from isthmus.foundry.features import Images, checked_images
+from isthmus.foundry.runtime import Images, checked_images
 
 START_TIMEOUT_S = 60.0
 REQUEST_TIMEOUT_S = 30.0

@@ -16,7 +16,8 @@ from onnx import TensorProto, helper
 from isthmus.contracts.errors import DocumentError, ModelFileError
 from isthmus.contracts.head import Head
 from isthmus.foundry.backbone import GraphWriter
-from isthmus.foundry.features import BACKBONES, Tensors, add_quantised_features, checked_taps, image_input, load_tensors, stage
+from isthmus.foundry.features import BACKBONES, Tensors, add_quantised_features, load_tensors, stage
+from isthmus.foundry.runtime import image_input
 from isthmus.kit.canonical import digest_of, sha256_hex
 
 GOOD, DEFECT, PERSON = 0, 1, 2
@@ -59,16 +60,15 @@ def build_artefact(head: Head, tensors: Tensors | None = None) -> bytes:
     """
     if head.stage.backbone not in BACKBONES:
         raise DocumentError(f"the backbone {head.stage.backbone!r} is not known here", f"use one of {', '.join(BACKBONES)}")
-    taps = checked_taps(head.stage.taps)
     known = tensors or load_tensors()
-    here = stage(taps, known, head.stage.backbone)
+    here = stage(head.stage.parts, known, head.stage.backbone)
     if here != head.stage:
         raise DocumentError(
             f"the head was fitted on features {head.stage.digest[:19]}, this build makes {here.digest[:19]}",
             "use the same release and weights",
         )
     graph = GraphWriter()
-    _add_head(graph, add_quantised_features(graph, known, "image", taps, head.stage.backbone), head)
+    _add_head(graph, add_quantised_features(graph, known, "image", head.stage.parts, head.stage.backbone), head)
     outputs = [
         helper.make_tensor_value_info("score", TensorProto.FLOAT, ["n"]),
         helper.make_tensor_value_info("verdict", TensorProto.INT64, ["n"]),

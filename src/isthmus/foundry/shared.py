@@ -1,4 +1,4 @@
-"""One pass over the pixels for several stages: rows hold the means of companion blocks too, and each stage takes its columns."""
+"""One pass over the pixels for several stages: rows hold the features of companion parts too, and each stage takes its columns."""
 
 from __future__ import annotations
 
@@ -8,28 +8,39 @@ import numpy as np
 from numpy.typing import NDArray
 
 from isthmus.contracts.head import Stage
-from isthmus.foundry.backbone import blocks
-from isthmus.foundry.features import Images, StageExtractor, checked_taps, stage
+from isthmus.contracts.parts import Part, parsed_part
+from isthmus.foundry.features import StageExtractor, stage
+from isthmus.foundry.runtime import Images
+from isthmus.foundry.stageparts import checked_parts, part_size
 
-COMPANION_TAPS = (4, 7, 10)
-"""Blocks whose means every pass keeps: they lie on the way to most stages, and their means cost next to nothing."""
+COMPANION_PARTS = ("defects/max", "defects/mean", "defects/share", "defects/spread", "texture/24", "deep/8")
+"""Parts that every pass keeps: the stages of most scenarios, and of rosters after a leaver, take theirs from these."""
+
+
+def _joined(parts: tuple[Part, ...]) -> tuple[Part, ...]:
+    """These parts and the companions, each shelf once at its largest, in a fixed order."""
+    shelves: dict[str, Part] = {}
+    for part in (*(parsed_part(text) for text in COMPANION_PARTS), *parts):
+        known = shelves.get(part.shelf)
+        shelves[part.shelf] = part if known is None or part.number > known.number else known
+    return tuple(shelves[name] for name in sorted(shelves))
 
 
 class SharedStages:
     """See contracts.ports.SharedExtractor. Quantisation works feature by feature, so a column is the same in every stage.
 
-    taps: the stage's own. threads: within one batch. The graph is built when the first image comes.
+    parts: the stage's own. threads: within one batch. The graph is built when the first image comes.
     """
 
-    def __init__(self, backbone: str, taps: tuple[int, ...], threads: int = 1) -> None:
+    def __init__(self, backbone: str, parts: tuple[str, ...], threads: int = 1) -> None:
+        own = checked_parts(parts)
         self._backbone = backbone
-        self._taps = checked_taps(taps)
         self._threads = threads
-        self._all = tuple(sorted({*self._taps, *COMPANION_TAPS}))
-        self.stage: Stage = stage(self._taps, backbone=backbone)
-        widths = {block.index: block.channels_out for block in blocks()}
-        starts = dict(zip(self._all, np.cumsum([0, *(widths[t] for t in self._all)]), strict=False))
-        self._columns = np.concatenate([np.arange(starts[t], starts[t] + widths[t]) for t in self._taps])
+        everything = _joined(own)
+        self._all = tuple(part.text for part in everything)
+        self.stage: Stage = stage(parts, backbone=backbone)
+        starts = dict(zip((part.shelf for part in everything), np.cumsum([0, *(part_size(p) for p in everything)]), strict=False))
+        self._columns = np.concatenate([np.arange(starts[part.shelf], starts[part.shelf] + part_size(part)) for part in own])
 
     @cached_property
     def _extractor(self) -> StageExtractor:

@@ -12,6 +12,7 @@ from isthmus.contracts.agreement import AGGREGATE_PARTICIPANTS_MIN, AGGREGATE_RA
 from isthmus.contracts.asset import ASSET_TYPE, Asset
 from isthmus.contracts.errors import AgreementError, IsthmusError, RefusedError
 from isthmus.contracts.job import Job
+from isthmus.contracts.parts import sources_of
 from isthmus.contracts.statistic import CLUSTERS, EVALUATE, FOLD_OUT, MOMENTS, OWN_HEAD, SITE_HEAD, EvaluateParams
 from isthmus.kit.canonical import digest_of
 from isthmus.kit.signing import Envelope, key_id, unseal
@@ -46,9 +47,9 @@ class PastJob:
 
 
 def stage_blocks(job: Job) -> frozenset[str]:
-    """Names of the backbone's parts that the job's features come from. The backbones that are known differ only in how pictures
-    enter, which is no protection, so blocks count as shared across them."""
-    return frozenset(str(tap) for tap in job.stage.taps)
+    """Names of what the job's features come from. The backbones that are known differ only in how pictures enter, which is no
+    protection, so parts count as shared across them."""
+    return sources_of(job.stage.parts)
 
 
 def is_public_key(value: str) -> bool:
@@ -237,8 +238,9 @@ def _check_roster(agreement: Agreement, own_key: str, job: Job) -> dict[str, tup
 def visible_records(agreement: Agreement, statistic: Statistic, assets: Mapping[str, tuple[str, Asset]]) -> int:
     """Independent training records behind what somebody can see.
 
-    The owner's own where its result is seen singly. In aggregate each other owner sees the total and can subtract its own
-    share, so: the roster's total less the largest single owner's, and none when fewer than two others are left.
+    The owner's own where its result is seen singly. In aggregate the exchange sees the total, and an owner that made common cause with
+    it could subtract its own share, so: the roster's total less the largest single owner's, and none when fewer than two others are
+    left.
     """
     counts = [asset.records_train for _, asset in assets.values()]
     if statistic.single or agreement.visibility == "individual":
@@ -250,6 +252,8 @@ def _check_dimension(agreement: Agreement, statistic: Statistic, job: Job, asset
     if not statistic.releases_features:
         return
     ratio, records = agreement.dimension_records_min_ratio, visible_records(agreement, statistic, assets)
+    if statistic.single:  # a head is d + 1 numbers, not a matrix of them: the least ratio holds
+        ratio = min(ratio, AGGREGATE_RATIO_MIN)
     _refuse_if(
         job.stage.dimension * ratio > records,
         "dimension",

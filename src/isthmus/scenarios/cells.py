@@ -16,8 +16,8 @@ from PIL import Image
 from isthmus.contracts.errors import PictureError
 from isthmus.contracts.head import Stage
 from isthmus.contracts.report import Attribution, CellPart
-from isthmus.foundry.backbone import blocks
 from isthmus.foundry.engine import Scorer
+from isthmus.foundry.stageparts import checked_parts, part_names
 from isthmus.kit.pictures import read_picture
 from isthmus.scenarios.facts import RunFacts, Served
 from isthmus.scenarios.findings import head_of, parties_of, result_of
@@ -64,9 +64,8 @@ def cells(facts: RunFacts, per_kind: int = 4) -> tuple[CellPart, ...]:
 
 
 def feature_names(stage: Stage) -> list[str]:
-    """The name of each feature of a stage: block and channel, both counted from 0."""
-    known = blocks()
-    return [f"block {tap}, channel {channel}" for tap in stage.taps for channel in range(known[tap].channels_out)]
+    """The name of each feature of a stage."""
+    return [name for part in checked_parts(stage.parts) for name in part_names(part)]
 
 
 def _instructive(served: Sequence[Served], middle: float, per_kind: int) -> list[Served]:

@@ -184,11 +184,17 @@ class ScenarioRun:
         return prepare_owner(party, name, "owner", folder, self._settings.state / "nodes" / party, "proprietary", sample=False)
 
     def _agreements(self, owners: list[Owner], line: Owner | None) -> None:
-        """Each owner signs its terms: sums in aggregate only, and, should a partner leave, its few-feature sums seen singly."""
+        """Each owner signs its terms: sums in aggregate only, and, should a partner leave, sums of other features seen singly."""
         purpose, key, clock = self._scenario.purpose, self.facts.exchange_key, self._settings.clock
         keys = {o.party: o.public_key for o in owners}
+        together = Terms(
+            purpose=purpose,
+            operations=FLEET_OPERATIONS,
+            allow_own_head=True,
+            records_per_feature=self._scenario.recipe.records_per_feature,
+        )
         for owner in owners:
-            agree(owner, key, keys, Terms(purpose=purpose, operations=FLEET_OPERATIONS, allow_own_head=True), clock)
+            agree(owner, key, keys, together, clock)
             after = Terms(
                 purpose=purpose + AFTER_LEAVING,
                 operations=(MOMENTS, FOLD_OUT, CLUSTERS, EVALUATE),

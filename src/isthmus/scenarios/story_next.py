@@ -9,8 +9,8 @@ from isthmus.contracts import report as r
 from isthmus.contracts.head import Array, Head, Stage
 from isthmus.contracts.ports import Json
 from isthmus.contracts.statistic import JOINT
-from isthmus.foundry.backbone import blocks
 from isthmus.foundry.features import stage
+from isthmus.foundry.stageparts import feature_count
 from isthmus.kit.texts import Texts
 from isthmus.scenarios.facts import RunFacts
 from isthmus.scenarios.findings import (
@@ -117,15 +117,14 @@ def leave_part(facts: RunFacts, say: Texts) -> r.LeavePart | None:
 
 def _outcome(facts: RunFacts, party: str, before: Json, after: Json, say: Texts) -> r.LeaveOutcome:
     first, second = head_of(before), head_of(after)
-    known = blocks()
-    same = set(first.stage.taps) & set(second.stage.taps) if first.stage.backbone == second.stage.backbone else set()
+    same = set(first.stage.parts) & set(second.stage.parts) if first.stage.backbone == second.stage.backbone else set()
     words = [
         say(
             "leave.shared" if same else "leave.other",
             party=names_of(facts).get(party, party),
             dimension=second.stage.dimension,
             before=first.stage.dimension,
-            shared=sum(known[tap].channels_out for tap in same),
+            shared=feature_count(tuple(same)) if same else 0,
             records=before["owners"][party]["records_train"],
         )
     ]
@@ -148,7 +147,7 @@ def _together(first: Head, second: Head) -> tuple[Head, Head]:
     """
     if first.stage.backbone != second.stage.backbone:
         return first, second
-    union = stage(tuple(sorted({*first.stage.taps, *second.stage.taps})), backbone=first.stage.backbone)
+    union = stage((*first.stage.parts, *(p for p in second.stage.parts if p not in first.stage.parts)), backbone=first.stage.backbone)
     return on_stage(first, union) or first, on_stage(second, union) or second
 
 
@@ -173,19 +172,21 @@ def _state(result: Json, head: Head, split: tuple[r.SplitRow, ...]) -> r.ModelSt
     )
 
 
+def _places(of: Stage) -> dict[str, slice]:
+    """part -> its columns."""
+    ends = np.cumsum([feature_count((part,)) for part in of.parts])
+    return {part: slice(int(end) - feature_count((part,)), int(end)) for part, end in zip(of.parts, ends, strict=True)}
+
+
 def on_stage(head: Head, larger: Stage) -> Head | None:
     """The same scores from a larger stage's features: each coefficient at its feature's place, zeros elsewhere.
 
     None when the larger stage lacks some of the head's features.
     """
-    if head.stage.backbone != larger.backbone or not set(head.stage.taps) <= set(larger.taps):
+    if head.stage.backbone != larger.backbone or not set(head.stage.parts) <= set(larger.parts):
         return None
-    known = blocks()
-    values, placed, start = head.coefficients.array(), np.zeros(larger.dimension), 0
-    for tap in larger.taps:
-        channels = known[tap].channels_out
-        if tap in head.stage.taps:
-            own = sum(known[earlier].channels_out for earlier in head.stage.taps if earlier < tap)
-            placed[start : start + channels] = values[own : own + channels]
-        start += channels
+    values, placed = head.coefficients.array(), np.zeros(larger.dimension)
+    theirs, own = _places(larger), _places(head.stage)
+    for part in head.stage.parts:
+        placed[theirs[part]] = values[own[part]]
     return msgspec.structs.replace(head, stage=larger, coefficients=Array.of(placed))

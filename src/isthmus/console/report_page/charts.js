@@ -24,10 +24,10 @@ function rocChart(width) {
       s('title', {}, curve.name + ' · AUC ' + number(curve.auc, 3))));
   const order = report.roc.slice().sort((a, b) => (b.auc || 0) - (a.auc || 0));
   const top = y1 - 16 - 20 * (order.length - 1);
-  const keys = order.map((curve, i) => s('g', { transform: `translate(${x1 - 178} ${top + 20 * i})` },
+  const keys = order.map((curve, i) => s('g', { transform: `translate(${x1 - 196} ${top + 20 * i})` },
     s('line', { x1: 0, x2: 18, y1: -4, y2: -4, class: curve.party === null ? 'curve main' : 'curve', css: { stroke: curveColour(curve) } }),
     label(25, 0, curve.name.slice(0, 20), { class: curve.party === null ? 'key strong' : 'key' }),
-    label(178, 0, number(curve.auc, 3), { class: curve.party === null ? 'key strong' : 'key', 'text-anchor': 'end' })));
+    label(196, 0, number(curve.auc, 3), { class: curve.party === null ? 'key strong' : 'key', 'text-anchor': 'end' })));
   return svgOf(size, size, t('roc.label'),
     frame(x0, y0, x1, y1, steps.map((v) => [x(v), number(v, 2)]), steps.map((v) => [y(v), number(v, 2)])),
     line(x(0), y(0), x(1), y(1), 'chance'), curves, keys,

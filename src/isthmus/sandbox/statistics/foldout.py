@@ -1,4 +1,10 @@
-"""foldout/1 and clusters/1: performance on groups left out, exactly, from the total's fit alone."""
+"""foldout/2 and clusters/2: performance on groups left out, without a second fit and without sight of the others' sums.
+
+The exact leave-group-out identity (kit.hatmatrix) needs the inverse of the roster's Gram matrix. A roster member that held it could
+subtract its own share and attack the rest (bench/leak.py: far the strongest sight of all), so it is not sent. A node knows the fit's
+coefficients, the roster's total weight, and its own Gram matrix, and estimates the roster's from them (kit.hatmatrix.scaled_inverse).
+bench/elpv.py prints how far the fold-out loss so found is from the exact one.
+"""
 
 from __future__ import annotations
 
@@ -6,34 +12,37 @@ import numpy as np
 from numpy.typing import NDArray
 
 from isthmus.contracts.errors import RefusedError
-from isthmus.contracts.statistic import Candidate
+from isthmus.contracts.statistic import Candidate, FoldOutParams
 from isthmus.contracts.sums import LOSS_UNIT, SCORE_BINS, FoldOut, GroupSums, score_bins
-from isthmus.kit.hatmatrix import Floats, design, leave_group_out
+from isthmus.kit.hatmatrix import Floats, design, leave_group_out, scaled_inverse
 from isthmus.sandbox.statistics.records import Ints, Records, TrainingRecords, sums_by_group
 
 RESIDUAL_MAX = 1024.0
+SCALE_FLOOR = 1.0
 
 
-def fold_out_scores(training: TrainingRecords, mean: Floats, scale: Floats, inverse: Floats, coefficients: Floats) -> Floats:
-    """(n,) scores of the identity view, each by the fit that saw no view of any record of its group.
+def fold_out_scores(training: TrainingRecords, penalty: float, bias: float, coefficients: Floats, total_weight: int) -> Floats:
+    """(n,) scores of the identity view, each as by the fit that saw no view of any record of its group.
 
     Raises RefusedError when the candidate is not a fit of a total that these records are part of.
     """
     d = training.dimension
-    if mean.shape != (d,) or scale.shape != (d,) or inverse.shape != (d + 1, d + 1) or coefficients.shape != (d + 1,):
-        raise RefusedError("parameters", f"a candidate has not the shapes of {d} features", "send the total's fit")
-    if not bool((scale > 0).all()):
-        raise RefusedError("parameters", "a candidate's scale is not positive", "send the total's fit")
     q, y, w, groups = training.stacked()
-    scores = leave_group_out(design(q, mean, scale), w, y, groups, inverse, coefficients)
+    if coefficients.shape != (d,) or not np.isfinite(bias) or not 0 < penalty < np.inf:
+        raise RefusedError("parameters", f"a candidate is no fit of {d} features", "send the total's fit")
+    if total_weight < int(w.sum()):
+        raise RefusedError("parameters", "the roster's weight is less than this owner's", "send the total's weight")
+    mean = (w @ q) / w.sum()
+    scale = np.maximum(np.sqrt(np.maximum((w @ q.astype(np.float64) ** 2) / w.sum() - mean**2, 0.0)), SCALE_FLOOR)
+    z = design(q, mean, scale)
+    turned = np.concatenate([[bias + float(coefficients @ mean)], coefficients * scale])
+    scores = leave_group_out(z, w, y, groups, scaled_inverse(z, w, penalty, float(total_weight)), turned)
     return scores[: training.records.size]
 
 
-def candidate_scores(training: TrainingRecords, candidate: Candidate) -> Floats:
+def candidate_scores(training: TrainingRecords, candidate: Candidate, total_weight: int) -> Floats:
     """`fold_out_scores` of a candidate document."""
-    return fold_out_scores(
-        training, candidate.mean.array(), candidate.scale.array(), candidate.inverse.array(), candidate.coefficients.array()
-    )
+    return fold_out_scores(training, candidate.penalty, candidate.bias, candidate.coefficients.array(), total_weight)
 
 
 def weighted_loss(scores: Floats, y: Ints, w: Ints) -> int:
@@ -48,12 +57,13 @@ def score_histogram(scores: Floats, y: Ints, bins: int = SCORE_BINS) -> Ints:
     return np.stack([np.bincount(places[y == label], minlength=bins) for label in (-1, 1)]).astype(np.int64)
 
 
-def foldout(training: TrainingRecords, candidates: tuple[Candidate, ...]) -> FoldOut:
-    """One row of loss and histograms a candidate."""
+def foldout(training: TrainingRecords, params: FoldOutParams) -> FoldOut:
+    """One row of loss and histograms a candidate; zeros where histograms are not told."""
     y, w = training.records.y, training.w
-    scores = [candidate_scores(training, candidate) for candidate in candidates]
+    scores = [candidate_scores(training, candidate, params.total_weight) for candidate in params.candidates]
     loss = np.array([weighted_loss(s, y, w) for s in scores], dtype=np.int64)
-    return FoldOut(int(w.sum()), loss, np.stack([score_histogram(s, y) for s in scores]))
+    counted = np.stack([score_histogram(s, y) for s in scores])
+    return FoldOut(int(w.sum()), loss, counted if params.histograms else np.zeros_like(counted))
 
 
 def verdicts(scores: Floats, lo: float, hi: float) -> Ints:

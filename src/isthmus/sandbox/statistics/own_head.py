@@ -8,8 +8,8 @@ import numpy as np
 
 from isthmus.contracts.errors import InputError, RefusedError
 from isthmus.contracts.sums import Moments
-from isthmus.kit.hatmatrix import Floats
-from isthmus.sandbox.statistics.foldout import fold_out_scores, weighted_loss
+from isthmus.kit.hatmatrix import Floats, design, leave_group_out
+from isthmus.sandbox.statistics.foldout import weighted_loss
 from isthmus.sandbox.statistics.moments import moments
 from isthmus.sandbox.statistics.records import TrainingRecords
 
@@ -51,6 +51,13 @@ def fit(total: Moments, penalty: float) -> Fit:
     return Fit(mean, scale, np.asarray(inverse, dtype=np.float64), np.asarray(inverse @ target, dtype=np.float64))
 
 
+def _left_out(training: TrainingRecords, found: Fit) -> Floats:
+    """(n,) exact leave-one-group-out scores of the identity view: here the rows are all there is."""
+    q, y, w, groups = training.stacked()
+    scores = leave_group_out(design(q, found.mean, found.scale), w, y, groups, found.inverse, found.coefficients)
+    return scores[: training.records.size]
+
+
 def own_head(training: TrainingRecords, penalties: tuple[float, ...]) -> Floats:
     """(bias, coefficients on raw q...): (d + 1,) float64, of the penalty with the least leave-one-group-out loss."""
     y = training.records.y
@@ -61,7 +68,7 @@ def own_head(training: TrainingRecords, penalties: tuple[float, ...]) -> Floats:
     total = moments(training)
     fits = [fit(total, penalty) for penalty in penalties]
     try:
-        losses = [weighted_loss(fold_out_scores(training, f.mean, f.scale, f.inverse, f.coefficients), y, training.w) for f in fits]
+        losses = [weighted_loss(_left_out(training, f), y, training.w) for f in fits]
     except InputError as error:
         raise RefusedError("records", error.message, error.next_step) from error
     return fits[int(np.argmin(losses))].raw()

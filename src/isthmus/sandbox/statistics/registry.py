@@ -152,13 +152,13 @@ def _moments(params: MomentsParams, stage: Stage, data: OwnerData, least: int) -
 
 def _foldout(params: FoldOutParams, stage: Stage, data: OwnerData, least: int) -> Payload:
     _enough(data.records(TRAIN), least, (), TRAIN)
-    return foldout(data.training(stage, params), params.candidates).packed()
+    return foldout(data.training(stage, params), params).packed()
 
 
 def _clusters(params: ClustersParams, stage: Stage, data: OwnerData, least: int) -> Payload:
     _enough(data.records(TRAIN), least, (), TRAIN)
     training = data.training(stage, params)
-    return clusters(training.records, candidate_scores(training, params.candidate), params.lo, params.hi).packed()
+    return clusters(training.records, candidate_scores(training, params.candidate, params.total_weight), params.lo, params.hi).packed()
 
 
 def _own_head(params: OwnHeadParams, stage: Stage, data: OwnerData, least: int) -> Payload:

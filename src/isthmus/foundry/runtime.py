@@ -1,0 +1,66 @@
+"""ONNX Runtime as the foundry uses it: sessions that give the same bits every time, and batches of images."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+import onnx
+import onnxruntime
+from numpy.typing import NDArray
+from onnx import TensorProto, helper
+from onnxruntime.capi import onnxruntime_pybind11_state as runtime
+
+from isthmus.contracts.errors import InputError, ModelFileError
+
+BATCH_IMAGES_MAX = 16
+BATCH_PIXELS_MAX = 4_000_000
+RUNTIME_ERRORS = (
+    runtime.Fail,
+    runtime.InvalidArgument,
+    runtime.InvalidGraph,
+    runtime.InvalidProtobuf,
+    runtime.NotImplemented,
+    runtime.RuntimeException,
+    RuntimeError,
+    ValueError,
+)
+Images = list[NDArray[np.uint8]]
+
+
+def image_input() -> onnx.ValueInfoProto:
+    return helper.make_tensor_value_info("image", TensorProto.UINT8, ["n", "h", "w", 3])
+
+
+def session(model: bytes, threads: int) -> onnxruntime.InferenceSession:
+    """A CPU session that computes the same bits every time. threads: within one operator; 0 lets the runtime choose."""
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    options.execution_mode = onnxruntime.ExecutionMode.ORT_SEQUENTIAL
+    options.use_deterministic_compute = True
+    options.log_severity_level = 3
+    try:
+        return onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+    except RUNTIME_ERRORS as error:
+        raise ModelFileError("the model's bytes are not a graph that can run", "export it again") from error
+
+
+def checked_images(images: Images) -> Images:
+    """The images if each is H x W x 3 uint8 with at least one pixel; raises InputError."""
+    for index, image in enumerate(images):
+        if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8 or 0 in image.shape:
+            raise InputError(f"image {index} has shape {image.shape} of {image.dtype}", "give height x width x 3 bytes")
+    return images
+
+
+def batches(images: Images) -> Iterator[tuple[list[int], NDArray[np.uint8]]]:
+    """Groups images of equal size: (indices, (n, h, w, 3)), at most BATCH_IMAGES_MAX images and BATCH_PIXELS_MAX pixels each."""
+    sizes: dict[tuple[int, ...], list[int]] = {}
+    for index, image in enumerate(images):
+        sizes.setdefault(image.shape, []).append(index)
+    for shape, indices in sizes.items():
+        step = max(1, min(BATCH_IMAGES_MAX, BATCH_PIXELS_MAX // (shape[0] * shape[1])))
+        for start in range(0, len(indices), step):
+            chosen = indices[start : start + step]
+            yield chosen, np.stack([images[i] for i in chosen])
