@@ -21,7 +21,7 @@ from solar_cells import area, bar, machine
 
 import isthmus.foundry
 from isthmus.foundry.basis import FILE, PICTURES, SEED, Basis, make_basis, shipped_basis
-from isthmus.foundry.features import BACKBONES, load_tensors
+from isthmus.foundry.features import BACKBONES, StageExtractor, load_tensors
 from isthmus.foundry.surfaces import KINDS, surface
 
 BACKBONE = "efficientnet-lite0-dim"
@@ -35,8 +35,6 @@ def gap(one: NDArray[Any], other: NDArray[Any]) -> float:
 
 def fresh_areas(basis: Basis, say: Any) -> dict[str, float]:
     """AUC of each detector at telling, on fresh surfaces, pictures with its kind of defect from those without."""
-    from isthmus.foundry.features import StageExtractor
-
     rng = np.random.default_rng(FRESH_SEED)
     drawn = [surface(rng) for _ in range(FRESH)]
     say(f"detectors on {FRESH} fresh surfaces")

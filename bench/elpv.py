@@ -31,7 +31,6 @@ from solar_cells import (
     columns,
     default_cache,
     fit,
-    fits,
     interval,
     load_cells,
     lone_groups,
@@ -61,6 +60,7 @@ TEST_CELLS = 656
 TEST_MODULES = 11
 NEW_MODULES = 12
 RULE = 4
+"""The least that an agreement may ask; the shipped scenario asks for more."""
 AUC_GOAL = 0.91
 BROKEN_MAX = 3
 """Of 20 promises that each break with chance 1/20, more than 3 break with chance 1.6 %."""
@@ -208,13 +208,22 @@ def random_parts(data: Cells, seed: int) -> tuple[Mask, Mask, Mask]:
     return ~new & ~held, held, new
 
 
+def fold_out_off(data: Cells, scenario: Scenario, train: Mask, owners: NDArray[np.int64] | None = None) -> float:
+    """Least fold-out loss as the owners find it over the exact one: below 1 is flattering."""
+    recipe, alone = scenario.recipe, np.zeros(data.size, dtype=np.int64)
+    found, exact = (fit(data, train, recipe.parts, data.groups, recipe.lambdas, who) for who in (owners, alone))
+    return found.loss / exact.loss
+
+
 def promises_kept(data: Cells, scenario: Scenario, seeds: int, say: Any) -> dict[str, Any]:
     """How often promises are proven, and whether the proven bound holds on modules that nobody used."""
-    runs = []
+    runs, off = [], []
     for seed in range(seeds):
         say(f"promises on modules at random, {seed + 1} of {seeds}")
-        runs.append(ladder(data, scenario, random_parts(data, seed)))
-    result: dict[str, Any] = {"seeds": seeds}
+        parts = random_parts(data, seed)
+        runs.append(ladder(data, scenario, parts))
+        off.append(fold_out_off(data, scenario, parts[0]))
+    result: dict[str, Any] = {"seeds": seeds, "fold_out_loss_ratio": interval(off)}
     for goal_ppm in scenario.certify.promises_ppm:
         tried = [p for run in runs for p in run if p.goal == goal_ppm / PPM]
         proven = [p for p in tried if p.passed]
@@ -265,11 +274,6 @@ def arrangement(data: Cells, scenario: Scenario) -> dict[str, Any]:
     for party, (mine, _) in owners.items():
         one = np.zeros(data.size, dtype=np.int64)
         alone[party] = round(area(truth, scores(data, fit(data, mine, recipe.parts, data.groups, recipe.lambdas, one), held)), 4)
-    exact = fits(data, train, recipe.parts, data.groups, recipe.lambdas, np.zeros(data.size, dtype=np.int64))
-    close = [
-        abs(one.loss / other.loss - 1)
-        for one, other in zip(fits(data, train, recipe.parts, data.groups, recipe.lambdas, holder), exact, strict=True)
-    ]
     counts = [int(mine.sum()) for mine, _ in owners.values()]
     tried = ladder(data, scenario, (train, held, new), holder)
     proven = next((p for p in reversed(tried) if p.passed), None)
@@ -278,9 +282,9 @@ def arrangement(data: Cells, scenario: Scenario) -> dict[str, Any]:
         "held_out": {"cells": int(held.sum()), "modules": len(np.unique(data.groups[held]))},
         "never_used": {"cells": int(new.sum()), "modules": len(np.unique(data.groups[new]))},
         "features": len(columns(recipe.parts)),
-        "features_allowed": (sum(counts) - max(counts)) // RULE,
+        "features_allowed": (sum(counts) - max(counts)) // recipe.records_per_feature,
         "auc": {"joint": round(area(truth, scores(data, joint, held)), 4), "alone": alone},
-        "fold_out_loss_off_by": round(max(close), 4),
+        "fold_out_loss_ratio": round(fold_out_off(data, scenario, train, holder), 4),
         "auc_never_used": round(area(data.y[new], scores(data, joint, new)), 4),
         "promises": [{name: round(float(value), 4) if name != "passed" else value for name, value in vars(p).items()} for p in tried],
         "certified_goal": None if proven is None else proven.goal,
@@ -334,12 +338,12 @@ def table(result: dict[str, Any]) -> str:
             f"  at most {100 * p['goal']:g} % error: {verdict}; answers {p['share']:.1%}, bound {p['bound']:.1%};"
             f" never-used line: answers {p['new_share']:.1%}, error {p['new_error']:.1%}"
         )
-    lines.append(
-        f"  fold-out loss as the owners find it, off the exact one by at most {shown['fold_out_loss_off_by']:.1%} over all penalties"
-    )
+    lines.append(f"  fold-out loss as the owners find it, over the exact one: {shown['fold_out_loss_ratio']:.3f}")
     kept = figures["promises"]
+    ratio = kept["fold_out_loss_ratio"]
+    lines.append(f"  the same over random arrangements: {ratio['mean']:.3f} ({ratio['low']:.3f}-{ratio['high']:.3f})")
     for goal, row in kept.items():
-        if isinstance(row, dict):
+        if isinstance(row, dict) and "tried" in row:
             answered, wrong = row["share_where_proven"], row["new_error_where_proven"]
             lines.append(
                 f"modules at random, at most {goal} error: proven {row['proven']} of {row['tried']} tried, answering {answered};"

@@ -118,9 +118,7 @@ def moments_attacks(data: Cells, sight: Sight, seed: int) -> dict[str, float]:
 
     who = cells(draw.judged, draw.truth)
     if sight.heads:
-        found = candidates(total, LAMBDAS)
-        slopes = [c.coefficients[1:] / c.scale for c in found]
-        seen = [np.concatenate([[c.coefficients[0] - s @ c.mean], s]) for c, s in zip(found, slopes, strict=True)]
+        seen = [candidate.raw() for candidate in candidates(total, LAMBDAS)]
         scores = from_heads(seen, list(LAMBDAS), known, who, cells(draw.reference, np.zeros(len(draw.reference), bool)))
         return {name: area(who.member, score) for name, score in scores.items()}
     return {name: area(who.member, score) for name, score in from_moments(total, known, norm.mean, norm.scale, who).items()}
@@ -136,7 +134,8 @@ def head_attacks(data: Cells, parts: tuple[str, ...], records: int, seed: int) -
     draw = drawn(data.size, records, rng)
     train = np.zeros(data.size, dtype=bool)
     train[draw.members] = True
-    found = min(fits(data, train, parts, lone_groups(data.size, rng)), key=lambda one: one.loss)
+    one_owner = np.zeros(data.size, dtype=np.int64)
+    found = min(fits(data, train, parts, lone_groups(data.size, rng), owners=one_owner), key=lambda one: one.loss)
     y, w = data.y[draw.judged].astype(float), data.w[draw.judged].astype(float)
     c, chosen = found.candidate, columns(parts)
     rows = design(data.views[0][draw.judged][:, chosen], c.mean, c.scale)
@@ -278,7 +277,9 @@ def sights(scenario: Scenario, counts: list[int]) -> list[Sight]:
         Sight("benchmark: an owner, heads", DEITSCH_PARTS, others, heads=True),
         Sight("scenario: exchange, total", parts, total),
         Sight("scenario: largest owner, heads", parts, left, heads=True),
+        Sight("scenario: an owner's own head", parts, min(counts), heads=True),
         Sight("beyond: exchange and largest owner together", parts, left),
+        Sight("beyond: one owner's sums after a leaver", scenario.recipe.parts_after_leaving, min(counts)),
         Sight("scenario: exchange, total after a leaver", scenario.recipe.parts_after_leaving, left),
         Sight("beyond: exchange, total, more reference cells", parts, total, known=0.8),
         Sight("beyond: both together, more reference cells", parts, left, known=0.8),

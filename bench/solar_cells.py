@@ -16,12 +16,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from isthmus.contracts.parts import parsed_part
 from isthmus.contracts.sums import FoldOut
 from isthmus.foundry.features import StageExtractor
 from isthmus.foundry.foldout import choose_lambda, moments_of
 from isthmus.foundry.ridge import Candidate, candidates
-from isthmus.foundry.stageparts import checked_parts, part_size
+from isthmus.foundry.stageparts import checked_parts, part_columns, part_size
 from isthmus.kit.hatmatrix import design
 from isthmus.kit.pictures import read_picture
 from isthmus.sandbox.statistics.foldout import fold_out_scores, score_histogram, weighted_loss
@@ -85,8 +84,7 @@ class Fit:
 
 def columns(parts: Sequence[str]) -> NDArray[np.int64]:
     """Columns of the cached features that belong to these parts; `texture/12` is the first twelve of `texture/86`."""
-    known = [parsed_part(text) for text in PARTS]
-    starts = dict(zip((part.shelf for part in known), np.cumsum([0, *(part_size(part) for part in known)]), strict=False))
+    starts = part_columns(checked_parts(PARTS))
     chosen = checked_parts(tuple(parts))
     return np.concatenate([np.arange(starts[part.shelf], starts[part.shelf] + part_size(part)) for part in chosen])
 
@@ -149,14 +147,13 @@ def fits(
     views = [part.reshape(len(rows), -1) for part in np.split(q, count)]
     found = []
     for candidate in candidates(total, lambdas):
-        slopes = candidate.coefficients[1:] / candidate.scale
-        bias = float(candidate.coefficients[0] - slopes @ candidate.mean)
+        raw = candidate.raw()
         score = np.empty(len(rows))
         for owner in np.unique(held[rows]):
             own = held[rows] == owner
             records = Records(data.y[rows][own], groups[rows][own], ())
             training = TrainingRecords(records, tuple(view[own] for view in views), data.w[rows][own])
-            score[own] = fold_out_scores(training, candidate.lam, bias, slopes, total.sum_w)
+            score[own] = fold_out_scores(training, candidate.lam, float(raw[0]), raw[1:], total.sum_w)
         loss = weighted_loss(score, data.y[rows], data.w[rows])
         found.append(Fit(parts, candidate, loss, score, score_histogram(score, data.y[rows])))
     return found

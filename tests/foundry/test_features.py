@@ -72,7 +72,7 @@ def test_real_cells_do_not_clip_and_use_ten_bits(tensors: Tensors) -> None:
     files = sorted((Path(package.__file__).parent / "data" / "images").glob("*.png"))[::110]
     for parts in (("block/11",), shipped.parts, shipped.parts_after_leaving):
         found = StageExtractor(parts, tensors=tensors, backbone=shipped.backbone).quantised([read_picture(f) for f in files])
-        assert clipped_share(found) < 0.01
+        assert max(clipped_share(column) for column in found.T) < 0.05
         assert (found.astype(float).std(axis=0) * 6).min() >= 2**10
 
 

@@ -14,12 +14,14 @@ from isthmus.contracts.statistic import (
     FOLD_OUT,
     MOMENTS,
     OWN_HEAD,
+    SITE_HEAD,
     Candidate,
     ClustersParams,
     Corruption,
     EvaluateParams,
     FoldOutParams,
     NamedHead,
+    SiteHeadParams,
     TrainingParams,
     evaluation_keys,
 )
@@ -30,6 +32,8 @@ from isthmus.sandbox.outlog import undeclared, verify_log
 from isthmus.sandbox.statistics.foldout import fold_out_scores, score_histogram, weighted_loss
 from isthmus.sandbox.statistics.moments import moments
 from isthmus.sandbox.statistics.own_head import fit
+from isthmus.sandbox.statistics.registry import STATISTICS
+from isthmus.sandbox.terms import SINGLE_HEADS_MAX
 from tests.sandbox.world import VIEWS, D, World, tiny_head, tiny_stage, tiny_tools
 
 
@@ -101,12 +105,11 @@ def test_single_vectors_are_forgotten_and_the_request_is_answered_again(world: W
 def test_fold_out_is_near_refitting_without_each_group(world: World) -> None:
     """No owner is told the others' sums, so the pull of a group on the fit is estimated; the loss comes out within a few per cent."""
     pooled = total_of(world)
-    penalties = (0.01, 1.0)
-    params = FoldOutParams(views=tuple(VIEWS), candidates=tuple(candidate(pooled, p) for p in penalties), total_weight=pooled.sum_w)
-    status = run(world, FOLD_OUT, msgspec.to_builtins(params))
-    assert status.phase == "done", status.reason
-    found = foldout_from(status.total.array(), 2)
-    for row, penalty in enumerate(penalties):
+    for row, penalty in enumerate((0.01, 1.0)):
+        fields = {"candidates": (candidate(pooled, penalty),), "total_weight": pooled.sum_w, "histograms": True}
+        status = run(world, FOLD_OUT, msgspec.to_builtins(FoldOutParams(views=tuple(VIEWS), **fields)), round=row + 1)
+        assert status.phase == "done", status.reason
+        found = foldout_from(status.total.array(), 1)
         loss, histogram = 0, np.zeros((2, 256), dtype=np.int64)
         for name in world.owners:
             part = training(world, name)
@@ -114,10 +117,10 @@ def test_fold_out_is_near_refitting_without_each_group(world: World) -> None:
             loss += weighted_loss(scores, part.records.y, part.w)
             histogram += score_histogram(scores, part.records.y)
         fitted = sum(fitted_loss(world, name, pooled, penalty) for name in world.owners)
-        assert abs(int(found.loss[row]) - loss) <= 0.02 * loss
-        assert abs(int(found.loss[row]) - loss) < 0.35 * (loss - fitted)  # far nearer than scores that saw their own groups
-        assert np.abs(found.histogram[row].cumsum(axis=1) - histogram.cumsum(axis=1)).max() <= 4
-        assert found.histogram[row].sum() == pooled.records
+        assert abs(int(found.loss[0]) - loss) <= 0.02 * loss
+        assert abs(int(found.loss[0]) - loss) < 0.35 * (loss - fitted)  # far nearer than scores that saw their own groups
+        assert np.abs(found.histogram[0].cumsum(axis=1) - histogram.cumsum(axis=1)).max() <= 4
+        assert found.histogram[0].sum() == pooled.records
 
 
 def test_fold_out_scores_are_told_only_when_asked_for(world: World) -> None:
@@ -162,9 +165,39 @@ def test_a_candidate_that_is_no_fit_of_the_total_is_refused(world: World, change
 
 def test_nothing_that_an_owner_is_told_holds_a_matrix_of_the_others() -> None:
     """d + 1 coefficients a penalty, not the (d + 1)^2 of a Gram matrix or its inverse, from which the others' could be subtracted."""
-    numbers = {name for name, kind in Candidate.__annotations__.items() if "Array" in str(kind)}
-    assert numbers == {"coefficients"}
-    assert {"candidates", "total_weight", "histograms"} == set(FoldOutParams.__annotations__)
+    told = {"Candidate": Candidate} | {name: statistic.params for name, statistic in STATISTICS.items()}
+    arrays = {
+        (name, field)
+        for name, params in told.items()
+        for kind in params.__mro__
+        for field, hint in getattr(kind, "__annotations__", {}).items()
+        if "Array" in str(hint)
+    }
+    assert arrays == {("Candidate", "coefficients"), (SITE_HEAD, "fleet")}, "and a site's fleet is refused to whoever is in one"
+
+
+def test_a_fleets_total_is_refused_to_whoever_is_in_it(world: World) -> None:
+    pooled = total_of(world)
+    assert run(world, MOMENTS).phase == "done"
+    owner = world.owners["alfa"]
+    fields = {"fleet": Array.of(pooled.packed()), "fleet_penalty": 0.1, "factors": (1.0,), "penalties": (0.1,)}
+    params = msgspec.to_builtins(SiteHeadParams(views=tuple(VIEWS), **fields))
+    keys = {name: o.home.key.public_hex for name, o in world.owners.items()}
+    alone = {"purposes": ("site",), "least_participants": 1, "visibility": "individual", "operations": (SITE_HEAD,)}
+    owner.home.agree(world.agreement(owner.home, keys, **alone))
+    world.restart("alfa")
+    world.steps(1)
+    status = run(world, SITE_HEAD, params, purpose="site", run_id="run-site", roster=("alfa",))
+    assert status.phase == "failed" and {r.clause for r in status.refusals} == {"would-reveal"}
+
+
+def test_own_heads_of_an_owner_are_few_over_all_runs(world: World) -> None:
+    """Each head is d + 1 equations on the same sums; many would be the sums."""
+    phases = []
+    for number in range(SINGLE_HEADS_MAX + 2):
+        params = {"views": VIEWS, "penalties": [0.001 * 2**number]}
+        phases.append(run(world, OWN_HEAD, params, run_id=f"run-{number % 5}", round=1 + number // 5).phase)
+    assert phases == ["done"] * SINGLE_HEADS_MAX + ["failed"] * 2
 
 
 def test_clusters_counts_answers_and_errors_by_group(world: World) -> None:

@@ -45,6 +45,7 @@ def test_an_unknown_name_is_told_what_ships(name: str, tmp_path: Path, monkeypat
         ("tier: T2", "tier: T9", "tier"),
         ("purpose: solar", "purposes: solar", "purposes"),
         ("parts: [defects/max, defects/mean, texture/24]", "parts: ten", "parts"),
+        ("deep/8]", "block/7]", "could be subtracted"),
         ("id: solar-cell-inspection", "id: [", "not YAML"),
         ("id: solar-cell-inspection", "id: !!python/object:os.system x", "not YAML"),
     ],

@@ -109,7 +109,8 @@ def test_the_shipped_recipe_keeps_the_dimension_rule_for_the_sample_owners() -> 
             split_of = splits(groups)
             training.append(sum(split_of[group] == TRAIN for group in groups))
     assert feature_count(recipe.parts) * recipe.records_per_feature <= sum(training) - max(training)
-    assert feature_count(recipe.parts_after_leaving) * AGGREGATE_RATIO_MIN <= min(training)
+    for parts in (recipe.parts, recipe.parts_after_leaving):
+        assert feature_count(parts) * AGGREGATE_RATIO_MIN <= min(training)
     assert not sources_of(recipe.parts) & sources_of(recipe.parts_after_leaving)
 
 

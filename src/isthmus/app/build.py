@@ -439,8 +439,8 @@ def _standing(shop: Workshop, run_id: str, artefact: str, predicate: Predicate) 
 
 
 def _as_candidate(fit: Fit) -> Candidate:
-    slopes = fit.coefficients[1:] / fit.scale
-    return Candidate(penalty=fit.lam, bias=float(fit.coefficients[0] - slopes @ fit.mean), coefficients=Array.of(slopes))
+    raw = fit.raw()
+    return Candidate(penalty=fit.lam, bias=float(raw[0]), coefficients=Array.of(raw[1:]))
 
 
 def _rung_row(rung: Rung) -> Json:

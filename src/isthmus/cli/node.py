@@ -23,7 +23,7 @@ from isthmus.cli import leash as leashes
 from isthmus.contracts.agreement import ANY_STAGE, Agreement
 from isthmus.contracts.errors import InputError, UnreachableError
 from isthmus.contracts.head import Head, Stage
-from isthmus.contracts.statistic import CLUSTERS, EVALUATE, FOLD_OUT, MOMENTS, OWN_HEAD, SITE_HEAD, SITE_HEADS, SiteHeadParams, SiteHeads
+from isthmus.contracts.statistic import CLUSTERS, EVALUATE, FOLD_OUT, MOMENTS, OWN_HEAD, SITE_HEADS, SiteHeadParams, SiteHeads
 from isthmus.contracts.sums import SCORE_BINS, Moments
 from isthmus.foundry.engine import Scorer
 from isthmus.foundry.export import artefact_digest, build_artefact
@@ -83,7 +83,7 @@ def site_heads(fleet: Moments, rows: SiteRows, stage: Stage, params: SiteHeadPar
         penalties[index], losses[index] = found.candidate.lam, found.loss
         histograms[index] = score_histogram(found.scores[: rows.records], rows.y[: rows.records])
     exists = np.array([known[name] is not None for name in SITE_HEADS])
-    return SiteHeads(SITE_HEADS.index(fits.best), exists, factors, penalties, losses, heads, histograms)
+    return SiteHeads(SITE_HEADS.index("combined"), exists, factors, penalties, losses, heads, histograms)
 
 
 @click.group()
@@ -148,7 +148,7 @@ def agree(state: Path, as_json: bool, **terms: Any) -> None:
             asset=home.asset_digest,
             exchange=exchange_key,
             purposes=terms["purposes"],
-            operations=terms["operations"] or (*DEFAULT_OPERATIONS, *((OWN_HEAD, SITE_HEAD) if terms["allow_own_head"] else ())),
+            operations=terms["operations"] or (*DEFAULT_OPERATIONS, *((OWN_HEAD,) if terms["allow_own_head"] else ())),
             participants={home.settings.id: home.key.public_hex, **_participants(terms["participants"])},
             issued_at_s=now_s,
             expires_at_s=now_s + terms["days"] * DAY_S,

@@ -23,11 +23,12 @@ class Agreement(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     owner that may stand in a roster with this one, itself included; a roster with anybody else is refused.
     exchange: public key (hex) that must have signed each job. visibility: "aggregate" lets sums leave masked only, so that
     nobody sees this owner's alone; "individual" lets them be seen singly. stages: digests of allowed feature extractors, or
-    "*". dimension_records_min_ratio: records behind what becomes visible, per feature; 0 switches the rule off and is
-    allowed only with "individual". allow_own_head: the owner's own fitted head may leave, seen singly. contribution: the
-    owner is scored by its own sums; excludes "aggregate". overlap_owners_min: rosters that overlap must differ by at
-    least so many owners; 2 holds against the exchange and against each other owner, 3 also against one of them together
-    with the exchange. Times are whole seconds since the Unix epoch.
+    "*". dimension_records_min_ratio: records behind what becomes visible, per feature (of heads, at most
+    AGGREGATE_RATIO_MIN is asked); 0 switches the rule off and is allowed only with "individual". allow_own_head: the owner's
+    own fitted head may leave, seen singly. contribution: the owner is scored by its own sums; excludes "aggregate".
+    overlap_owners_min: rosters that overlap must differ by at least so many owners; 2 holds against the exchange and
+    against each other owner, 3 also against one of them together with the exchange. Times are whole seconds since the
+    Unix epoch.
     """
 
     owner: str

@@ -10,11 +10,13 @@ What the drawn defects and directions are stands in foundry.basis; they are publ
 
 from __future__ import annotations
 
+import re
 from typing import NamedTuple
 
 from isthmus.contracts.errors import InputError
 
 BLOCK, DEFECTS, TEXTURE, DEEP = "block", "defects", "texture", "deep"
+NUMBER = re.compile(r"0|[1-9][0-9]{0,3}", re.ASCII)
 POOLS = ("max", "mean", "share", "spread")
 SOURCES = {
     f"{DEFECTS}/mean": (2, 4, 7, 10),
@@ -47,7 +49,7 @@ def parsed_part(text: str) -> Part:
     family, _, detail = text.partition("/")
     if family == DEFECTS and detail in POOLS:
         return Part(family, detail, 0)
-    if family in (BLOCK, TEXTURE, DEEP) and detail.isascii() and detail.isdigit() and str(int(detail)) == detail:
+    if family in (BLOCK, TEXTURE, DEEP) and NUMBER.fullmatch(detail):
         return Part(family, "", int(detail))
     raise InputError(f"{text!r} names no features", f"use block/N, {DEFECTS}/{{{','.join(POOLS)}}}, {TEXTURE}/COUNT or {DEEP}/COUNT")
 

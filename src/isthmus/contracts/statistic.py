@@ -51,7 +51,7 @@ class Candidate(_Params, frozen=True, kw_only=True):
     """One ridge fit of the roster's total. penalty: its lambda, per unit of weight. coefficients: (d,) on raw features q; bias.
 
     The total itself does not come with it: whoever stands in the roster could subtract its own share, and what is left would say more of
-    the others than d + 1 coefficients do.
+    the others than d + 1 coefficients a penalty do.
     """
 
     penalty: float
@@ -61,12 +61,12 @@ class Candidate(_Params, frozen=True, kw_only=True):
 
 class FoldOutParams(TrainingParams, frozen=True, kw_only=True):
     """foldout/2: packed FoldOut, one row a candidate. total_weight: of the roster's rows, all views counted. histograms: whether scores are
-    told too, or the losses only (zeros in their place): one histogram, of the chosen candidate, tells less of who was in it than many.
+    told too, or the losses only (zeros in their place). Of one candidate only: many histograms tell more of who was in them than one.
     """
 
     candidates: tuple[Candidate, ...]
     total_weight: int
-    histograms: bool = True
+    histograms: bool = False
 
 
 class ClustersParams(TrainingParams, frozen=True, kw_only=True):
@@ -92,7 +92,7 @@ class SiteHeadParams(TrainingParams, frozen=True, kw_only=True):
     """site-head/1: packed SiteHeads: the fleet's sums joined with this owner's own records, at the node.
 
     fleet: packed Moments of the fleet (int64). fleet_penalty: the fleet's own. factors: weightings of the own records, and
-    penalties, both chosen by the own records' leave-one-group-out loss.
+    penalties, both averaged over by the own records' leave-one-group-out loss.
     """
 
     fleet: Array
@@ -159,9 +159,9 @@ SITE_HEADS = ("fleet", "combined", "local")
 class SiteHeads:
     """What site-head/1 says of three heads, in the order of SITE_HEADS.
 
-    best: index of the least loss. known: (3,) whether there is such a head. factors: (3,) weighting of the own records;
-    -1 for "alone". penalties, losses: (3,). heads: (3, d + 1) bias and coefficients on raw q. histograms: (3, 2, SCORE_BINS)
-    fold-out scores of the own records by class. Unknown ones are zeros.
+    best: index of the site's. known: (3,) whether there is such a head. factors: (3,) weighting of the own records; -1 for "alone"; of
+    "combined", which averages all, that of the heaviest. penalties, losses: (3,). heads: (3, d + 1) bias and coefficients on raw q.
+    histograms: (3, 2, SCORE_BINS) fold-out scores of the own records by class. Unknown ones are zeros.
     """
 
     best: int

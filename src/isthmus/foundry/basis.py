@@ -8,6 +8,8 @@ but seen through two fixed kinds of linear maps, the same at every node and part
 - directions: the leading principal components of the spatial means, over drawn surfaces: `texture/COUNT` (blocks 7 and 10) and
   `deep/COUNT` (block 11), each of mean 0 and deviation 1 there.
 
+All of it, ranges and unit deviations too, was learned with the backbone `efficientnet-lite0-dim`; others may use it less exactly.
+
 `bench/basis.py` makes it anew from the seed and compares it with the file that ships.
 """
 
@@ -139,22 +141,22 @@ def add_detectors(graph: GraphWriter, known: dict[int, str], basis: Basis) -> st
     return graph.node("Add", [near, add_enlarged(graph, far, "detected_far")], "detected")
 
 
-def add_pool(graph: GraphWriter, name: str, pool: str, output: str) -> tuple[str, str]:
-    """Pools a map (n, c, h, w) to (n, c, 1, 1); returns (pooled, the map that was pooled).
+def add_pool(graph: GraphWriter, name: str, pool: str, output: str) -> str:
+    """Pools a map (n, c, h, w) to (n, c, 1, 1).
 
     max: the largest value; mean; share: mean of what lies above SHARE_ABOVE; spread: standard deviation over the picture.
     """
     if pool == "max":
-        return graph.node("GlobalMaxPool", [name], output), name
+        return graph.node("GlobalMaxPool", [name], output)
     if pool == "mean":
-        return graph.node("GlobalAveragePool", [name], output), name
+        return graph.node("GlobalAveragePool", [name], output)
     if pool == "share":
         graph.constant("share_above", np.array(SHARE_ABOVE, np.float32))
         above = graph.node("Relu", [graph.node("Sub", [name, "share_above"], f"{output}_less")], f"{output}_above")
-        return graph.node("GlobalAveragePool", [above], output), above
+        return graph.node("GlobalAveragePool", [above], output)
     centred = graph.node("Sub", [name, graph.node("GlobalAveragePool", [name], f"{output}_centre")], f"{output}_centred")
     squared = graph.node("Mul", [centred, centred], f"{output}_squared")
-    return graph.node("Sqrt", [graph.node("GlobalAveragePool", [squared], f"{output}_variance")], output), squared
+    return graph.node("Sqrt", [graph.node("GlobalAveragePool", [squared], f"{output}_variance")], output)
 
 
 # Making it.
@@ -187,7 +189,7 @@ def _pooled(tensors: Tensors, mean: float, basis: Basis, seed: int, count: int) 
     """Mean and deviation of the pooled detectors over drawn surfaces."""
     graph = GraphWriter()
     found = add_detectors(graph, add_blocks(graph, tensors, "image", 10, mean), basis)
-    outputs = [graph.node("Flatten", [add_pool(graph, found, pool, f"pooled_{pool}")[0]], f"flat_{pool}", axis=1) for pool in POOLS]
+    outputs = [graph.node("Flatten", [add_pool(graph, found, pool, f"pooled_{pool}")], f"flat_{pool}", axis=1) for pool in POOLS]
     shown = [helper.make_tensor_value_info(name, TensorProto.FLOAT, ["n", len(KINDS)]) for name in outputs]
     run = session(graph.model("isthmus_pools", [image_input()], shown).SerializeToString(), 0)
     parts = [run.run(outputs, {"image": pixels}) for pixels, _ in _pictures(seed, count)]

@@ -57,7 +57,10 @@ class Scorer:
             self._range_scale: Floats = numpy_helper.to_array(constants["range_scale"]).astype(np.float64)
         except KeyError as error:
             raise ModelFileError(f"the model's graph has no constant {error}", "export it again") from error
-        self._pools = _pools(self._model)
+        try:
+            self._pools = _pools(self._model)
+        except (KeyError, IndexError) as error:
+            raise ModelFileError("the model's graph is not made of a stage's parts", "export it again") from error
         self._inner: onnxruntime.InferenceSession | None = None
 
     def judged(self, images: Images) -> tuple[Floats, NDArray[np.int64]]:
@@ -161,7 +164,7 @@ def _spread(pool: _Pool, shown: Floats, value: Floats) -> Floats:
     if pool.strongest:
         below = (shown - value) / np.maximum(value - mean, EVEN_MAX)  # 0 at the strongest, -1 at the mean
         near = np.exp(NEARNESS * below)
-        return value * near / near.mean(axis=(2, 3), keepdims=True)
+        return np.asarray(value * near / near.mean(axis=(2, 3), keepdims=True))
     even = np.abs(mean) < EVEN_MAX  # nothing to lay out by
     return np.where(even, value, shown * (value / np.where(even, 1.0, mean)))
 

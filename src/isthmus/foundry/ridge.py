@@ -50,6 +50,11 @@ class Candidate:
     inverse: Floats
     coefficients: Floats
 
+    def raw(self) -> Floats:
+        """(d + 1,): bias and coefficients on raw q."""
+        slopes = self.coefficients[1:] / self.scale
+        return np.concatenate([[self.coefficients[0] - slopes @ self.mean], slopes])
+
 
 def _quotient(numerators: NDArray[np.object_], denominator: int) -> Floats:
     """Exact integers divided to the nearest double."""

@@ -8,22 +8,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from isthmus.contracts.head import Stage
-from isthmus.contracts.parts import Part, parsed_part
 from isthmus.foundry.features import StageExtractor, stage
 from isthmus.foundry.runtime import Images
-from isthmus.foundry.stageparts import checked_parts, part_size
+from isthmus.foundry.stageparts import checked_parts, joined_parts, part_columns, part_size
 
 COMPANION_PARTS = ("defects/max", "defects/mean", "defects/share", "defects/spread", "texture/24", "deep/8")
 """Parts that every pass keeps: the stages of most scenarios, and of rosters after a leaver, take theirs from these."""
-
-
-def _joined(parts: tuple[Part, ...]) -> tuple[Part, ...]:
-    """These parts and the companions, each shelf once at its largest, in a fixed order."""
-    shelves: dict[str, Part] = {}
-    for part in (*(parsed_part(text) for text in COMPANION_PARTS), *parts):
-        known = shelves.get(part.shelf)
-        shelves[part.shelf] = part if known is None or part.number > known.number else known
-    return tuple(shelves[name] for name in sorted(shelves))
 
 
 class SharedStages:
@@ -36,10 +26,10 @@ class SharedStages:
         own = checked_parts(parts)
         self._backbone = backbone
         self._threads = threads
-        everything = _joined(own)
+        everything = tuple(sorted(joined_parts(COMPANION_PARTS, parts)))
         self._all = tuple(part.text for part in everything)
         self.stage: Stage = stage(parts, backbone=backbone)
-        starts = dict(zip((part.shelf for part in everything), np.cumsum([0, *(part_size(p) for p in everything)]), strict=False))
+        starts = part_columns(everything)
         self._columns = np.concatenate([np.arange(starts[part.shelf], starts[part.shelf] + part_size(part)) for part in own])
 
     @cached_property

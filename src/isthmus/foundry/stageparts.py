@@ -14,6 +14,8 @@ from isthmus.foundry.basis import DIRECTIONS, Basis, add_detectors, add_pool
 from isthmus.foundry.surfaces import KINDS
 
 RANGE_SDS = 4.0
+DEFECT_RANGE_SDS = 8.0
+"""Of the detectors: rare on drawn surfaces and strong where they are, they have long tails."""
 POOL_WORDS = {"max": "strongest", "mean": "on average", "share": "share above a level", "spread": "spread over the picture"}
 Floats = NDArray[np.float64]
 Tensors = dict[str, NDArray[Any]]
@@ -30,6 +32,20 @@ def checked_parts(parts: tuple[str, ...]) -> tuple[Part, ...]:
         if part.family in DIRECTIONS and not 1 <= part.number <= DIRECTIONS[part.family]:
             raise InputError(f"{part.text} is out of reach", f"use {part.family}/1 to {part.family}/{DIRECTIONS[part.family]}")
     return found
+
+
+def joined_parts(*stages: tuple[str, ...]) -> tuple[Part, ...]:
+    """The parts of several stages, each shelf once, at its largest; in the order of first mention. Raises InputError."""
+    shelves: dict[str, Part] = {}
+    for part in (part for parts in stages for part in checked_parts(parts)):
+        known = shelves.get(part.shelf)
+        shelves[part.shelf] = part if known is None or part.number > known.number else known
+    return tuple(shelves.values())
+
+
+def part_columns(parts: tuple[Part, ...]) -> dict[str, int]:
+    """shelf -> its first column in a stage of these parts."""
+    return dict(zip((part.shelf for part in parts), (int(n) for n in np.cumsum([0, *(part_size(p) for p in parts)])), strict=False))
 
 
 def part_size(part: Part) -> int:
@@ -69,12 +85,15 @@ def add_part(graph: GraphWriter, known: dict[int, str], part: Part, basis: Basis
     else:
         sources = [known[number] for number in SOURCES[part.family]]
         joined = graph.node("Concat", sources, f"{tag}_sources", axis=1) if len(sources) > 1 else sources[0]
-        matrix, offset = (found[: part.number] for found in basis.directions[part.family])
+        matrix, offset = basis.directions[part.family]
         graph.constant(f"{tag}_matrix", matrix[:, :, None, None])
         graph.constant(f"{tag}_offset", offset)
-        shown, pool = graph.node("Conv", [joined, f"{tag}_matrix", f"{tag}_offset"], f"{tag}_map", kernel_shape=[1, 1]), "mean"
-    pooled, _ = add_pool(graph, shown, pool, f"part_{tag}_pool")
-    return graph.node("Flatten", [pooled], f"part_{tag}", axis=1)
+        every = graph.node("Conv", [joined, f"{tag}_matrix", f"{tag}_offset"], f"{tag}_all", kernel_shape=[1, 1])
+        for name, value in (("part_begin", 0), ("part_axis", 1), (f"{tag}_end", part.number)):
+            graph.constant(name, np.array([value], np.int64))
+        # All directions are computed and the first are kept: a smaller product could round the last bit otherwise in another stage.
+        shown, pool = graph.node("Slice", [every, "part_begin", f"{tag}_end", "part_axis"], f"{tag}_map"), "mean"
+    return graph.node("Flatten", [add_pool(graph, shown, pool, f"part_{tag}_pool")], f"part_{tag}", axis=1)
 
 
 def _block_range(tensors: Tensors, number: int) -> tuple[Floats, Floats]:
@@ -95,5 +114,5 @@ def part_range(part: Part, tensors: Tensors, basis: Basis) -> tuple[Floats, Floa
         return _block_range(tensors, part.number)
     if part.family == DEFECTS:
         mean, deviation = (found.astype(np.float64) for found in basis.pools[part.pool])
-        return mean, RANGE_SDS * deviation
+        return mean, DEFECT_RANGE_SDS * deviation
     return np.zeros(part.number), np.full(part.number, RANGE_SDS)

@@ -1,12 +1,12 @@
-"""Exact leave-one-group-out predictions of a ridge fit, from the total's inverse and coefficients alone.
+"""Leave-one-group-out predictions of a ridge fit, from its inverse normal matrix and coefficients alone; exact where the matrix is.
 
 For a weighted ridge fit with normal matrix A = Z^T W Z + P (P: the penalty) and coefficients b = A^-1 Z^T W y, leaving
 the rows B out and keeping P gives residuals
 
     sqrt(W_B) e_out = (I - H_BB)^-1 sqrt(W_B) (y_B - Z_B b),    H_BB = sqrt(W_B) Z_B A^-1 Z_B^T sqrt(W_B)
 
-(the block form of the PRESS identity; Allen 1974; Cook and Weisberg 1982, section 2.2). No second fit is needed, and a
-node can do this for its own groups when it knows A^-1 and b. P and the columns' scaling stay those of the total.
+(the block form of the PRESS identity; Allen 1974; Cook and Weisberg 1982, section 2.2). No second fit is needed. Who fits on its own rows
+has A^-1; who stands in a roster does not, and estimates it (`scaled_inverse`). P and the columns' scaling stay those of the total.
 """
 
 from __future__ import annotations

@@ -25,6 +25,8 @@ JOBS_PER_RUN_MAX = {MOMENTS: 1, FOLD_OUT: 2, CLUSTERS: 4, OWN_HEAD: 2, SITE_HEAD
 """Different jobs of each statistic in one run: every further answer about the same records is one more equation on them."""
 ROSTER_MAX = 256
 GRAM_STATISTICS = (MOMENTS, FOLD_OUT)
+SINGLE_HEADS_MAX = 6
+"""Different heads of one owner's records over shared features, over all runs."""
 
 
 @dataclass(frozen=True)
@@ -252,13 +254,30 @@ def _check_dimension(agreement: Agreement, statistic: Statistic, job: Job, asset
     if not statistic.releases_features:
         return
     ratio, records = agreement.dimension_records_min_ratio, visible_records(agreement, statistic, assets)
-    if statistic.single:  # a head is d + 1 numbers, not a matrix of them: the least ratio holds
+    if statistic.single:  # a few heads are a few times d + 1 numbers, not a matrix of them: the least ratio holds
         ratio = min(ratio, AGGREGATE_RATIO_MIN)
     _refuse_if(
         job.stage.dimension * ratio > records,
         "dimension",
         f"{job.stage.dimension} features need {job.stage.dimension * ratio} records behind what becomes visible, there are {records}",
         "use fewer features or more owners",
+    )
+
+
+def _check_single(job: Job, content: str, past: Sequence[PastJob]) -> None:
+    """Clauses about heads, which are seen singly: each is d + 1 equations on the same sums, so over all runs there are only a few; and a
+    site's head needs the fleet's total, which nobody whose own sums are in one may be sent."""
+    shared = [p for p in past if p.shares_features(job)]
+    heads = {p.content for p in shared if p.statistic == job.statistic} | {content}
+    _refuse_if(
+        len(heads) > SINGLE_HEADS_MAX,
+        "own-head",
+        f"{SINGLE_HEADS_MAX} heads of these features left before; more would add up to the sums behind them",
+        "use those, or other features",
+    )
+    summed = job.statistic == SITE_HEAD and any(p.statistic in GRAM_STATISTICS for p in shared)
+    _refuse_if(
+        summed, "would-reveal", "this owner's own sums are in a fleet's, so the fleet's must not come here", "fit a site with no part in it"
     )
 
 
@@ -287,7 +306,10 @@ def _check_history(agreement: Agreement, statistic: Statistic, job: Job, roster:
     if job.statistic in GRAM_STATISTICS:
         others = any(p.stage != job.stage.digest for p in of_run if p.statistic in GRAM_STATISTICS)
         _refuse_if(others, "rounds", "the run asked for sums of other features before", "use one stage for each run")
-    if statistic.single or (not statistic.releases_features and agreement.visibility == "individual"):
+    if statistic.single:
+        _check_single(job, content, past)
+        return
+    if not statistic.releases_features and agreement.visibility == "individual":
         return
     earlier = list(dict.fromkeys(p.roster for p in past if p.shares_features(job) and not STATISTICS[p.statistic].single))
     if agreement.visibility == "individual":

@@ -10,6 +10,7 @@ import msgspec
 import yaml
 
 from isthmus.contracts.errors import DocumentError, NotFoundError
+from isthmus.contracts.parts import sources_of
 from isthmus.contracts.scenario import Scenario
 
 MANIFEST = "scenario.yaml"
@@ -44,10 +45,17 @@ def load_package(folder: Path) -> Scenario:
     path = folder / MANIFEST
     try:
         raw: Any = yaml.safe_load(path.read_text(encoding="utf-8"))
-        return msgspec.convert(raw, Scenario)
+        found = msgspec.convert(raw, Scenario)
     except yaml.YAMLError as error:
         raise DocumentError(f"{path} is not YAML: {' '.join(str(error).split())}", "mend the line it names") from error
     except msgspec.ValidationError as error:
         raise DocumentError(f"{path}: {error}", "mend the field it names") from error
     except (OSError, UnicodeDecodeError) as error:
         raise DocumentError(f"{path} cannot be read: {error}", "check the file and its permissions") from error
+    shared = sources_of(found.recipe.parts) & sources_of(found.recipe.parts_after_leaving)
+    if shared:
+        raise DocumentError(
+            f"{path}: parts_after_leaving rest on {', '.join(sorted(shared))} as parts do, so a leaver's sums could be subtracted",
+            "name parts that share nothing; see contracts/parts.py",
+        )
+    return found

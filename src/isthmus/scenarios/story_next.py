@@ -7,10 +7,11 @@ import numpy as np
 
 from isthmus.contracts import report as r
 from isthmus.contracts.head import Array, Head, Stage
+from isthmus.contracts.parts import sources_of
 from isthmus.contracts.ports import Json
 from isthmus.contracts.statistic import JOINT
 from isthmus.foundry.features import stage
-from isthmus.foundry.stageparts import feature_count
+from isthmus.foundry.stageparts import checked_parts, joined_parts, part_columns, part_size
 from isthmus.kit.texts import Texts
 from isthmus.scenarios.facts import RunFacts
 from isthmus.scenarios.findings import (
@@ -117,14 +118,16 @@ def leave_part(facts: RunFacts, say: Texts) -> r.LeavePart | None:
 
 def _outcome(facts: RunFacts, party: str, before: Json, after: Json, say: Texts) -> r.LeaveOutcome:
     first, second = head_of(before), head_of(after)
-    same = set(first.stage.parts) & set(second.stage.parts) if first.stage.backbone == second.stage.backbone else set()
+    shelves = {part.shelf: part for part in checked_parts(second.stage.parts)}
+    same = [min(part, shelves[part.shelf]) for part in checked_parts(first.stage.parts) if part.shelf in shelves]
+    related = first.stage.backbone == second.stage.backbone and sources_of(first.stage.parts) & sources_of(second.stage.parts)
     words = [
         say(
-            "leave.shared" if same else "leave.other",
+            "leave.shared" if related else "leave.other",
             party=names_of(facts).get(party, party),
             dimension=second.stage.dimension,
             before=first.stage.dimension,
-            shared=feature_count(tuple(same)) if same else 0,
+            shared=sum(part_size(part) for part in same),
             records=before["owners"][party]["records_train"],
         )
     ]
@@ -147,7 +150,7 @@ def _together(first: Head, second: Head) -> tuple[Head, Head]:
     """
     if first.stage.backbone != second.stage.backbone:
         return first, second
-    union = stage((*first.stage.parts, *(p for p in second.stage.parts if p not in first.stage.parts)), backbone=first.stage.backbone)
+    union = stage(tuple(part.text for part in joined_parts(first.stage.parts, second.stage.parts)), backbone=first.stage.backbone)
     return on_stage(first, union) or first, on_stage(second, union) or second
 
 
@@ -172,21 +175,19 @@ def _state(result: Json, head: Head, split: tuple[r.SplitRow, ...]) -> r.ModelSt
     )
 
 
-def _places(of: Stage) -> dict[str, slice]:
-    """part -> its columns."""
-    ends = np.cumsum([feature_count((part,)) for part in of.parts])
-    return {part: slice(int(end) - feature_count((part,)), int(end)) for part, end in zip(of.parts, ends, strict=True)}
-
-
 def on_stage(head: Head, larger: Stage) -> Head | None:
     """The same scores from a larger stage's features: each coefficient at its feature's place, zeros elsewhere.
 
     None when the larger stage lacks some of the head's features.
     """
-    if head.stage.backbone != larger.backbone or not set(head.stage.parts) <= set(larger.parts):
+    theirs, own = checked_parts(larger.parts), checked_parts(head.stage.parts)
+    room = {part.shelf: part.number for part in theirs}
+    if head.stage.backbone != larger.backbone or any(part.number > room.get(part.shelf, -1) for part in own):
         return None
-    values, placed = head.coefficients.array(), np.zeros(larger.dimension)
-    theirs, own = _places(larger), _places(head.stage)
-    for part in head.stage.parts:
-        placed[theirs[part]] = values[own[part]]
+    values, placed, start = head.coefficients.array(), np.zeros(larger.dimension), 0
+    begins = part_columns(theirs)
+    for part in own:
+        size, begin = part_size(part), begins[part.shelf]
+        placed[begin : begin + size] = values[start : start + size]
+        start += size
     return msgspec.structs.replace(head, stage=larger, coefficients=Array.of(placed))

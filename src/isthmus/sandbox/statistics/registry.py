@@ -113,6 +113,11 @@ def _check_bounds(params: Params, stage: Stage) -> None:
         _require(all(1 <= w <= WEIGHT_MAX for w in weights), f"weights {weights} are out of bounds", f"use 1 to {WEIGHT_MAX}")
     if isinstance(params, FoldOutParams):
         _require(1 <= len(params.candidates) <= CANDIDATES_MAX, f"{len(params.candidates)} candidates", f"use 1 to {CANDIDATES_MAX}")
+        _require(
+            not params.histograms or len(params.candidates) == 1,
+            "histograms of several candidates were asked for",
+            "choose one by its loss",
+        )
     if isinstance(params, OwnHeadParams):
         _require(1 <= len(params.penalties) <= CANDIDATES_MAX, f"{len(params.penalties)} penalties", f"use 1 to {CANDIDATES_MAX}")
         _require(all(0 < p < 1e12 for p in params.penalties), "penalties must be positive", "use a grid of positive numbers")
