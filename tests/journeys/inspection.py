@@ -39,8 +39,8 @@ SCENARIO: dict[str, Any] = {
     "interface": {"input": "image", "output": "verdict", "classes": ["good", "defect"]},
     "recipe": {
         "backbone": "efficientnet-lite0",
-        "parts": ["block/2"],
-        "parts_after_leaving": ["block/0"],
+        "parts": ["defects/max", "texture/12"],
+        "parts_after_leaving": ["deep/12"],
         "views": ["identity", "flip-left-right"],
         "sure_weight": 2,
         "unsure_weight": 1,

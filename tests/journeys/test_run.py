@@ -155,6 +155,31 @@ def test_the_next_site_gets_its_own_answer(walked: Walked, again: tuple[dict[str
     book_holds(walked.state)
 
 
+def test_many_sites_in_one_go_and_one_that_cannot_be_read_fails_alone(
+    walked: Walked, again: tuple[dict[str, Any], float], tmp_path: Path
+) -> None:
+    for place, name in enumerate(("oak", "yew")):
+        owner_folder(tmp_path / name, seed=200 + place, records=110)
+    (tmp_path / "sites.csv").write_text("site,samples,fit\noak,oak,30\nelm,no such folder,\nyew,yew,30\n", encoding="utf-8")
+    words = ["replicate", walked.scenario, "--all", tmp_path / "sites.csv", "--state", walked.state]
+    first = isthmus(*words, "--json")
+    assert first.code == 1, first.err
+    found = {one["site"]: one for one in first.document["sites"]}
+    assert list(found) == ["oak", "elm", "yew"]
+    assert found["elm"]["state"] == "failed" and "no such folder" in found["elm"]["error"]["message"]
+    for name in ("oak", "yew"):
+        assert found[name]["state"] in ("certified", "refused") and (found[name]["fit"], found[name]["proof"]) == (30, 80)
+        assert (found[name]["certificate"] is not None) is (found[name]["state"] == "certified")
+    assert {name: first.document[name] for name in ("certified", "refused", "failed")}["failed"] == 1
+    told = isthmus(*words)
+    assert "oak" in told.out and "1 failed" in told.out
+    second = {one["site"]: one for one in isthmus(*words, "--json").document["sites"]}
+    assert all(second[name]["certificate"] == found[name]["certificate"] for name in found), "what was finished is kept"
+    assert running_in(walked.state) == []
+    book_holds(walked.state)
+    isthmus(*words, "--site", "oak", "--json").refused()
+
+
 def test_a_model_that_was_edited_does_not_serve(walked: Walked, again: tuple[dict[str, Any], float], tmp_path: Path) -> None:
     """One bit of the certified file on the exchange's disk is another: the next run is refused and says which file."""
     state = tmp_path / "state"

@@ -215,21 +215,37 @@ class LocalFleet:
         last = text.splitlines()[-1][-LOG_TAIL_CHARS:] if text else "it said nothing"
         return re.sub(r"^error \[[a-z-]+\]: ", "", last)
 
+    def end(self, name: str) -> None:
+        """Ends one process, if it is there."""
+        child = self.children.pop(name, None)
+        if child is not None:
+            _signalled(child)
+            _ended(child)
+
     def stop(self) -> None:
         """Ends nodes first, then the exchange; one that does not end in time is killed."""
         for name in reversed(self.children):
-            if self.children[name].poll() is None:
-                self.children[name].send_signal(signal.SIGTERM)
+            _signalled(self.children[name])
         for child in self.children.values():
-            try:
-                child.wait(STOP_TIMEOUT_S)
-            except subprocess.TimeoutExpired:
-                child.kill()
-                child.wait()
-            for stream in (child.stdin, child.stdout):
-                if stream is not None:
-                    stream.close()
+            _ended(child)
         self.children.clear()
+
+
+def _signalled(child: Child) -> None:
+    if child.poll() is None:
+        child.send_signal(signal.SIGTERM)
+
+
+def _ended(child: Child) -> None:
+    """Waits for it, kills it when it takes too long, and closes its streams."""
+    try:
+        child.wait(STOP_TIMEOUT_S)
+    except subprocess.TimeoutExpired:
+        child.kill()
+        child.wait()
+    for stream in (child.stdin, child.stdout):
+        if stream is not None:
+            stream.close()
 
 
 def _not_started(line: str, said: str) -> ExchangeStateError:

@@ -93,11 +93,17 @@ def request_site(operator: ExchangeClient, fleet: LocalFleet, run: RunView, site
     return ended_run(operator, fleet, operator.post("/v1/sites", wanted), "next line", tell)
 
 
+def open_package(name: str, state: Path) -> Scenario:
+    """The scenario, when there is an exchange in the state folder that may have run it. Raises NotFoundError."""
+    scenario = load_package(find_package(name))
+    if not (state / "exchange").is_dir():
+        raise NotFoundError(f"there is no exchange in {state}", f"first: isthmus run {scenario.id}, or name its --state")
+    return scenario
+
+
 def replicate(settings: SiteSettings, tell: Tell) -> RunView:
     """The site's run with its result. Raises IsthmusError; a refusal by the bars is a result, not an error."""
-    scenario = load_package(find_package(settings.scenario))
-    if not (settings.state / "exchange").is_dir():
-        raise NotFoundError(f"there is no exchange in {settings.state}", f"first: isthmus run {scenario.id}, or name its --state")
+    scenario = open_package(settings.scenario, settings.state)
     tell("site", 0, 0)
     site = prepare_site(settings, scenario)
     with LocalFleet(settings.state / "logs") as fleet:
