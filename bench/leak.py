@@ -279,7 +279,7 @@ def sights(scenario: Scenario, counts: list[int]) -> list[Sight]:
         Sight("scenario: largest owner, heads", parts, left, heads=True),
         Sight("scenario: an owner's own head", parts, min(counts), heads=True),
         Sight("beyond: exchange and largest owner together", parts, left),
-        Sight("beyond: one owner's sums after a leaver", scenario.recipe.parts_after_leaving, min(counts)),
+        Sight("beyond: exchange and who stayed, after a leaver", scenario.recipe.parts_after_leaving, min(counts)),
         Sight("scenario: exchange, total after a leaver", scenario.recipe.parts_after_leaving, left),
         Sight("beyond: exchange, total, more reference cells", parts, total, known=0.8),
         Sight("beyond: both together, more reference cells", parts, left, known=0.8),
