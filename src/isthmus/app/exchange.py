@@ -26,7 +26,7 @@ from isthmus.app.jobs import SandboxJobs
 from isthmus.app.ledger_routes import LedgerService, ledger_routes
 from isthmus.app.overview import ExchangeOverview
 from isthmus.app.sandbox_routes import sandbox_routes
-from isthmus.app.site import SiteBuild, site_purpose
+from isthmus.app.site import SiteBuild, site_purpose, site_scenario
 from isthmus.app.upkeep import Upkeep
 from isthmus.app.worker import Worker
 from isthmus.console.pages import console_routes
@@ -113,7 +113,7 @@ class Exchange:
         certified, result = SiteBuild(shop, run_id, request).walk()
         if certified:
             fleet = self.catalogue.view(request.run).result or {}
-            scenario = self.catalogue.request_of(request.run)[1].scenario
+            scenario = site_scenario(self.catalogue.request_of(request.run)[1].scenario, request)
             head = self.catalogue.head(result["artefact_digest"])
             records = {party: asset["records_train"] for party, asset in fleet["owners"].items()} | {request.site: result["fit"]}
             digests = (result["artefact_digest"], result["certificate"]["digest"])

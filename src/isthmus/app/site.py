@@ -24,6 +24,7 @@ from isthmus.contracts.errors import ConflictError, InputError
 from isthmus.contracts.head import Array, Head, Stage
 from isthmus.contracts.job import JobRequest
 from isthmus.contracts.ports import Json
+from isthmus.contracts.scenario import Scenario
 from isthmus.contracts.statistic import (
     EVALUATE,
     JOINT,
@@ -51,6 +52,24 @@ def site_purpose(scenario_purpose: str) -> str:
     return scenario_purpose + AT_SITE
 
 
+def site_scenario(of_run: Scenario, request: SiteRequest) -> Scenario:
+    """The scenario that a site is built by. Raises ConflictError when the site asks for more than its own price, shares, weightings and
+    validity: what the fleet was certified for is not changed by carrying it on."""
+    own = request.scenario
+    if own is None:
+        return of_run
+    replace = msgspec.structs.replace
+    certify = replace(of_run.certify, validity_days=own.certify.validity_days)
+    allowed = replace(of_run, serve=own.serve, replicate=own.replicate, certify=certify)
+    if own != allowed:
+        wrong = [name for name in own.__struct_fields__ if getattr(own, name) != getattr(allowed, name)]
+        raise ConflictError(
+            f"the site asks for another {', '.join(wrong)} than the run {request.run} was certified with",
+            "set only price, shares, weightings and validity for a site, or run the fleet anew with these values",
+        )
+    return own
+
+
 class SiteBuild:
     """One site's run, walked from the top like a Build."""
 
@@ -63,7 +82,7 @@ class SiteBuild:
         if kind != "build" or not isinstance(fleet_request, RunRequest) or view.result is None or view.state not in ENDED:
             raise ConflictError(f"the run {request.run} has no model to carry to a site", "finish that run first")
         self._fleet: Json = view.result
-        self._scenario = fleet_request.scenario
+        self._scenario = site_scenario(fleet_request.scenario, request)
         self._stage: Stage = msgspec.convert(self._fleet["stage"], Stage)
         self._head: Head = msgspec.convert(self._fleet["head"], Head)
         self._bars: Bars = msgspec.convert(self._fleet["bars"], Bars)

@@ -37,6 +37,7 @@ COMMANDS: dict[str, dict[str, str]] = {
         "try": "isthmus.cli.try_folder:try_folder",
         "run": "isthmus.cli.run:run",
         "replicate": "isthmus.cli.replicate:replicate",
+        "scenario": "isthmus.cli.scenario:scenario",
     },
     "serve": {
         "up": "isthmus.cli.up:up",

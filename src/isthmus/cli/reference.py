@@ -163,7 +163,7 @@ def limits_page() -> str:
     """docs/reference/limits.md."""
     lines = ["Limits that are part of the release. Beyond one, the answer is a coded refusal.", ""]
     lines += ["| limit | value | what it bounds | in |", "|---|---|---|---|"]
-    lines += [f"| `{one.name}` | `{one.value}` | {one.sentence} | `{one.file}` |" for one in limits()]
+    lines += [f"| `{one.name}` | `{one.value}` | {one.sentence} | `isthmus/{one.file}` |" for one in limits()]
     return "# Limits\n\n" + GENERATED + "\n".join(lines) + "\n"
 
 

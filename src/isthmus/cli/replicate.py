@@ -123,6 +123,12 @@ def show_all(found: list[Outcome], counts: dict[str, int]) -> None:
 @click.option(
     "--proof", type=click.IntRange(0), default=None, help="Labels kept to prove the model; default none of line-4, the rest of a folder."
 )
+@click.option(
+    "--values",
+    type=click.Path(path_type=Path),
+    default=None,
+    help="A YAML file of this site's values: price, shares, weightings, validity. Others stay as they were certified.",
+)
 @click.option("--seed", type=int, default=0, show_default=True, help="Draws the samples.")
 @click.option("--state", type=click.Path(path_type=Path), default=None, help="State folder of the run; default from ISTHMUS_STATE.")
 @click.option("--json", "as_json", is_flag=True, help="One object on standard output instead of the table.")
@@ -133,6 +139,7 @@ def replicate(
     every: Path | None,
     fit: int | None,
     proof: int | None,
+    values: Path | None,
     seed: int,
     state: Path | None,
     as_json: bool,
@@ -156,7 +163,15 @@ def replicate(
     if site is None or samples is None:
         raise InputError("no site was named", "give --site and --samples, or --all with a CSV of sites")
     wanted = SiteSettings(
-        scenario=scenario, state=settings.state, site=site, samples=samples, fit=fit, proof=proof, seed=seed, clock=SystemClock()
+        scenario=scenario,
+        state=settings.state,
+        site=site,
+        samples=samples,
+        fit=fit,
+        proof=proof,
+        seed=seed,
+        clock=SystemClock(),
+        values=values,
     )
     with Teller() as tell:
         view = replicated(wanted, tell)

@@ -76,6 +76,7 @@ def tell_result(facts: RunFacts, report: Path, as_json: bool) -> None:
     type=click.Path(path_type=Path),
     help="An owner's own folder of labelled images; repeat, one an owner (three or more).",
 )
+@click.option("--values", type=click.Path(path_type=Path), default=None, help="A YAML file of site values; see isthmus scenario show.")
 @click.option("--samples", type=click.IntRange(8), default=None, help="Labels of the sample's next line to fit on.")
 @click.option(
     "--proof", type=click.IntRange(0), default=0, show_default=True, help="Further labels of the next line, kept to prove its model."
@@ -87,6 +88,7 @@ def run(
     scenario: str,
     state: Path | None,
     data: tuple[Path, ...],
+    values: Path | None,
     samples: int | None,
     proof: int,
     seed: int,
@@ -103,7 +105,15 @@ def run(
     """
     settings = read_settings(state=state)
     wanted = RunSettings(
-        scenario=scenario, state=settings.state, data=data, samples=samples, proof=proof, seed=seed, tools=node_tools(), clock=SystemClock()
+        scenario=scenario,
+        state=settings.state,
+        data=data,
+        samples=samples,
+        proof=proof,
+        seed=seed,
+        tools=node_tools(),
+        clock=SystemClock(),
+        values=values,
     )
     check_writable(report, "--report")
     with Teller() as tell:

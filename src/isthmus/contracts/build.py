@@ -51,10 +51,12 @@ class RunView(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
 
 class SiteRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Carries a certified run to another site. run: the fleet's run id. fit, proof: labelled records drawn there by `seed`,
-    to fit on and to prove on; the rest, where labels are known, is only measured."""
+    to fit on and to prove on; the rest, where labels are known, is only measured. scenario: the run's own with this site's values in
+    `serve`, `replicate` and `certify.validity_days`; None, as the run had it."""
 
     run: str
     site: str
     fit: int
     proof: int
     seed: int = 0
+    scenario: Scenario | None = None

@@ -88,6 +88,12 @@ class FolderError(InputError):
     code = "bad-folder"
 
 
+class PackageError(InputError):
+    """A scenario package has faults, is not what its lock says, or is in an archive that was not made here."""
+
+    code = "bad-package"
+
+
 # Trust.
 
 

@@ -12,7 +12,7 @@ import msgspec
 from isthmus.client.http import ExchangeClient
 from isthmus.contracts.build import RunView
 from isthmus.contracts.errors import FolderError, InputError, NotFoundError
-from isthmus.contracts.ports import Clock
+from isthmus.contracts.ports import Clock, Json
 from isthmus.contracts.scenario import Scenario
 from isthmus.contracts.statistic import EVALUATE, SITE_HEAD
 from isthmus.kit.ids import slug
@@ -30,7 +30,7 @@ FIT_MAX = 40
 @dataclass(frozen=True, kw_only=True)
 class SiteSettings:
     """What the command was told. samples: the site's labelled folder, or a number of labels of the sample's line. fit, proof: how many
-    to fit on and to keep for proof; None: up to FIT_MAX, at most half, and the rest."""
+    to fit on and to keep for proof; None: up to FIT_MAX, at most half, and the rest. values: a file of this site's own values."""
 
     scenario: str
     state: Path
@@ -40,6 +40,7 @@ class SiteSettings:
     proof: int | None
     seed: int
     clock: Clock
+    values: Path | None = None
 
 
 def site_terms(purpose: str) -> Terms:
@@ -87,15 +88,19 @@ def certified_run(runs: Sequence[Any], scenario: Scenario) -> RunView:
     raise NotFoundError(f"there is no certified run of {scenario.id} in this state folder", f"first: isthmus run {scenario.id}")
 
 
-def request_site(operator: ExchangeClient, fleet: LocalFleet, run: RunView, site: Owner, tell: Tell) -> RunView:
-    """Asks the exchange to carry a run to a site whose node is up; waits for the end."""
-    wanted = {"run": run.id, "site": site.party, "fit": site.records_train, "proof": site.records_holdout}
+def request_site(
+    operator: ExchangeClient, fleet: LocalFleet, run: RunView, site: Owner, tell: Tell, own: Scenario | None = None
+) -> RunView:
+    """Asks the exchange to carry a run to a site whose node is up; waits for the end. own: the scenario with the site's own values."""
+    wanted: Json = {"run": run.id, "site": site.party, "fit": site.records_train, "proof": site.records_holdout}
+    if own is not None:
+        wanted["scenario"] = msgspec.to_builtins(own)
     return ended_run(operator, fleet, operator.post("/v1/sites", wanted), "next line", tell)
 
 
-def open_package(name: str, state: Path) -> Scenario:
-    """The scenario, when there is an exchange in the state folder that may have run it. Raises NotFoundError."""
-    scenario = load_package(find_package(name))
+def open_package(name: str, state: Path, values: Path | None = None) -> Scenario:
+    """The scenario with site values, when there is an exchange in the state folder that may have run it. Raises NotFoundError."""
+    scenario = load_package(find_package(name, state), values)
     if not (state / "exchange").is_dir():
         raise NotFoundError(f"there is no exchange in {state}", f"first: isthmus run {scenario.id}, or name its --state")
     return scenario
@@ -103,7 +108,7 @@ def open_package(name: str, state: Path) -> Scenario:
 
 def replicate(settings: SiteSettings, tell: Tell) -> RunView:
     """The site's run with its result. Raises IsthmusError; a refusal by the bars is a result, not an error."""
-    scenario = open_package(settings.scenario, settings.state)
+    scenario = open_package(settings.scenario, settings.state, settings.values)
     tell("site", 0, 0)
     site = prepare_site(settings, scenario)
     with LocalFleet(settings.state / "logs") as fleet:
@@ -114,4 +119,4 @@ def replicate(settings: SiteSettings, tell: Tell) -> RunView:
         with ExchangeClient(url, token) as operator:
             run = certified_run(operator.get("/v1/runs"), scenario)
             wait_for_nodes(operator, fleet, {site.party})
-            return request_site(operator, fleet, run, site, tell)
+            return request_site(operator, fleet, run, site, tell, None if settings.values is None else scenario)

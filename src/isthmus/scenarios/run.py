@@ -43,7 +43,8 @@ RESERVED = frozenset({"joint", "fleet", "exchange", "sample-user", "sample-compu
 @dataclass(frozen=True, kw_only=True)
 class RunSettings:
     """What the command was told. data: the user's own folders, one an owner; empty for the sample owners. samples, proof: labels of
-    the next line to fit on and to prove with. tools: as the nodes have them, for the pooled reference on sample files."""
+    the next line to fit on and to prove with. tools: as the nodes have them, for the pooled reference on sample files. values: a file of
+    site values, instead of the package's own."""
 
     scenario: str
     state: Path
@@ -53,6 +54,7 @@ class RunSettings:
     seed: int
     tools: Tools
     clock: Clock
+    values: Path | None = None
 
 
 def party_of(folder: Path) -> str:
@@ -86,7 +88,7 @@ class ScenarioRun:
 
     def __init__(self, settings: RunSettings, tell: Tell) -> None:
         self._settings, self._tell = settings, tell
-        self._scenario: Scenario = load_package(find_package(settings.scenario))
+        self._scenario: Scenario = load_package(find_package(settings.scenario, settings.state), settings.values)
         sample = not settings.data
         if sample and self._scenario.sample_data == "none":
             raise InputError(f"{self._scenario.id} has no sample data", "give one folder an owner with --data")
@@ -177,6 +179,7 @@ class ScenarioRun:
             proof=wanted.proof,
             seed=wanted.seed,
             clock=wanted.clock,
+            values=wanted.values,
         )
 
     def _own(self, party: str, folder: Path) -> Owner:

@@ -1,0 +1,335 @@
+"""`isthmus scenario`: packages begun, checked, compared, packed and installed."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import click
+import msgspec
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from isthmus.contracts.package import Finding
+from isthmus.contracts.scenario import Scenario
+from isthmus.kit.config import read_settings
+from isthmus.scenarios.archive import SUFFIX
+from isthmus.scenarios.contents import HOOKS, Contents
+from isthmus.scenarios.located import dotted
+from isthmus.scenarios.lock import lock_of
+from isthmus.scenarios.package import scenario_of, site_values
+from isthmus.scenarios.packagediff import Change, PackageDiff, package_diff, told_elsewhere
+from isthmus.scenarios.template import classes_of
+from isthmus.scenarios.validation import knobs_of, validate
+from isthmus.scenarios.values import Knob, at_path
+from isthmus.scenarios.workbench import begin, contents_of, digest_of_contents, install_given, listed, pack, relock
+
+JSON_HELP = "One JSON object instead of a table."
+STATE_HELP = "State folder that packages are installed in; default from ISTHMUS_STATE."
+FOLDER = click.Path(path_type=Path)
+
+
+@click.group()
+def scenario() -> None:
+    """Scenario packages: one folder, checked, locked, packed, and installed at the next site.
+
+    \b
+    From nothing to another site:
+      isthmus scenario init bottle-caps --from photos
+      isthmus scenario validate bottle-caps
+      isthmus scenario package bottle-caps
+      isthmus scenario install bottle-caps-0.1.0.isthmus.zip
+      isthmus run bottle-caps --data OWNER-1 --data OWNER-2 --data OWNER-3
+    """
+
+
+def say(document: Mapping[str, Any]) -> None:
+    """One JSON object on standard output."""
+    click.echo(json.dumps(document, ensure_ascii=False))
+
+
+@scenario.command()
+@click.argument("name")
+@click.option("--from", "images", type=FOLDER, help="A folder with one sub-folder of images a class; the classes are read from it.")
+@click.option("--title", default="", help="What it inspects, in a few words; default from the name.")
+@click.option("--into", type=FOLDER, default=None, help="Folder to write the package into; default a folder NAME here.")
+@click.option("--json", "as_json", is_flag=True, help=JSON_HELP)
+def init(name: str, images: Path | None, title: str, into: Path | None, as_json: bool) -> None:
+    """Begins a package NAME from the template for image inspection. It validates as it is.
+
+    No image is copied. NAME has lower-case letters, digits and hyphens.
+
+    \b
+    Examples:
+      isthmus scenario init bottle-caps
+      isthmus scenario init bottle-caps --from photos --title "Caps of half-litre bottles"
+    """
+    folder = into or Path(name)
+    lock = begin(folder, name, title, classes_of(images) if images is not None else None)
+    if as_json:
+        say({"folder": str(folder), "id": lock.id, "version": lock.version, "digest": lock.digest, "files": [f.path for f in lock.files]})
+        return
+    console = Console()
+    console.print(f"{escape(str(folder))} holds the package {escape(lock.id)} {lock.version}: {', '.join(f.path for f in lock.files)}")
+    console.print(f"next: say both uses in your words, then isthmus scenario lock {escape(str(folder))}")
+
+
+@scenario.command("validate")
+@click.argument("folder", type=FOLDER)
+@click.option("--write-lock", is_flag=True, help="Write scenario.lock anew first, if there is no other error.")
+@click.option("--json", "as_json", is_flag=True, help=JSON_HELP)
+def validate_command(folder: Path, write_lock: bool, as_json: bool) -> int:
+    """Finds every fault of the package in FOLDER, with file, line and what to do.
+
+    Exit code 0: no error. 1: at least one. Warnings do not count.
+
+    \b
+    Examples:
+      isthmus scenario validate bottle-caps
+      isthmus scenario validate bottle-caps --write-lock --json
+    """
+    found = validate(folder)
+    if write_lock and not any(one.level == "error" and "lock" not in one.code for one in found):
+        relock(folder)
+        found = validate(folder)
+    errors = sum(one.level == "error" for one in found)
+    if as_json:
+        counts = {"errors": errors, "warnings": len(found) - errors}
+        say({"folder": str(folder), **counts, "findings": msgspec.to_builtins(found)})
+    else:
+        _show_findings(folder, found, errors)
+    return 1 if errors else 0
+
+
+def _show_findings(folder: Path, found: tuple[Finding, ...], errors: int) -> None:
+    console = Console()
+    if not found:
+        console.print(f"{escape(str(folder))}: no fault found")
+        return
+    table = Table(title=f"{escape(str(folder))}: {errors} errors, {len(found) - errors} warnings", title_justify="left")
+    for name in ("where", "", "what", "next"):
+        table.add_column(name, overflow="fold")
+    for one in found:
+        mark = "[bold red]error[/]" if one.level == "error" else "[yellow]warning[/]"
+        table.add_row(escape(one.place), f"{mark} {one.code}", escape(one.what), escape(one.next))
+    console.print(table)
+
+
+@scenario.command("lock")
+@click.argument("folder", type=FOLDER)
+@click.option("--json", "as_json", is_flag=True, help=JSON_HELP)
+def lock_command(folder: Path, as_json: bool) -> None:
+    """Writes scenario.lock of FOLDER anew: the sha256 of every file, and the package's digest. Refused while there are errors.
+
+    Example:  isthmus scenario lock bottle-caps
+    """
+    lock, new = relock(folder)
+    if as_json:
+        say({**msgspec.to_builtins(lock), "written": new})
+        return
+    Console().print(f"{escape(lock.id)} {lock.version} {lock.digest} ({len(lock.files)} files; {'written' if new else 'as it was'})")
+
+
+@scenario.command()
+@click.argument("package", metavar="PACKAGE")
+@click.option("--values", type=FOLDER, default=None, help="Show it with these site values, a YAML file.")
+@click.option("--state", type=FOLDER, default=None, help=STATE_HELP)
+@click.option("--json", "as_json", is_flag=True, help=JSON_HELP)
+def show(package: str, values: Path | None, state: Path | None, as_json: bool) -> None:
+    """Says what PACKAGE is for, what it promises, what a site may set, and what it consists of.
+
+    PACKAGE is a name, NAME@VERSION, a folder, or an archive.
+
+    \b
+    Examples:
+      isthmus scenario show solar-cell-inspection
+      isthmus scenario show bottle-caps-0.1.0.isthmus.zip --values line-4.yaml
+    """
+    contents = contents_of(package, read_settings(state=state).state)
+    found, digest, knobs = scenario_of(contents, values), digest_of_contents(contents), knobs_of(contents)[1]
+    if as_json:
+        say(shown(contents, found, digest, knobs, site_values(contents, values)))
+    else:
+        _show_package(contents, found, digest, knobs)
+
+
+def plain(found: Scenario) -> dict[str, Any]:
+    """The manifest as JSON has it, lists as lists."""
+    document: dict[str, Any] = msgspec.json.decode(msgspec.json.encode(found))
+    return document
+
+
+def shown(contents: Contents, found: Scenario, digest: str, knobs: tuple[Knob, ...], given: Mapping[str, Any]) -> dict[str, Any]:
+    """The one JSON object of `show`."""
+    manifest = plain(found)
+    listed_knobs = [
+        {
+            "name": knob.name,
+            "title": knob.title,
+            "x-path": dotted(knob.path),
+            "default": knob.default,
+            "value": at_path(manifest, knob.path),
+            "limits": dict(knob.limits),
+        }
+        for knob in knobs
+    ]
+    files = msgspec.to_builtins(lock_of(contents, found.id, found.version).files)
+    return {"digest": digest, "scenario": manifest, "values": dict(given), "knobs": listed_knobs, "files": files}
+
+
+def _show_package(contents: Contents, found: Scenario, digest: str, knobs: tuple[Knob, ...]) -> None:
+    console = Console()
+    table = Table(show_header=False, box=None, pad_edge=False)
+    promises = ", ".join(f"{ppm / 10_000:g} %" for ppm in found.certify.promises_ppm)
+    for name, value in (
+        ("scenario", f"{found.id} {found.version}: {found.title}"),
+        ("digest", digest),
+        ("intended use", found.intended_use),
+        ("prohibited use", found.prohibited_use),
+        ("tier, task", f"{found.tier}, {found.task}: {' or '.join(found.interface.classes)}"),
+        ("model", f"{found.recipe.backbone}; {', '.join(found.recipe.parts)}"),
+        ("promises tried", f"at most {promises} error among answers, at {found.certify.confidence_ppm / 10_000:g} % confidence"),
+        ("certificate lasts", f"{found.certify.validity_days} days"),
+        ("price", f"{found.serve.micros_per_inference} micro-{found.serve.currency} an inference"),
+        ("code", f"{HOOKS}, which never runs beside data" if HOOKS in contents else "none"),
+        ("files", f"{len(contents)}, {sum(map(len, contents.values()))} bytes"),
+    ):
+        table.add_row(name, escape(value))
+    console.print(table)
+    manifest = plain(found)
+    what = Table(title="What a site may set" if knobs else "A site may set nothing", title_justify="left")
+    for name in ("knob", "value", "limits", "sets"):
+        what.add_column(name, overflow="fold")
+    for knob in knobs:
+        what.add_row(f"{escape(knob.name)}\n[dim]{escape(knob.title)}[/]", *map(escape, _knob_cells(knob, at_path(manifest, knob.path))))
+    console.print(what)
+
+
+def _knob_cells(knob: Knob, value: Any) -> tuple[str, str, str]:
+    limits = ", ".join(f"{word} {json.dumps(limit)}" for word, limit in knob.limits.items() if word != "type")
+    mark = "" if value == knob.default else f" (default {json.dumps(knob.default)})"
+    return json.dumps(value) + mark, f"{knob.limits['type']}{', ' if limits else ''}{limits}", dotted(knob.path)
+
+
+@scenario.command()
+@click.argument("before", metavar="BEFORE")
+@click.argument("after", metavar="AFTER")
+@click.option("--state", type=FOLDER, default=None, help=STATE_HELP)
+@click.option("--json", "as_json", is_flag=True, help=JSON_HELP)
+def diff(before: str, after: str, state: Path | None, as_json: bool) -> None:
+    """Says what differs between two packages, and whether a certificate of BEFORE still says what AFTER is.
+
+    Each is a name, NAME@VERSION, a folder, or an archive. A price or a README needs no new certificate; a recipe, a bar or a use does.
+
+    Example:  isthmus scenario diff bottle-caps-0.1.0.isthmus.zip bottle-caps
+    """
+    home = read_settings(state=state).state
+    found = package_diff(contents_of(before, home), contents_of(after, home))
+    if as_json:
+        changes = [{name: getattr(change, name) for name in change.__dataclass_fields__} for change in found.changes]
+        says = {"before": found.names[0], "after": found.names[1], "needs_new_certificate": found.certificate}
+        say({**says, "same_version_other_content": found.clash, "changes": changes})
+    else:
+        _show_diff(found)
+
+
+def _show_diff(found: PackageDiff) -> None:
+    console = Console()
+    changes = [change for change in found.changes if not told_elsewhere(change)]
+    if not found.changes:
+        console.print(f"no difference: {escape(found.names[0])}")
+        return
+    table = Table(title=f"{escape(found.names[0])}\n{escape(found.names[1])}", title_justify="left")
+    for name in ("what", "before", "after", "certificate"):
+        table.add_column(name, overflow="fold")
+    for change in changes:
+        mark = "[bold]needs a new one[/]" if change.certificate else "stands"
+        table.add_row(f"{change.part} {escape(change.where)}", *(escape(_cell(change, v)) for v in (change.before, change.after)), mark)
+    if changes:
+        console.print(table)
+    else:
+        console.print("the files differ, and say the same")
+    console.print("needs a new certificate" if found.certificate else "does not need a new certificate")
+    if found.clash:
+        console.print("both have one name and version: give the second another version")
+
+
+def _cell(change: Change, value: Any) -> str:
+    if value is None:
+        return "–"
+    return str(value)[:12] if change.part == "file" else json.dumps(value, ensure_ascii=False)
+
+
+@scenario.command()
+@click.argument("folder", type=FOLDER)
+@click.option("--into", type=FOLDER, default=Path(), help="Folder to write the archive into; default here.")
+@click.option("--json", "as_json", is_flag=True, help=JSON_HELP)
+def package(folder: Path, into: Path, as_json: bool) -> None:
+    """Packs FOLDER into one file, NAME-VERSION.isthmus.zip. The same files give the same bytes, on any machine.
+
+    Refused while there are errors or the lock is not current.
+
+    Example:  isthmus scenario package bottle-caps --into dist
+    """
+    target, lock = pack(folder, into)
+    size = target.stat().st_size
+    if as_json:
+        say({"archive": str(target), "bytes": size, "id": lock.id, "version": lock.version, "digest": lock.digest})
+        return
+    Console(soft_wrap=True).print(f"{escape(str(target))} ({size} bytes)\n{lock.digest}")
+
+
+@scenario.command()
+@click.argument("package", metavar="PACKAGE")
+@click.option("--state", type=FOLDER, default=None, help=STATE_HELP)
+@click.option("--json", "as_json", is_flag=True, help=JSON_HELP)
+def install(package: str, state: Path | None, as_json: bool) -> None:
+    """Installs PACKAGE, an archive or a folder, so that `isthmus run` finds it by name. Twice is as once.
+
+    Refused: errors, a lock that is not current, and other content under a name and version that stand.
+
+    Example:  isthmus scenario install bottle-caps-0.1.0.isthmus.zip
+    """
+    lock, folder, new = install_given(package, read_settings(state=state).state)
+    if as_json:
+        say({"id": lock.id, "version": lock.version, "digest": lock.digest, "folder": str(folder), "new": new})
+        return
+    console = Console(soft_wrap=True)
+    console.print(f"{escape(lock.id)} {lock.version} {'is installed' if new else 'was installed already'} in {escape(str(folder))}")
+    console.print(f"next: isthmus scenario show {escape(lock.id)}")
+
+
+@scenario.command("list")
+@click.option("--state", type=FOLDER, default=None, help=STATE_HELP)
+@click.option("--json", "as_json", is_flag=True, help=JSON_HELP)
+def list_command(state: Path | None, as_json: bool) -> None:
+    """Lists every package that a name finds: installed, brought by Python distributions, shipped. The first of a name is the one found.
+
+    Example:  isthmus scenario list --json
+    """
+    rows = [
+        {
+            "name": one.name,
+            "version": found.version if found is not None else one.version,
+            "title": found.title if found is not None else "",
+            "where": one.where,
+            "folder": str(one.folder),
+            "wrong": wrong,
+        }
+        for one, found, wrong in listed(read_settings(state=state).state)
+    ]
+    if as_json:
+        say({"packages": rows})
+        return
+    table = Table(title=f"{len(rows)} packages", title_justify="left")
+    for name in ("name", "version", "where", "title"):
+        table.add_column(name, overflow="fold")
+    for row in rows:
+        note = f"[bold red]{escape(row['wrong'])}[/]" if row["wrong"] else escape(row["title"])
+        table.add_row(escape(row["name"]), escape(row["version"]), row["where"], note)
+    Console().print(table)
+    if not any(row["where"] == "installed" for row in rows):
+        Console(soft_wrap=True).print(f"next: isthmus scenario install NAME-VERSION{SUFFIX}")

@@ -1,0 +1,233 @@
+"""What a manifest must keep beyond its types, so that the exchange will build, certify and serve it. Pure.
+
+Each rule is one that the exchange, the foundry or a node would refuse by later; here it is told before anything is started, with the field.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from isthmus.assurance.certificate import VALIDITY_S_MAX
+from isthmus.assurance.corruptions import FAMILIES, SEVERITIES
+from isthmus.contracts.bars import PPM
+from isthmus.contracts.errors import InputError
+from isthmus.contracts.money import AMOUNT_MAX, CURRENCY
+from isthmus.contracts.package import Level
+from isthmus.contracts.parts import parsed_part, sources_of
+from isthmus.contracts.scenario import Certify, Recipe, Replicate, Scenario, Serve
+from isthmus.contracts.statistic import CANDIDATES_MAX, WEIGHT_MAX
+from isthmus.foundry.features import checked_backbone
+from isthmus.foundry.stageparts import checked_parts
+from isthmus.kit.ids import slug
+from isthmus.scenarios.draw import FIT_MIN
+from isthmus.scenarios.located import Steps
+
+DAY_S = 24 * 3600
+VALIDITY_DAYS_MAX = VALIDITY_S_MAX // DAY_S
+RECORDS_PER_FEATURE_MIN = 4
+"""Records behind each feature that a scenario may ask its owners for, at the least; the nodes' own rule is the same."""
+
+SHARES = ("compute_ppm", "model_vendor_ppm", "owners_ppm", "exchange_ppm")
+VERSION = re.compile(
+    r"(0|[1-9]\d{0,8})\.(0|[1-9]\d{0,8})\.(0|[1-9]\d{0,8})(-[0-9A-Za-z-]+(\.[0-9A-Za-z-]+)*)?(\+[0-9A-Za-z-]+(\.[0-9A-Za-z-]+)*)?"
+)
+VERSION_CHARS_MAX = 48
+"""A scenario's version."""
+
+TEXT_CHARS_MAX = 2000
+SMALL_PPM = 100
+WEIGHTING_LEAST_ABOVE, WEIGHTING_MOST = 1 / 32, 4096
+
+
+@dataclass(frozen=True)
+class Breach:
+    """A rule that a manifest breaks, and the field that breaks it."""
+
+    code: str
+    steps: Steps
+    what: str
+    next: str
+    level: Level = "error"
+
+
+def identity_breaches(fields: dict[str, Any]) -> Iterator[Breach]:
+    """Of the manifest's own fields that are text; fields: those whose type is right."""
+    if "id" in fields:
+        try:
+            slug(fields["id"], "the scenario's id")
+        except InputError as error:
+            yield Breach("bad-id", ("id",), error.message, error.next_step)
+    if "version" in fields and (not VERSION.fullmatch(fields["version"]) or len(fields["version"]) > VERSION_CHARS_MAX):
+        what = f"version {fields['version']!r} is no version"
+        yield Breach("bad-version", ("version",), what, "write MAJOR.MINOR.PATCH, such as 0.1.0 (semver.org)")
+    for name in ("title", "purpose", "intended_use", "prohibited_use"):
+        if name in fields and not fields[name].strip():
+            yield Breach("empty-text", (name,), f"{name} is empty", "say it in a sentence")
+        elif name in fields and len(fields[name]) > TEXT_CHARS_MAX:
+            yield Breach("empty-text", (name,), f"{name} has more than {TEXT_CHARS_MAX} characters", "say it shorter")
+    if "interface" in fields and len({c.strip() for c in fields["interface"].classes} - {""}) < 2:
+        yield Breach(
+            "bad-classes", ("interface", "classes"), "the two classes have one name, or none", "name the good one, then the defect"
+        )
+
+
+def recipe_breaches(recipe: Recipe) -> Iterator[Breach]:
+    """Backbone and parts are known, views begin with the image itself, penalties can be used, and leavers stay hidden."""
+    try:
+        checked_backbone(recipe.backbone)
+    except InputError as error:
+        yield Breach("unknown-backbone", ("recipe", "backbone"), error.message, error.next_step)
+    for name in ("parts", "parts_after_leaving"):
+        yield from _part_breaches(name, getattr(recipe, name))
+    common = sorted(sources_of(recipe.parts) & sources_of(recipe.parts_after_leaving))
+    if common:
+        what = (
+            f"parts_after_leaving and parts are both made of {', '.join(common)}: sums after a leaver could be subtracted from those before"
+        )
+        yield Breach("shared-sources", ("recipe", "parts_after_leaving"), what, "choose parts that share nothing with parts")
+    views: Sequence[str] = recipe.views
+    if not views or views[0] != "identity" or len(set(views)) < len(views):
+        what = f"views {list(views)} do not begin with identity, or name one twice"
+        yield Breach("bad-views", ("recipe", "views"), what, "put identity first, then each other view once")
+    for name in ("sure_weight", "unsure_weight"):
+        if not 1 <= getattr(recipe, name) <= WEIGHT_MAX:
+            yield Breach("out-of-range", ("recipe", name), f"{name} is {getattr(recipe, name)}", f"write 1 to {WEIGHT_MAX}")
+    for place, lam in enumerate(recipe.lambdas):
+        if not (math.isfinite(lam) and lam > 0):
+            yield Breach("bad-lambdas", ("recipe", "lambdas", place), f"the penalty {lam:g} is not above 0", "write a positive number")
+    if not recipe.lambdas or len(recipe.lambdas) > CANDIDATES_MAX or len(set(recipe.lambdas)) < len(recipe.lambdas):
+        what = f"lambdas has {len(recipe.lambdas)} penalties, or one twice"
+        yield Breach("bad-lambdas", ("recipe", "lambdas"), what, f"name 1 to {CANDIDATES_MAX}, each once")
+    if recipe.records_per_feature < RECORDS_PER_FEATURE_MIN:
+        what = f"records_per_feature is {recipe.records_per_feature}; no node agrees to fewer than {RECORDS_PER_FEATURE_MIN}"
+        yield Breach("out-of-range", ("recipe", "records_per_feature"), what, f"write {RECORDS_PER_FEATURE_MIN} or more")
+
+
+def _part_breaches(name: str, parts: tuple[str, ...]) -> Iterator[Breach]:
+    wrong = False
+    for place, text in enumerate(parts):
+        try:
+            parsed_part(text)
+        except InputError as error:
+            wrong = True
+            yield Breach("unknown-part", ("recipe", name, place), error.message, error.next_step)
+    try:
+        if not wrong:
+            checked_parts(parts)
+    except InputError as error:
+        yield Breach("bad-parts", ("recipe", name), f"{name}: {error.message}", error.next_step)
+
+
+def certify_breaches(certify: Certify) -> Iterator[Breach]:
+    """The bars can be judged and refuse every model that ignores its input; see assurance.bars.checked_bars."""
+
+    def at(name: str, *more: int) -> Steps:
+        return ("certify", name, *more)
+
+    promises = certify.promises_ppm
+    for place, ppm in enumerate(promises):
+        if not 0 < ppm < PPM:
+            yield Breach("out-of-range", at("promises_ppm", place), f"the promise {ppm} is no share", "parts per million; 5 % is 50000")
+    if not promises or list(promises) != sorted(set(promises), reverse=True):
+        yield Breach(
+            "bad-promises", at("promises_ppm"), f"the promises {list(promises)} are no ladder", "begin with the easiest: descending"
+        )
+    if not PPM // 2 <= certify.confidence_ppm < PPM:
+        meant = certify.confidence_ppm * PPM // 100 if 50 <= certify.confidence_ppm < 100 else 950_000
+        what = f"confidence_ppm is {certify.confidence_ppm}; it must be at least 500000 and below 1000000"
+        yield Breach("out-of-range", at("confidence_ppm"), what, f"parts per million: write {meant}")
+    for name in ("answered_ppm_min", "recall_ppm_min", "specificity_ppm_min", "auc_ppm_min"):
+        if not 0 < getattr(certify, name) < PPM:
+            yield Breach("out-of-range", at(name), f"{name} is {getattr(certify, name)}", "parts per million: between 0 and 1000000")
+    if certify.recall_ppm_min + certify.specificity_ppm_min <= PPM:
+        total = certify.recall_ppm_min + certify.specificity_ppm_min
+        what = f"recall_ppm_min and specificity_ppm_min add up to {total}: a model that ignores its input would pass"
+        yield Breach("blind-bars", at("recall_ppm_min"), what, "ask for two that add up to more than 1000000")
+    if certify.auc_ppm_min < PPM // 2:
+        yield Breach("blind-bars", at("auc_ppm_min"), f"auc_ppm_min is {certify.auc_ppm_min}: a coin passes", "write 500000 or more")
+    yield from _least(certify, "certify", {"groups_min": 2, "slice_records_min": 1})
+    for place, family in enumerate(certify.families):
+        if family not in FAMILIES:
+            yield Breach("unknown-family", at("families", place), f"no corruption is called {family!r}", f"use {', '.join(FAMILIES)}")
+    if len(set(certify.families)) < len(certify.families):
+        yield Breach("unknown-family", at("families"), "a corruption is named twice", "name each once")
+    if list(certify.severities) != list(range(1, len(certify.severities) + 1)) or len(certify.severities) > len(SEVERITIES):
+        what = f"the severities {list(certify.severities)} do not count from 1 to at most {len(SEVERITIES)}"
+        yield Breach("bad-severities", at("severities"), what, "write 1, 2, 3 and so on: a severity counts only when all milder ones hold")
+    if not (math.isfinite(certify.planning_design_effect) and certify.planning_design_effect >= 1):
+        what = f"planning_design_effect is {certify.planning_design_effect:g}; groups never make records count for more than they are"
+        yield Breach("out-of-range", at("planning_design_effect"), what, "write 1 or more")
+    if not 0 < certify.planning_power < 1:
+        what = f"planning_power is {certify.planning_power:g}; it is a chance"
+        yield Breach("out-of-range", at("planning_power"), what, "write a number between 0 and 1, such as 0.8")
+    if not 1 <= certify.validity_days <= VALIDITY_DAYS_MAX:
+        what = f"validity_days is {certify.validity_days}; a certificate lasts 1 to {VALIDITY_DAYS_MAX} days"
+        yield Breach("out-of-range", at("validity_days"), what, f"write 1 to {VALIDITY_DAYS_MAX}, in days")
+
+
+def serve_breaches(serve: Serve) -> Iterator[Breach]:
+    """A currency, an exact price, and shares of the whole charge."""
+    if not CURRENCY.fullmatch(serve.currency):
+        what = f"currency {serve.currency!r} is no currency code"
+        yield Breach("bad-currency", ("serve", "currency"), what, "write three capitals, such as EUR")
+    if not 0 <= serve.micros_per_inference <= AMOUNT_MAX:
+        what = f"micros_per_inference is {serve.micros_per_inference}"
+        yield Breach("out-of-range", ("serve", "micros_per_inference"), what, "write micro-units, 0 to 2^53 - 1; 0.002 EUR is 2000")
+    for name in SHARES:
+        if not 0 <= getattr(serve, name) <= PPM:
+            yield Breach("out-of-range", ("serve", name), f"{name} is {getattr(serve, name)}", "parts per million: 0 to 1000000")
+    total = sum(getattr(serve, name) for name in SHARES)
+    if total != PPM:
+        hint = "parts per million: 30 % is 300000" if total <= SMALL_PPM else f"change one of them by {PPM - total:+d}"
+        what = f"{', '.join(SHARES)} add up to {total}; the shares of a charge add up to 1000000"
+        yield Breach("shares-do-not-sum", ("serve", SHARES[0]), what, hint)
+    yield from _least(serve, "serve", {"sample_requests": 1})
+
+
+def replicate_breaches(replicate: Replicate) -> Iterator[Breach]:
+    """Samples enough to draw, and weights that the combiner takes."""
+    yield from _least(replicate, "replicate", {"samples_default": FIT_MIN})
+    for place, weight in enumerate(replicate.weightings):
+        if not WEIGHTING_LEAST_ABOVE < weight <= WEIGHTING_MOST:
+            what = f"the weighting {weight:g} cannot be used"
+            yield Breach("bad-weightings", ("replicate", "weightings", place), what, f"write 0.0625 to {WEIGHTING_MOST}")
+    if not replicate.weightings:
+        yield Breach("bad-weightings", ("replicate", "weightings"), "no weighting is named", f"write 0.0625 to {WEIGHTING_MOST}")
+
+
+def _least(part: Any, section: str, least: dict[str, int]) -> Iterator[Breach]:
+    for name, bound in least.items():
+        if getattr(part, name) < bound:
+            yield Breach("out-of-range", (section, name), f"{name} is {getattr(part, name)}", f"write {bound} or more")
+
+
+def small_shares(sections: dict[str, Any]) -> Iterator[Breach]:
+    """Shares so small that a percentage was probably meant. sections: name -> part of the manifest as it was read."""
+    for section, part in sections.items():
+        for name, value in part.items() if isinstance(part, dict) else ():
+            for place, one in enumerate(value) if isinstance(value, list) else ((-1, value),):
+                if "_ppm" in name and isinstance(one, int) and not isinstance(one, bool) and 0 < one <= SMALL_PPM:
+                    steps: Steps = (section, name) if place < 0 else (section, name, place)
+                    what = f"{name} is {one} parts per million, which is {one / 10_000:g} %"
+                    yield Breach("small-share", steps, what, f"if {one} % is meant, write {one * 10_000}", "warning")
+
+
+SECTIONS: dict[str, Callable[[Any], Iterator[Breach]]] = {
+    "recipe": recipe_breaches,
+    "certify": certify_breaches,
+    "serve": serve_breaches,
+    "replicate": replicate_breaches,
+}
+
+
+def breaches(scenario: Scenario) -> list[Breach]:
+    """Every rule that a manifest breaks, warnings left out."""
+    fields = {name: getattr(scenario, name) for name in scenario.__struct_fields__}
+    found = list(identity_breaches(fields))
+    for name, rule in SECTIONS.items():
+        found += rule(fields[name])
+    return found

@@ -1,0 +1,89 @@
+"""Begins a package: the files of a template with names and classes filled in. Pure but for reading the template."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections import Counter
+from collections.abc import Mapping
+from importlib import resources
+from pathlib import Path
+from string import Template
+
+from isthmus.contracts.errors import FolderError
+from isthmus.kit.ids import slug
+from isthmus.sandbox.folder import GOOD_NAMES
+from isthmus.scenarios.contents import LOCK, MANIFEST, README, SCHEMA
+from isthmus.scenarios.folder import survey
+from isthmus.scenarios.lock import lock_bytes, lock_of
+
+TEMPLATE = "image-inspection"
+VERSION = "0.1.0"
+DEFAULT_CLASSES = ("good", "defect")
+INTENDED = "Sorts images of {subject} into {good} and {defect}, and leaves doubtful ones to a person."
+PROHIBITED = (
+    "Not for images taken in another way than those it was certified on, not for deciding about people, and not without a person for the"
+    " images that it does not answer."
+)
+
+
+def classes_of(images: Path) -> Mapping[str, int]:
+    """Sub-folder -> images, the good one first. Raises FolderError: no sub-folders of images, or none that says which are good."""
+    found = survey(images)
+    good = next((name for name in found.classes if name.strip().lower() in GOOD_NAMES), None)
+    if good is None:
+        names = ", ".join(found.classes)
+        raise FolderError(
+            f"none of the sub-folders of {images} ({names}) says which images are good",
+            f"rename that one to {' or '.join(sorted(GOOD_NAMES))}",
+        )
+    counts = Counter(file.class_name for file in found.files)
+    return {name: counts[name] for name in sorted(found.classes, key=lambda name: name != good)}
+
+
+def begun(name: str, title: str = "", classes: Mapping[str, int] | None = None) -> dict[str, bytes]:
+    """Path -> bytes of a new package, its lock among them. classes: as classes_of counts them; none, good and defect.
+
+    Raises InputError when the name is none.
+    """
+    slug(name, "the scenario's name")
+    plain = " ".join("".join(c if c.isprintable() else " " for c in title).split())
+    subject = plain or name.replace("-", " ")
+    counted = classes or dict.fromkeys(DEFAULT_CLASSES, 0)
+    good, *others = counted
+    pair = (good, others[0] if len(others) == 1 else DEFAULT_CLASSES[1])
+    uses = INTENDED.format(subject=subject, good=pair[0], defect=pair[1]), PROHIBITED
+    words = {
+        "id": name,
+        "quoted_id": _scalar(name),
+        "title": _scalar(plain or subject[:1].upper() + subject[1:]),
+        "heading": _line(plain or subject[:1].upper() + subject[1:]),
+        "classes": json.dumps(pair, ensure_ascii=False),
+        "intended_use": _scalar(uses[0]),
+        "prohibited_use": _scalar(uses[1]),
+        "intended_text": _line(uses[0]),
+        "prohibited_text": uses[1],
+        "class_lines": _class_lines(counted, others),
+    }
+    folder = resources.files("isthmus") / "scenarios" / "templates" / TEMPLATE
+    texts = {path: (folder / path).read_text(encoding="utf-8") for path in (MANIFEST, README)}
+    contents = {path: Template(text).substitute(words).encode() for path, text in texts.items()}
+    contents[SCHEMA] = (folder / SCHEMA).read_bytes()
+    return {**contents, LOCK: lock_bytes(lock_of(contents, name, VERSION))}
+
+
+def _scalar(text: str) -> str:
+    """As YAML reads it, whatever it holds: a string of JSON is one of YAML."""
+    return json.dumps(text, ensure_ascii=False)
+
+
+def _line(text: str) -> str:
+    """As a line of Markdown: nothing in it makes a heading, a link or a tag."""
+    return re.sub(r"([\\`*_\[\]<>#|])", r"\\\1", text)
+
+
+def _class_lines(counted: Mapping[str, int], others: list[str]) -> str:
+    lines = ["| folder | means | images seen |", "|---|---|---|"]
+    for name, count in counted.items():
+        lines.append(f"| {_line(name)} | {'defect' if name in others else 'good'} | {count or '–'} |")
+    return "\n".join(lines)
