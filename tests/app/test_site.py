@@ -9,9 +9,10 @@ import msgspec
 import pytest
 
 from isthmus.app.build import Build
-from isthmus.app.site import SiteBuild, site_purpose
+from isthmus.app.site import SiteBuild, site_purpose, site_scenario
 from isthmus.contracts.build import SiteRequest
 from isthmus.contracts.errors import ConflictError, InputError, JobFailedError, NotFoundError
+from isthmus.kit.signing import payload_of
 from isthmus.scenarios.replicate import site_terms
 from tests.app.world import PURPOSE, House, SyntheticOwner, house, part, request, site
 
@@ -119,3 +120,36 @@ def test_cut_off_after_certifying_it_keeps_its_certificate(ready: House) -> None
     ready.clock.advance(600)
     _, again = carried(ready, found)
     assert again["certificate"] == first["certificate"]
+
+
+# A site's own values.
+
+
+def test_a_site_may_have_its_own_price_and_validity(ready: House) -> None:
+    known = request().scenario
+    serve = msgspec.structs.replace(known.serve, micros_per_inference=known.serve.micros_per_inference + 1)
+    certify = msgspec.structs.replace(known.certify, validity_days=7)
+    own = msgspec.structs.replace(known, serve=serve, certify=certify)
+    certified, result = carried(ready, site("line-4", 50, proof=250), scenario=own)
+    assert certified
+    envelope = ready.catalogue.certificate(result["certificate"]["digest"])
+    said = msgspec.json.decode(payload_of(envelope))["predicate"]
+    assert said["not_after_s"] - said["not_before_s"] == 7 * 24 * 3600
+    wanted = SiteRequest(run="run_1", site="line-4", fit=50, proof=250, scenario=own)
+    assert site_scenario(known, wanted) == own
+    assert site_scenario(known, msgspec.structs.replace(wanted, scenario=None)) == known
+
+
+@pytest.mark.parametrize("field", ["tier", "purpose", "recipe", "certify", "id", "prohibited_use"])
+def test_a_site_may_not_change_what_was_certified(ready: House, field: str) -> None:
+    known = request().scenario
+    other: Any = {
+        "tier": "T3",
+        "purpose": "else",
+        "recipe": msgspec.structs.replace(known.recipe, sure_weight=3),
+        "certify": msgspec.structs.replace(known.certify, recall_ppm_min=1),
+        "id": "other",
+        "prohibited_use": "nothing",
+    }[field]
+    with pytest.raises(ConflictError, match=f"another {field}"):
+        carried(ready, site("line-4", 50, proof=250), scenario=msgspec.structs.replace(known, **{field: other}))

@@ -104,12 +104,19 @@ def validate_command(folder: Path, write_lock: bool, as_json: bool) -> int:
     return 1 if errors else 0
 
 
+def counted(count: int, noun: str) -> str:
+    """`1 error`, `2 errors`."""
+    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
+
+
 def _show_findings(folder: Path, found: tuple[Finding, ...], errors: int) -> None:
     console = Console()
     if not found:
         console.print(f"{escape(str(folder))}: no fault found")
         return
-    table = Table(title=f"{escape(str(folder))}: {errors} errors, {len(found) - errors} warnings", title_justify="left")
+    table = Table(
+        title=f"{escape(str(folder))}: {counted(errors, 'error')}, {counted(len(found) - errors, 'warning')}", title_justify="left"
+    )
     for name in ("where", "", "what", "next"):
         table.add_column(name, overflow="fold")
     for one in found:

@@ -109,10 +109,11 @@ def _syntax(file: str, text: str, error: yaml.YAMLError) -> Finding:
 
 def _walked(file: str, node: yaml.Node, steps: Steps, into: Document, seen: set[int]) -> Iterator[Finding]:
     line, column = node.start_mark.line + 1, node.start_mark.column + 1
-    into.values[steps] = (line, column)
     if id(node) in seen:
-        yield fault("yaml-alias", file, f"{dotted(steps)} repeats another part by *name", "write the value out", line, column)
+        where = into.keys.get(steps) or into.place(steps[:-1])  # the node's own mark is that of the part which is repeated
+        yield fault("yaml-alias", file, f"{dotted(steps)} repeats another part by *name", "write the value out", *where)
         return
+    into.values[steps] = (line, column)
     seen.add(id(node))
     if len(steps) > DEPTH_MAX:
         yield fault("yaml-syntax", file, f"{file} is nested more than {DEPTH_MAX} deep", "write it flatter", line, column)
