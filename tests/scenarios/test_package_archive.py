@@ -125,7 +125,7 @@ def test_a_link_a_folder_a_device_a_mode(kind: int) -> None:
 def test_bombs() -> None:
     with pytest.raises(PackageError, match="compressed"):
         unpacked(beside(member("prompts/a.txt", b"0" * 3_000_000, how=zipfile.ZIP_DEFLATED)))
-    with pytest.raises(PackageError, match="more than the"):
+    with pytest.raises(PackageError, match=r"member a\.txt has"):
         unpacked(archive(member("a.txt", b"0" * (FILE_BYTES_MAX + 1))))
     with pytest.raises(PackageError, match="files"):
         unpacked(archive(*(member(f"n{place}") for place in range(PACKAGE_FILES_MAX + 1))))

@@ -51,6 +51,8 @@ MANIFEST_FAULTS = [
     ("recall_ppm_min: 500000", "recall_ppm_min: 400000", "blind-bars", "", "add up to more than 1000000"),
     ("auc_ppm_min: 600000", "auc_ppm_min: 400000", "blind-bars", "", "500000 or more"),
     ("views: [identity, flip-left-right,", "views: [flip-left-right, identity,", "bad-views", "views: [flip", "put identity first"),
+    ("views: [identity, flip-left-right,", "views: [identity, identity,", "bad-views", "views: [identity", "each other view once"),
+    ("lambdas: [0.003,", "lambdas: [0.01,", "bad-lambdas", "lambdas", "each once"),
     ("lambdas: [0.003,", "lambdas: [0, 0.003,", "bad-lambdas", "lambdas", "write a positive number"),
     ("lambdas: [0.003,", "lambdas: [.nan, 0.003,", "bad-lambdas", "lambdas", "write a positive number"),
     ("backbone: efficientnet-lite0", "backbone: resnet", "unknown-backbone", "", "use one of"),

@@ -52,6 +52,16 @@ def site_purpose(scenario_purpose: str) -> str:
     return scenario_purpose + AT_SITE
 
 
+def _different(one: msgspec.Struct, other: msgspec.Struct, within: str = "") -> list[str]:
+    """Names of fields that differ, such as `tier` and `certify.groups_min`."""
+    found: list[str] = []
+    for name in one.__struct_fields__:
+        a, b = getattr(one, name), getattr(other, name)
+        if a != b:
+            found += _different(a, b, f"{name}.") if isinstance(a, msgspec.Struct) else [within + name]
+    return found
+
+
 def site_scenario(of_run: Scenario, request: SiteRequest) -> Scenario:
     """The scenario that a site is built by. Raises ConflictError when the site asks for more than its own price, shares, weightings and
     validity: what the fleet was certified for is not changed by carrying it on."""
@@ -62,9 +72,8 @@ def site_scenario(of_run: Scenario, request: SiteRequest) -> Scenario:
     certify = replace(of_run.certify, validity_days=own.certify.validity_days)
     allowed = replace(of_run, serve=own.serve, replicate=own.replicate, certify=certify)
     if own != allowed:
-        wrong = [name for name in own.__struct_fields__ if getattr(own, name) != getattr(allowed, name)]
         raise ConflictError(
-            f"the site asks for another {', '.join(wrong)} than the run {request.run} was certified with",
+            f"the site asks for another {', '.join(_different(own, allowed))} than the run {request.run} was certified with",
             "set only price, shares, weightings and validity for a site, or run the fleet anew with these values",
         )
     return own

@@ -189,7 +189,9 @@ def shown(contents: Contents, found: Scenario, digest: str, knobs: tuple[Knob, .
 
 def _show_package(contents: Contents, found: Scenario, digest: str, knobs: tuple[Knob, ...]) -> None:
     console = Console()
-    table = Table(show_header=False, box=None, pad_edge=False)
+    table = Table("", "", show_header=False, box=None, pad_edge=False)
+    for column in table.columns:
+        column.overflow = "fold"
     promises = ", ".join(f"{ppm / 10_000:g} %" for ppm in found.certify.promises_ppm)
     for name, value in (
         ("scenario", f"{found.id} {found.version}: {found.title}"),
@@ -331,7 +333,7 @@ def list_command(state: Path | None, as_json: bool) -> None:
     if as_json:
         say({"packages": rows})
         return
-    table = Table(title=f"{len(rows)} packages", title_justify="left")
+    table = Table(title=counted(len(rows), "package"), title_justify="left")
     for name in ("name", "version", "where", "title"):
         table.add_column(name, overflow="fold")
     for row in rows:

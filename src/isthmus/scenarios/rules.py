@@ -13,6 +13,7 @@ from typing import Any
 
 from isthmus.assurance.certificate import VALIDITY_S_MAX
 from isthmus.assurance.corruptions import FAMILIES, SEVERITIES
+from isthmus.contracts.agreement import AGGREGATE_RATIO_MIN
 from isthmus.contracts.bars import PPM
 from isthmus.contracts.errors import InputError
 from isthmus.contracts.money import AMOUNT_MAX, CURRENCY
@@ -28,9 +29,6 @@ from isthmus.scenarios.located import Steps
 
 DAY_S = 24 * 3600
 VALIDITY_DAYS_MAX = VALIDITY_S_MAX // DAY_S
-RECORDS_PER_FEATURE_MIN = 4
-"""Records behind each feature that a scenario may ask its owners for, at the least; the nodes' own rule is the same."""
-
 SHARES = ("compute_ppm", "model_vendor_ppm", "owners_ppm", "exchange_ppm")
 VERSION = re.compile(
     r"(0|[1-9]\d{0,8})\.(0|[1-9]\d{0,8})\.(0|[1-9]\d{0,8})(-[0-9A-Za-z-]+(\.[0-9A-Za-z-]+)*)?(\+[0-9A-Za-z-]+(\.[0-9A-Za-z-]+)*)?"
@@ -68,7 +66,7 @@ def identity_breaches(fields: dict[str, Any]) -> Iterator[Breach]:
         if name in fields and not fields[name].strip():
             yield Breach("empty-text", (name,), f"{name} is empty", "say it in a sentence")
         elif name in fields and len(fields[name]) > TEXT_CHARS_MAX:
-            yield Breach("empty-text", (name,), f"{name} has more than {TEXT_CHARS_MAX} characters", "say it shorter")
+            yield Breach("long-text", (name,), f"{name} has more than {TEXT_CHARS_MAX} characters", "say it shorter")
     if "interface" in fields and len({c.strip() for c in fields["interface"].classes} - {""}) < 2:
         yield Breach(
             "bad-classes", ("interface", "classes"), "the two classes have one name, or none", "name the good one, then the defect"
@@ -102,9 +100,9 @@ def recipe_breaches(recipe: Recipe) -> Iterator[Breach]:
     if not recipe.lambdas or len(recipe.lambdas) > CANDIDATES_MAX or len(set(recipe.lambdas)) < len(recipe.lambdas):
         what = f"lambdas has {len(recipe.lambdas)} penalties, or one twice"
         yield Breach("bad-lambdas", ("recipe", "lambdas"), what, f"name 1 to {CANDIDATES_MAX}, each once")
-    if recipe.records_per_feature < RECORDS_PER_FEATURE_MIN:
-        what = f"records_per_feature is {recipe.records_per_feature}; no node agrees to fewer than {RECORDS_PER_FEATURE_MIN}"
-        yield Breach("out-of-range", ("recipe", "records_per_feature"), what, f"write {RECORDS_PER_FEATURE_MIN} or more")
+    if recipe.records_per_feature < AGGREGATE_RATIO_MIN:
+        what = f"records_per_feature is {recipe.records_per_feature}; no node agrees to fewer than {AGGREGATE_RATIO_MIN}"
+        yield Breach("out-of-range", ("recipe", "records_per_feature"), what, f"write {AGGREGATE_RATIO_MIN} or more")
 
 
 def _part_breaches(name: str, parts: tuple[str, ...]) -> Iterator[Breach]:
