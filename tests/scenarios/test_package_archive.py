@@ -32,6 +32,7 @@ def disjoint(files: Files) -> bool:
 contents = st.dictionaries(paths, st.binary(max_size=200), min_size=1, max_size=8).filter(lambda f: disjoint(f) and not contents_faults(f))
 
 
+@settings(deadline=None)
 @given(files=contents)
 def test_packing_and_unpacking_give_the_same_files_and_digest(files: Files) -> None:
     whole = locked(files)
@@ -40,13 +41,14 @@ def test_packing_and_unpacking_give_the_same_files_and_digest(files: Files) -> N
     assert read_lock(unpacked(raw)[LOCK]).digest == lock_of(files, "x", "1.0.0").digest
 
 
+@settings(deadline=None)
 @given(files=contents)
 def test_packing_does_not_depend_on_order(files: Files) -> None:
     whole = locked(files)
     assert packed(dict(reversed(list(whole.items())))) == packed(whole)
 
 
-@settings(max_examples=20)
+@settings(max_examples=20, deadline=None)
 @given(files=contents)
 def test_a_folder_is_read_as_it_was_written(files: Files, tmp_path_factory: pytest.TempPathFactory) -> None:
     folder = tmp_path_factory.mktemp("p")
@@ -183,6 +185,7 @@ def test_every_changed_byte_is_refused() -> None:
             unpacked(bytes(edited))
 
 
+@settings(deadline=None)
 @given(raw=st.binary(max_size=400))
 def test_no_bytes_make_it_fall(raw: bytes) -> None:
     for tried in (raw, raw + b"PK\x05\x06" + bytes(18), packed(package())[:200] + raw):

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from isthmus.assurance.bars import checked_bars
@@ -339,6 +339,7 @@ def test_no_folder_and_no_manifest(tmp_path: Path) -> None:
     assert {one.code for one in validate(tmp_path)} == {"no-manifest", "no-readme", "no-lock"}
 
 
+@settings(deadline=None)
 @given(raw=st.binary(max_size=300))
 def test_no_bytes_make_it_fall(raw: bytes) -> None:
     for path in (MANIFEST, SCHEMA, VALUES, HOOKS, LOCK, PROBES_FILE, README):
@@ -346,6 +347,7 @@ def test_no_bytes_make_it_fall(raw: bytes) -> None:
             assert one.what and one.next
 
 
+@settings(deadline=None)
 @given(
     promises=st.lists(st.integers(-5, PPM + 5), max_size=4).map(tuple),
     confidence=st.sampled_from([0, 499_999, 500_000, 950_000, PPM]),

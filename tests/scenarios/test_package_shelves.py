@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from isthmus.contracts.errors import ConflictError, DocumentError, FolderError, InputError, NotFoundError, PackageError
@@ -200,6 +200,7 @@ def test_a_broken_schema_takes_no_values() -> None:
         scenario_of(broken, {"price_micros": 4})
 
 
+@settings(deadline=None)
 @given(price=st.integers(-10, 10_000_010), days=st.integers(-1, 200), samples=st.integers(0, 500))
 def test_values_are_applied_exactly_when_they_are_within_limits(price: int, days: int, samples: int) -> None:
     fits = 0 <= price <= 10_000_000 and 1 <= days <= 180 and 8 <= samples <= 400
@@ -268,6 +269,7 @@ def test_every_certified_field_is_one_of_the_manifest() -> None:
 # Beginning and locking.
 
 
+@settings(deadline=None)
 @given(title=st.text(max_size=60), name=st.from_regex(r"[a-z0-9]([a-z0-9-]{0,20}[a-z0-9])?", fullmatch=True))
 def test_every_name_and_title_makes_a_package_without_fault(title: str, name: str) -> None:
     files = begun(name, title)
