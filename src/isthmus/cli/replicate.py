@@ -65,11 +65,11 @@ def show(view: RunView) -> None:
         console.print("not certified: " + "; ".join(result["failures"]))
 
 
-def roll_out(scenario: str, sites: Path, state: Path, seed: int, as_json: bool) -> int:
+def roll_out(scenario: str, sites: Path, state: Path, seed: int, values: Path | None, as_json: bool) -> int:
     """All sites of a CSV, with one progress display and one table."""
     lines, found = read_sites(sites), []
     with Teller() as tell:
-        found = list(rollout(scenario, lines, state, seed, SystemClock(), tell))
+        found = list(rollout(scenario, lines, state, seed, SystemClock(), tell, values))
     counts = {name: sum(one.state == name for one in found) for name in ("certified", "refused", "failed")}
     if as_json:
         click.echo(json.dumps({**counts, "sites": [outcome_json(one) for one in found]}))
@@ -159,7 +159,7 @@ def replicate(
     if every is not None:
         if (site, samples, fit, proof) != (None, None, None, None):
             raise InputError("--all goes without --site, --samples, --fit and --proof", "write them into the CSV")
-        return roll_out(scenario, every, settings.state, seed, as_json)
+        return roll_out(scenario, every, settings.state, seed, values, as_json)
     if site is None or samples is None:
         raise InputError("no site was named", "give --site and --samples, or --all with a CSV of sites")
     wanted = SiteSettings(

@@ -103,12 +103,14 @@ def _line(path: Path, number: int, cells: dict[str, str], more: int) -> SiteLine
     return SiteLine(line=number, site=site, samples=given, fit=counts["fit"], proof=counts["proof"])
 
 
-def rollout(scenario: str, sites: tuple[SiteLine, ...], state: Path, seed: int, clock: Clock, tell: Tell) -> Iterator[Outcome]:
-    """Carries the latest certified run to each site in turn and tells each outcome as it is known.
+def rollout(
+    scenario: str, sites: tuple[SiteLine, ...], state: Path, seed: int, clock: Clock, tell: Tell, values: Path | None = None
+) -> Iterator[Outcome]:
+    """Carries the latest certified run to each site in turn and tells each outcome as it is known. values: of all these sites.
 
     Raises IsthmusError for what concerns all sites: no scenario, no certified run, no exchange.
     """
-    package = open_package(scenario, state)
+    package = open_package(scenario, state, values)
     with LocalFleet(state / "logs") as fleet:
         url, key = fleet.start_exchange(state)
         token = (state / "exchange" / "operator.token").read_text(encoding="ascii").strip()
@@ -117,7 +119,15 @@ def rollout(scenario: str, sites: tuple[SiteLine, ...], state: Path, seed: int, 
             for place, one in enumerate(sites):
                 tell(f"site {place + 1} of {len(sites)}: {one.site}", place, len(sites))
                 settings = SiteSettings(
-                    scenario=scenario, state=state, site=one.site, samples=one.samples, fit=one.fit, proof=one.proof, seed=seed, clock=clock
+                    scenario=scenario,
+                    state=state,
+                    site=one.site,
+                    samples=one.samples,
+                    fit=one.fit,
+                    proof=one.proof,
+                    seed=seed,
+                    clock=clock,
+                    values=values,
                 )
                 yield _one(settings, package, operator, fleet, (run, url, key))
 
@@ -131,7 +141,8 @@ def _one(settings: SiteSettings, package: Scenario, operator: ExchangeClient, fl
         fleet.start_node(site, url)
         try:
             wait_for_nodes(operator, fleet, {site.party})
-            view = request_site(operator, fleet, run, site, lambda what, done, total: None)
+            own = None if settings.values is None else package
+            view = request_site(operator, fleet, run, site, lambda what, done, total: None, own)
         finally:
             fleet.end(site.party)
     except (UnreachableError, ExchangeStateError):
