@@ -204,6 +204,8 @@ def test_a_scenario_that_is_malformed(text: str, said: str, good: list[Path], tm
         (["runn", "solar-cell-inspection", "--json"], "bad-input", "runn"),
         (["run", "--json"], "bad-usage", "SCENARIO"),
         (["replicate", "solar-cell-inspection", "--site", "line-4", "--json"], "bad-usage", "--samples"),
+        (["replicate", "solar-cell-inspection", "--all", "x.csv", "--fit", "9", "--json"], "bad-usage", "--all goes without"),
+        (["replicate", "solar-cell-inspection", "--all", "no such.csv", "--json"], "bad-document", "no such.csv"),
         (["up", "--port", "99999", "--json"], "bad-usage", "99999"),
     ],
 )

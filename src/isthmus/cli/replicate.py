@@ -12,7 +12,6 @@ from rich.table import Table
 
 from isthmus.cli.run import Teller
 from isthmus.contracts.build import RunView
-from isthmus.contracts.errors import InputError
 from isthmus.kit.clock import SystemClock
 from isthmus.kit.config import read_settings
 from isthmus.scenarios.replicate import SiteSettings
@@ -158,10 +157,10 @@ def replicate(
     settings = read_settings(state=state)
     if every is not None:
         if (site, samples, fit, proof) != (None, None, None, None):
-            raise InputError("--all goes without --site, --samples, --fit and --proof", "write them into the CSV")
+            raise click.UsageError("--all goes without --site, --samples, --fit and --proof: write them into the CSV")
         return roll_out(scenario, every, settings.state, seed, values, as_json)
     if site is None or samples is None:
-        raise InputError("no site was named", "give --site and --samples, or --all with a CSV of sites")
+        raise click.UsageError("give --site and --samples together, or --all with a CSV of sites")
     wanted = SiteSettings(
         scenario=scenario,
         state=settings.state,

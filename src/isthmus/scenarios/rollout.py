@@ -59,7 +59,10 @@ def read_sites(path: Path) -> tuple[SiteLine, ...]:
     try:
         text = path.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
-        raise DocumentError(f"{path} cannot be read: {error}", "give a CSV file in UTF-8 with the columns site and samples") from error
+        raise DocumentError(
+            f"{path} cannot be read: {getattr(error, 'strerror', None) or error}",
+            "give a CSV file in UTF-8 with the columns site and samples",
+        ) from error
     rows = list(csv.reader(io.StringIO(text)))
     names = [name.strip() for name in rows[0]] if rows else []
     for name in names:
