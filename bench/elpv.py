@@ -11,15 +11,12 @@ Test images are single and not flipped. Images: ELPV data set, CC BY-NC-SA 4.0, 
 
 from __future__ import annotations
 
-import argparse
-import json
-import sys
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import msgspec
 import numpy as np
+from bench_command import BarRows, Figures, Say, run_bench
 from numpy.typing import NDArray
 from solar_cells import (
     Cells,
@@ -29,12 +26,9 @@ from solar_cells import (
     bar,
     best_fit,
     columns,
-    default_cache,
     fit,
     interval,
-    load_cells,
     lone_groups,
-    machine,
     scores,
 )
 
@@ -47,7 +41,6 @@ from isthmus.foundry.foldout import ThresholdPlan, choose_thresholds
 from isthmus.sandbox.statistics.evaluation import evaluation
 from isthmus.sandbox.statistics.foldout import clusters, group_sums, verdicts
 from isthmus.sandbox.statistics.records import Records
-from isthmus.scenarios.package import find_package, load_package
 from isthmus.scenarios.sample_owners import PARTIES, splits
 
 SEEN = ("defects/max", "defects/mean")
@@ -114,7 +107,7 @@ def allowed(recipes: tuple[tuple[str, ...], ...], records: int) -> list[tuple[st
     return [parts for parts in recipes if len(columns(parts)) * RULE <= visible]
 
 
-def protocol(data: Cells, seeds: int, block: bool, rule: bool, say: Any) -> dict[str, Any]:
+def protocol(data: Cells, seeds: int, block: bool, rule: bool, say: Say) -> dict[str, Any]:
     """One protocol over all seeds, nested choice inside each."""
     rows = []
     for seed in range(seeds):
@@ -215,7 +208,7 @@ def fold_out_off(data: Cells, scenario: Scenario, train: Mask, owners: NDArray[n
     return found.loss / exact.loss
 
 
-def promises_kept(data: Cells, scenario: Scenario, seeds: int, say: Any) -> dict[str, Any]:
+def promises_kept(data: Cells, scenario: Scenario, seeds: int, say: Say) -> dict[str, Any]:
     """How often promises are proven, and whether the proven bound holds on modules that nobody used."""
     runs, off = [], []
     for seed in range(seeds):
@@ -355,32 +348,16 @@ def table(result: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def main() -> int:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
-    parser.add_argument("--json", action="store_true", help="one JSON object")
-    parser.add_argument("--seeds", type=int, default=20, help="random splits of each protocol")
-    parser.add_argument("--cache", type=Path, default=default_cache(), help="folder that keeps extracted features")
-    parser.add_argument("--threads", type=int, default=2, help="processor threads for extraction")
-    given = parser.parse_args()
-
-    def say(text: str) -> None:
-        print(f"\r{text:78}", end="", file=sys.stderr, flush=True)
-
-    data = load_cells(given.cache, given.threads, say)
-    scenario = load_package(find_package("solar-cell-inspection"))
-    figures: dict[str, Any] = {"seeds": given.seeds, "published": PUBLISHED, "cells": data.size, "modules_inferred": True}
+def measure(data: Cells, scenario: Scenario, seeds: int, say: Say) -> tuple[Figures, BarRows]:
+    figures: Figures = {"seeds": seeds, "published": PUBLISHED, "cells": data.size, "modules_inferred": True}
     for block in (False, True):
         for rule in (True, False):
             name = ("block" if block else "random") + ("" if rule else "_without_rule")
-            figures[name] = protocol(data, given.seeds, block, rule, say)
+            figures[name] = protocol(data, seeds, block, rule, say)
     figures["arrangement"] = arrangement(data, scenario)
-    figures["promises"] = promises_kept(data, scenario, given.seeds, say)
-    say("")
-    print("\r", end="", file=sys.stderr)
-    result = {"bench": "elpv", "machine": machine(), "figures": figures, "bars": bars_of(figures, given.seeds)}
-    print(json.dumps(result) if given.json else table(result))
-    return 0
+    figures["promises"] = promises_kept(data, scenario, seeds, say)
+    return figures, bars_of(figures, seeds)
 
 
 if __name__ == "__main__":
-    raise SystemExit(main())
+    raise SystemExit(run_bench("elpv", __doc__ or "", ("seeds", 20, "random splits of each protocol"), measure, table))

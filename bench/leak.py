@@ -9,15 +9,12 @@ reference cells of the same population (half of all non-members), which are far 
 
 from __future__ import annotations
 
-import argparse
-import json
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
+from bench_command import BarRows, Figures, Say, run_bench
 from membership import Candidates, from_heads, from_histogram, from_moments
 from numpy.typing import NDArray
 from solar_cells import (
@@ -27,13 +24,10 @@ from solar_cells import (
     area,
     bar,
     columns,
-    default_cache,
     fit,
     fits,
     interval,
-    load_cells,
     lone_groups,
-    machine,
     stacked,
 )
 
@@ -51,7 +45,6 @@ from isthmus.kit.signing import SigningKey
 from isthmus.sandbox.overlap import reveals
 from isthmus.sandbox.statistics.foldout import score_histogram
 from isthmus.sandbox.terms import check_job
-from isthmus.scenarios.package import find_package, load_package
 from isthmus.scenarios.sample_owners import PARTIES, splits
 
 GOAL = 0.58
@@ -289,7 +282,7 @@ def sights(scenario: Scenario, counts: list[int]) -> list[Sight]:
     ]
 
 
-def membership(data: Cells, seen: list[Sight], seeds: int, say: Any) -> list[dict[str, Any]]:
+def membership(data: Cells, seen: list[Sight], seeds: int, say: Say) -> list[dict[str, Any]]:
     """One row for each sight and attack."""
     rows = []
     for sight in seen:
@@ -305,7 +298,7 @@ def membership(data: Cells, seen: list[Sight], seeds: int, say: Any) -> list[dic
     return rows
 
 
-def measured(data: Cells, scenario: Scenario, seeds: int, say: Any) -> dict[str, Any]:
+def measured(data: Cells, scenario: Scenario, seeds: int, say: Say) -> dict[str, Any]:
     counts = cell_counts(data, "train")
     parts, total = scenario.recipe.parts, sum(counts)
     own = {
@@ -396,25 +389,10 @@ def table(result: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def main() -> int:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
-    parser.add_argument("--json", action="store_true", help="one JSON object")
-    parser.add_argument("--seeds", type=int, default=10, help="random draws of members")
-    parser.add_argument("--cache", type=Path, default=default_cache(), help="folder that keeps extracted features")
-    parser.add_argument("--threads", type=int, default=2, help="processor threads for extraction")
-    given = parser.parse_args()
-
-    def say(text: str) -> None:
-        print(f"\r{text:78}", end="", file=sys.stderr, flush=True)
-
-    data = load_cells(given.cache, given.threads, say)
-    figures = measured(data, load_package(find_package("solar-cell-inspection")), given.seeds, say)
-    say("")
-    print("\r", end="", file=sys.stderr)
-    result = {"bench": "leak", "machine": machine(), "figures": figures, "bars": bars_of(figures)}
-    print(json.dumps(result) if given.json else table(result))
-    return 0
+def measure(data: Cells, scenario: Scenario, seeds: int, say: Say) -> tuple[Figures, BarRows]:
+    figures = measured(data, scenario, seeds, say)
+    return figures, bars_of(figures)
 
 
 if __name__ == "__main__":
-    raise SystemExit(main())
+    raise SystemExit(run_bench("leak", __doc__ or "", ("seeds", 10, "random draws of members"), measure, table))

@@ -10,18 +10,15 @@ thresholds are not looked at: AUC says how well cells are ranked. Images: ELPV d
 
 from __future__ import annotations
 
-import argparse
-import json
-import sys
 import time
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
+from bench_command import BarRows, Figures, Say, run_bench
 from elpv import sample_parts
 from numpy.typing import NDArray
-from solar_cells import Cells, Mask, area, bar, columns, default_cache, fit, interval, load_cells, machine, stacked
+from solar_cells import Cells, Mask, area, bar, columns, fit, interval, stacked
 
 from isthmus.contracts.errors import InputError
 from isthmus.contracts.scenario import Scenario
@@ -30,7 +27,6 @@ from isthmus.foundry.foldout import moments_of
 from isthmus.foundry.ridge import Candidate
 from isthmus.foundry.site import LocalRows, combine
 from isthmus.kit.hatmatrix import design
-from isthmus.scenarios.package import find_package, load_package
 
 COUNTS = (10, 20, 40, 80, 160, 320, 400)
 JUDGED_AT = 40
@@ -87,7 +83,7 @@ def draw(data: Cells, scenario: Scenario, given: Shift, count: int, seed: int) -
     return {**result, "weights": found.weights, "wall_s": wall_s}
 
 
-def curve(data: Cells, scenario: Scenario, given: Shift, draws: int, say: Any) -> list[dict[str, Any]]:
+def curve(data: Cells, scenario: Scenario, given: Shift, draws: int, say: Say) -> list[dict[str, Any]]:
     """A row for each number of labels."""
     rows = []
     for count in COUNTS:
@@ -157,26 +153,10 @@ def table(result: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def main() -> int:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
-    parser.add_argument("--json", action="store_true", help="one JSON object")
-    parser.add_argument("--draws", type=int, default=20, help="random draws of labels")
-    parser.add_argument("--cache", type=Path, default=default_cache(), help="folder that keeps extracted features")
-    parser.add_argument("--threads", type=int, default=2, help="processor threads for extraction")
-    given = parser.parse_args()
-
-    def say(text: str) -> None:
-        print(f"\r{text:78}", end="", file=sys.stderr, flush=True)
-
-    data = load_cells(given.cache, given.threads, say)
-    scenario = load_package(find_package("solar-cell-inspection"))
-    figures = {one.name: curve(data, scenario, one, given.draws, say) for one in shifts(data, scenario)}
-    say("")
-    print("\r", end="", file=sys.stderr)
-    result = {"bench": "replicate", "machine": machine(), "figures": figures, "bars": bars_of(figures)}
-    print(json.dumps(result) if given.json else table(result))
-    return 0
+def measure(data: Cells, scenario: Scenario, draws: int, say: Say) -> tuple[Figures, BarRows]:
+    figures = {one.name: curve(data, scenario, one, draws, say) for one in shifts(data, scenario)}
+    return figures, bars_of(figures)
 
 
 if __name__ == "__main__":
-    raise SystemExit(main())
+    raise SystemExit(run_bench("replicate", __doc__ or "", ("draws", 20, "random draws of labels"), measure, table))
