@@ -95,7 +95,7 @@ def show_all(found: list[Outcome], counts: dict[str, int]) -> None:
     for one in found:
         result, claims = one.result or {}, (one.result or {}).get("claims")
         arithmetic = result.get("arithmetic") or {}
-        said = one.error["message"] if one.error else one.state
+        said = one.error["message"] if one.error else "; ".join([one.state, *result.get("failures", ())])
         table.add_row(
             one.site,
             f"{result['fit']} + {result['proof']}" if result else "–",

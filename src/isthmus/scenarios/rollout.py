@@ -1,6 +1,7 @@
 """`isthmus replicate --all`: one certified run carried to many sites, each with an outcome of its own.
 
-A site that cannot be read or does not answer fails alone; the others go on. Every finished site is kept by the exchange, so the same
+A site that cannot be read fails alone; the others go on. Where a site's run cannot end, because its node went away in the middle, the sites
+behind it are not begun, and that is said. Every finished site is kept by the exchange, so the same
 command again goes on where it was cut off.
 """
 
@@ -17,16 +18,19 @@ from typing import Literal
 
 from isthmus.client.http import ExchangeClient
 from isthmus.contracts.build import RunView
-from isthmus.contracts.errors import DocumentError, ExchangeStateError, IsthmusError, UnreachableError
+from isthmus.contracts.errors import ConflictError, DocumentError, ExchangeStateError, IsthmusError, UnreachableError
 from isthmus.contracts.ports import Clock, Json
 from isthmus.contracts.scenario import Scenario
+from isthmus.kit.filelock import held
 from isthmus.kit.ids import slug
+from isthmus.sandbox.nodehome import LOCK_NAME
 from isthmus.scenarios.local import LocalFleet, Tell, agree, wait_for_nodes
 from isthmus.scenarios.replicate import SiteSettings, certified_run, open_package, prepare_site, request_site, site_terms
 
 COLUMNS = ("site", "samples", "fit", "proof")
 NEEDED = 2
 SITES_MAX = 10_000
+SETTLE_S, SETTLE_POLL_S = 60.0, 0.5
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -119,6 +123,7 @@ def rollout(
         token = (state / "exchange" / "operator.token").read_text(encoding="ascii").strip()
         with ExchangeClient(url, token) as operator:
             run = certified_run(operator.get("/v1/runs"), package)
+            blocked = ""
             for place, one in enumerate(sites):
                 tell(f"site {place + 1} of {len(sites)}: {one.site}", place, len(sites))
                 settings = SiteSettings(
@@ -132,13 +137,23 @@ def rollout(
                     clock=clock,
                     values=values,
                 )
-                yield _one(settings, package, operator, fleet, (run, url, key))
+                if blocked:
+                    waits = ConflictError(
+                        f"not begun: the run of {blocked} is still under way at the exchange", f"mend {blocked}, then run again"
+                    )
+                    yield Outcome(site=one.site, state="failed", result=None, error=waits.as_dict(), wall_s=0.0)
+                    continue
+                outcome = _one(settings, package, operator, fleet, (run, url, key))
+                if outcome.state == "failed" and any(known["state"] == "running" for known in operator.get("/v1/runs")):
+                    blocked = one.site  # the exchange walks one run after the other, and this one waits for its node
+                yield outcome
 
 
 def _one(settings: SiteSettings, package: Scenario, operator: ExchangeClient, fleet: LocalFleet, up: tuple[RunView, str, str]) -> Outcome:
     """One site from its samples to its verdict. up: the fleet's run, the exchange's address and key."""
     (run, url, key), began = up, time.monotonic()
     try:
+        _settled(settings.state / "nodes" / settings.site)
         site = prepare_site(settings, package)
         agree(site, key, {site.party: site.public_key}, site_terms(package.purpose), settings.clock)
         fleet.start_node(site, url)
@@ -154,6 +169,16 @@ def _one(settings: SiteSettings, package: Scenario, operator: ExchangeClient, fl
         return Outcome(site=settings.site, state="failed", result=None, error=error.as_dict(), wall_s=_since(began))
     state: Literal["certified", "refused"] = "certified" if view.state == "certified" else "refused"
     return Outcome(site=settings.site, state=state, result=view.result, error=None, wall_s=_since(began))
+
+
+def _settled(node: Path) -> None:
+    """Waits for a node that an earlier command left behind when it was killed: it ends by itself once it has finished its step."""
+    deadline_s = time.monotonic() + SETTLE_S
+    while node.is_dir() and time.monotonic() < deadline_s:
+        with held(node / LOCK_NAME) as free:
+            if free:
+                return
+        time.sleep(SETTLE_POLL_S)
 
 
 def _since(began: float) -> float:
