@@ -63,7 +63,7 @@ MANIFEST_FAULTS = [
     ("families: [brightness, contrast, noise, blur]", "families: [fog]", "unknown-family", "", "brightness"),
     ("sure_weight: 2\n  un", "sure_weight: 99\n  un", "out-of-range", "sure_weight: 99", "write 1 to 16"),
     ("records_per_feature: 20", "records_per_feature: 2", "out-of-range", "", "4 or more"),
-    ("planning_power: 0.8", "planning_power: 80", "out-of-range", "", "between 0 and 1"),
+    ("planning_power: 0.9", "planning_power: 80", "out-of-range", "", "between 0 and 1"),
     ("currency: EUR", "currency: euro", "bad-currency", "", "three capitals"),
     ("currency: EUR", "currency: NO", "wrong-type", "", "put it in quotes"),
     ("samples_default: 40", "samples_default: 3", "out-of-range", "", "8 or more"),
