@@ -22,6 +22,7 @@ STEPS_MAX = 4096
 LEVELS_MAX = 64
 COLUMN_NAME = re.compile(r"[a-z][a-z0-9_]{0,63}", re.ASCII)
 MISSING = frozenset({"", "na", "nan", "n/a", "null", "none", "?"})
+FLOAT_MAX = float(np.finfo(np.float32).max)
 Records = NDArray[np.float32]
 
 
@@ -101,7 +102,7 @@ def value_of(column: Column, text: str) -> float:
         value = float(stripped)
     except ValueError as error:
         raise InputError(f"column {column.name} is {stripped!r}, which is no number", "write it with a point, without its unit") from error
-    if not math.isfinite(value) or abs(value) > np.finfo(np.float32).max:
+    if not math.isfinite(value) or abs(value) > FLOAT_MAX:
         raise InputError(f"column {column.name} is {stripped!r}, which is no finite number", "leave the field empty if it is missing")
     return value
 

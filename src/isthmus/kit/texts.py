@@ -46,8 +46,9 @@ def record_texts(texts: Mapping[str, str]) -> dict[str, str]:
     if RECORD_WORDS not in texts:
         return dict(texts)
     words = dict(pair.split("=") for pair in texts[RECORD_WORDS].split(";"))
-    longest_first = re.compile("|".join(re.escape(word) for word in sorted(words, key=len, reverse=True)))
-    found = {key: longest_first.sub(lambda match: words[match.group()], text) for key, text in texts.items() if key != RECORD_WORDS}
+    longest_first = "|".join(re.escape(word) for word in sorted(words, key=len, reverse=True))
+    pattern = re.compile(rf"\{{[^}}]*\}}|{longest_first}")  # a {name} to be filled in stays as it is
+    found = {key: pattern.sub(lambda m: words.get(m.group(), m.group()), text) for key, text in texts.items() if key != RECORD_WORDS}
     return found | {key.removeprefix(RECORDS): text for key, text in found.items() if key.startswith(RECORDS)}
 
 
