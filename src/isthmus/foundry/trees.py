@@ -242,14 +242,11 @@ def histograms(growth: Growth, rows: Rows) -> Ints:
     node = place[_walked(growth.tree, rows.binned)]
     inside = node >= 0
     node, binned, found = node[inside], rows.binned[inside], gradients(growth, rows)[inside]
-    result = np.zeros((nodes, features, bins, 2), dtype=np.int64)
-    for feature in range(features):
-        index = node * bins + binned[:, feature]
-        for part in range(2):
-            # Sums stay below 2^53 (checked in `grown`), so doubles hold them exactly.
-            counted = np.bincount(index, weights=found[:, part].astype(np.float64), minlength=nodes * bins)
-            result[:, feature, :, part] = np.rint(counted).astype(np.int64).reshape(nodes, bins)
-    return result
+    index = ((node[:, None] * features + np.arange(features)) * bins + binned).reshape(-1)
+    size = nodes * features * bins
+    # Sums stay below 2^53 (checked in `grown`), so doubles hold them exactly.
+    parts = [np.bincount(index, weights=np.repeat(found[:, part], features), minlength=size) for part in range(2)]
+    return np.rint(np.stack(parts, axis=1)).astype(np.int64).reshape(nodes, features, bins, 2)
 
 
 def node_dimension(plan: TreePlan) -> int:
