@@ -263,8 +263,6 @@ def table(name: str, cache: Path, records_max: int = 0) -> Table:
     y = np.array([1 if positive else -1 for _, positive, _ in rows], dtype=np.int64)
     alike = np.unique(np.nan_to_num(records, nan=-1e30), axis=0, return_inverse=True)[1].reshape(-1).astype(np.int64)
     names = sorted({owner for _, _, owner in rows} - {""})
-    if names:
-        owners = np.array([names.index(owner) for _, _, owner in rows], dtype=np.int64)
-    else:
-        owners = alike * 7919 % 1_000_003 % SIMULATED_OWNERS
+    simulated = alike * 7919 % 1_000_003 % SIMULATED_OWNERS
+    owners = np.array([names.index(owner) for _, _, owner in rows], dtype=np.int64) if names else simulated
     return Table(name, schema, records, y, owners, tuple(names), alike, source.positive, source.licence)

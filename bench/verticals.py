@@ -237,9 +237,8 @@ def table_verticals(names: list[str], repeats: int, jobs: int, progress: Say) ->
 
 def table(result: dict[str, Any]) -> str:
     """For people."""
-    lines = [
-        f"{'':26}{'records':>8}{'ours':>9}{'by rule':>9}{'peer':>9}{'ratio':>8}{'95 %':>16}{'AP ours':>9}{'AP peer':>9}  chosen (ours / peer)"
-    ]
+    titles = "".join(f"{word:>9}" for word in ("records", "ours", "by rule", "peer", "ratio"))
+    lines = [f"{'':25}{titles}{'95 %':>16}{'AP ours':>9}{'AP peer':>9}  chosen (ours / peer)"]
     for name, row in result["figures"].items():
         if "error_ratio" not in row:
             continue
@@ -247,7 +246,7 @@ def table(result: dict[str, Any]) -> str:
         errors = "".join(f"{100 * row[f'{side}_error']:>8.2f}%" for side in ("ours", "rule", "peer"))
         precision = f"{row['ours_average_precision']:>9.4f}{row['peer_average_precision']:>9.4f}"
         chose = " / ".join(" ".join(f"{kind} {count}" for kind, count in row[f"{side}_chosen"].items()) for side in ("ours", "peer"))
-        lines.append(f"{name:26}{row['records']:>8}{errors}{row['error_ratio']['value']:>8.2f}{between:>16}{precision}  {chose}")
+        lines.append(f"{name:25}{row['records']:>9}{errors}{row['error_ratio']['value']:>9.2f}{between:>16}{precision}  {chose}")
     lines += [
         "",
         *(f"{'holds' if b['holds'] else 'FAILS':6} {b['name']}: {b['value']} (goal {b['goal']} {b['unit']})" for b in result["bars"]),

@@ -60,9 +60,9 @@ class TreePlan:
     loss: Literal["logistic", "squared"] = "logistic"
 
     @property
-    def bins(self) -> int:
-        """Of the feature that has most; every feature's histogram is told with so many."""
-        return max(len(edges) for edges in self.edges) + 1
+    def starts(self) -> Ints:
+        """(features + 1,) where each feature's bins begin in a node's histogram, and its length."""
+        return np.cumsum([0, *(len(edges) + 1 for edges in self.edges)])
 
 
 def checked_plan(plan: TreePlan) -> TreePlan:
@@ -73,7 +73,8 @@ def checked_plan(plan: TreePlan) -> TreePlan:
     if not all(math.isfinite(number) for number in numbers) or not 0 < plan.rate <= 1 or plan.l2 < 0 or plan.child_weight_min <= 0:
         raise InputError("the rate, l2 or least child weight cannot be used", "use 0 < rate <= 1, l2 >= 0 and a least child weight above 0")
     sorted_up = all(list(edges) == sorted(set(edges)) for edges in plan.edges)
-    if not plan.edges or not sorted_up or plan.bins > BINS_MAX or plan.bins < 2:
+    most = max((len(edges) for edges in plan.edges), default=0) + 1
+    if not sorted_up or not 2 <= most <= BINS_MAX:
         raise InputError("the bins of trees cannot be used", f"give ascending edges, 2 to {BINS_MAX} bins for at least one feature")
     return plan
 
@@ -157,8 +158,8 @@ class Growth:
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """Of the histograms that are asked for next: (open nodes, features, bins, 2); gradient first."""
-        return (len(self.open), len(self.plan.edges), self.plan.bins, 2)
+        """Of the histograms that are asked for next: (open nodes, bins of all features in turn, 2); gradient first."""
+        return (len(self.open), int(self.plan.starts[-1]), 2)
 
 
 def start(plan: TreePlan, sum_w: int, sum_wy: float) -> Growth:
@@ -236,17 +237,17 @@ def gradients(growth: Growth, rows: Rows) -> Ints:
 
 def histograms(growth: Growth, rows: Rows) -> Ints:
     """The owner's part of a round: `growth.shape` integers, sums of `gradients` over its records in each open node and bin."""
-    nodes, features, bins, _ = growth.shape
+    nodes, bins, _ = growth.shape
+    features, starts = len(growth.plan.edges), growth.plan.starts[:-1]
     place = np.full(len(growth.tree.feature), -1, dtype=np.int64)
     place[list(growth.open)] = np.arange(nodes)
     node = place[_walked(growth.tree, rows.binned)]
     inside = node >= 0
     node, binned, found = node[inside], rows.binned[inside], gradients(growth, rows)[inside]
-    index = ((node[:, None] * features + np.arange(features)) * bins + binned).reshape(-1)
-    size = nodes * features * bins
+    index = (node[:, None] * bins + starts + binned).reshape(-1)
     # Sums stay below 2^53 (checked in `grown`), so doubles hold them exactly.
-    parts = [np.bincount(index, weights=np.repeat(found[:, part], features), minlength=size) for part in range(2)]
-    return np.rint(np.stack(parts, axis=1)).astype(np.int64).reshape(nodes, features, bins, 2)
+    parts = [np.bincount(index, weights=np.repeat(found[:, part], features), minlength=nodes * bins) for part in range(2)]
+    return np.rint(np.stack(parts, axis=1)).astype(np.int64).reshape(nodes, bins, 2)
 
 
 def node_dimension(plan: TreePlan) -> int:
@@ -256,7 +257,7 @@ def node_dimension(plan: TreePlan) -> int:
 
 def numbers_told(growth: Growth) -> int:
     """Numbers in the histograms of a whole forest, told so far."""
-    per_node = len(growth.plan.edges) * growth.plan.bins * 2
+    per_node = int(growth.plan.starts[-1]) * 2
     trees = [*growth.grown, *([growth.tree] if growth.tree is not ROOT else [])]
     return per_node * sum(_opened(tree, growth.plan.depth) for tree in trees)
 
@@ -275,20 +276,21 @@ def _score_of(gradient: Floats, curve: Floats, l2: float) -> Floats:
 
 
 def _best_split(sums: Floats, plan: TreePlan) -> tuple[float, int, int]:
-    """(gain, feature, bin) of one node's histograms (features, bins, 2); of equal gains the lowest feature, then the lowest bin."""
-    left = np.cumsum(sums, axis=1)
-    total = left[:, -1:, :]
+    """(gain, feature, bin) of one node's histograms (bins, 2); of equal gains the lowest feature, then the lowest bin."""
+    starts, size = plan.starts, np.diff(plan.starts)
+    run = np.cumsum(sums, axis=0)
+    left = run - np.repeat(run[starts[:-1]] - sums[starts[:-1]], size, axis=0)
+    total = left[starts[1] - 1]
     right = total - left
-    enough = (left[..., 1] >= plan.child_weight_min) & (right[..., 1] >= plan.child_weight_min)
+    enough = (left[:, 1] >= plan.child_weight_min) & (right[:, 1] >= plan.child_weight_min)
+    enough[starts[1:] - 1] = False
     with np.errstate(divide="ignore", invalid="ignore"):
-        parts = _score_of(left[..., 0], left[..., 1], plan.l2) + _score_of(right[..., 0], right[..., 1], plan.l2)
-        gain = parts - _score_of(total[..., 0], total[..., 1], plan.l2)
-    for feature, edges in enumerate(plan.edges):
-        enough[feature, len(edges) :] = False
+        parts = _score_of(left[:, 0], left[:, 1], plan.l2) + _score_of(right[:, 0], right[:, 1], plan.l2)
+        gain = parts - _score_of(total[0], total[1], plan.l2)
     gain = np.where(enough, gain, -1.0).astype(np.float32)  # near ties are ties, as in single precision
     best = int(gain.argmax())
-    feature, place = divmod(best, gain.shape[1])
-    return float(gain[feature, place]), feature, place
+    feature = int(np.searchsorted(starts, best, side="right")) - 1
+    return float(gain[best]), feature, best - int(starts[feature])
 
 
 def _leaf(gradient: float, curve: float, plan: TreePlan) -> float:
@@ -303,7 +305,9 @@ def grown(growth: Growth, total: Ints) -> Growth:
     plan = growth.plan
     if total.shape != growth.shape or growth.done:
         raise InputError(f"histograms of shape {total.shape} came, {growth.shape} were asked for", "send the round that was asked for")
-    if int(np.abs(total[:, 0]).sum(axis=1).max(initial=0)) >= 1 << 53:
+    starts = plan.starts
+    whole = np.add.reduceat(total, starts[:-1], axis=1)
+    if int(whole[..., 1].max(initial=0)) >= 1 << 52:
         raise InputError("the histograms hold more records than can be added exactly", "use smaller weights")
     sums = total.astype(np.float64) / GRADIENT_UNIT
     parts = [growth.tree.feature, growth.tree.bin, growth.tree.edge, growth.tree.left, growth.tree.right]
@@ -312,14 +316,15 @@ def grown(growth: Growth, total: Ints) -> Growth:
     opened: list[int] = []
     last = _level(growth) == plan.depth - 1
     for place, node in enumerate(growth.open):
-        if not (total[place].sum(axis=1) == total[place, 0].sum(axis=0)).all():
+        if not (whole[place] == whole[place, 0]).all():
             raise InputError("the histograms belong to no records: their features' sums differ", "run the round again; a share was damaged")
         gain, best, cut = _best_split(sums[place], plan)
-        gradient, curve = sums[place, 0].sum(axis=0)
+        gradient, curve = whole[place, 0] / GRADIENT_UNIT
         if not gain > GAIN_MIN:
             value[node] = _leaf(gradient, curve, plan)
             continue
-        sides = sums[place, best, : cut + 1].sum(axis=0), sums[place, best, cut + 1 :].sum(axis=0)
+        begin, middle, end = starts[best], starts[best] + cut + 1, starts[best + 1]
+        sides = sums[place, begin:middle].sum(axis=0), sums[place, middle:end].sum(axis=0)
         feature[node], bins[node], edge[node] = best, cut, plan.edges[best][cut]
         left[node], right[node] = len(feature), len(feature) + 1
         for side in sides:
