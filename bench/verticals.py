@@ -34,7 +34,7 @@ from threadpoolctl import threadpool_limits
 from isthmus.contracts.forest import ForestHead
 from isthmus.foundry.foldout import moments_of
 from isthmus.foundry.runtime import session
-from isthmus.foundry.tablefeatures import TableExtractor, add_table_features, record_input
+from isthmus.foundry.tablefeatures import TableExtractor
 from isthmus.foundry.treegraph import build_forest_artefact
 from isthmus.foundry.trees import TreePlan, forest_of, forest_scores
 
@@ -150,7 +150,7 @@ def flips(data: Table, most: int) -> int:
     forest = forest_of(grown_trees(q, data.y, data.owners, plan))
     stage = TableExtractor(data.schema, ("columns",)).stage()
     head = ForestHead(stage=stage, forest=forest, lo=-0.5, hi=0.5, decoder="table/1")
-    raw = build_forest_artefact(head, [record_input(data.schema)], lambda graph: add_table_features(graph, data.schema, ("columns",)))
+    raw = build_forest_artefact(head)
     (verdict,) = session(raw, 1).run(["verdict"], {"records": data.records[:CASES]})
     score = forest_scores(forest, q[:CASES]).astype(np.float32)
     wanted = np.where(score >= 0.5, 1, np.where(score <= -0.5, 0, 2))

@@ -116,7 +116,7 @@ class SyntheticOwner:
         w = np.full(self.parts["train"].y.size, params.sure_weight, dtype=np.int64)
         return TrainingRecords(self.records("train"), tuple(self.features(stage, "train", v) for v in params.views), w)
 
-    def artefact_scores(self, artefact: Artefact, split: str) -> NDArray[np.float64]:
+    def artefact_scores(self, artefact: Artefact, stage: Stage, split: str) -> NDArray[np.float64]:
         return self.scores
 
     def scored(self, head: Head, split: str) -> None:

@@ -18,7 +18,7 @@ from isthmus.contracts.forest import Forest, ForestHead
 from isthmus.contracts.head import Array
 from isthmus.contracts.schema import Column, Schema
 from isthmus.foundry.runtime import session
-from isthmus.foundry.tablefeatures import TableExtractor, add_table_features, record_input
+from isthmus.foundry.tablefeatures import TableExtractor
 from isthmus.foundry.treegraph import build_forest_artefact, checked_forest
 from isthmus.foundry.trees import (
     Growth,
@@ -185,8 +185,7 @@ SCHEMA = Schema(
 
 def artefact_of(forest: Forest, lo: float = -0.2, hi: float = 0.3) -> bytes:
     stage = TableExtractor(SCHEMA, ("columns",)).stage()
-    head = ForestHead(stage=stage, forest=forest, lo=lo, hi=hi, decoder="table/1")
-    return build_forest_artefact(head, [record_input(SCHEMA)], lambda graph: add_table_features(graph, SCHEMA, ("columns",)))
+    return build_forest_artefact(ForestHead(stage=stage, forest=forest, lo=lo, hi=hi, decoder="table/1"))
 
 
 def records(n: int, seed: int) -> NDArray[np.float32]:
@@ -239,6 +238,11 @@ def test_forests_whose_tables_are_damaged_are_refused() -> None:
             checked_forest(msgspec.structs.replace(FOREST, **change), 6)
     with pytest.raises(DocumentError):
         artefact_of(FOREST, 0.5, 0.1)
+    stage = TableExtractor(SCHEMA, ("columns",)).stage()
+    for stage_change in ({"digest": "sha256:" + "0" * 64}, {"backbone": "elsewhere"}, {"schema": None}):
+        other = msgspec.structs.replace(stage, **stage_change)
+        with pytest.raises(DocumentError):
+            build_forest_artefact(ForestHead(stage=other, forest=FOREST, lo=0.0, hi=0.0, decoder="table/1"))
 
 
 def test_plans_rows_and_rounds_that_cannot_be_used_are_refused() -> None:

@@ -35,6 +35,7 @@ from isthmus.contracts.errors import (
     UnknownModelError,
     UnknownPriceError,
 )
+from isthmus.contracts.schema import Schema
 from isthmus.gateway import attempts, service
 from isthmus.gateway.wire import Answer, format_request, parse_answer
 from isthmus.kit.pictures import decode, encode_png
@@ -283,7 +284,7 @@ def test_an_expired_certificate_stops_new_requests_and_repeats(house: House) -> 
 
 
 def test_an_artefact_edited_while_the_request_is_read_is_refused_at_dispatch(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
-    def edited(raw: bytes, name: str) -> Any:
+    def edited(raw: bytes, name: str, schema: Schema | None) -> Any:
         house.artefact.write_bytes(b"edited meanwhile")
         return decode(raw, name)
 
@@ -321,7 +322,7 @@ def test_image_files_are_decoded_by_the_named_decoder(house: House, mode: str, k
     file = encoded(mode, kind)
     answer = ask(house, [file, file], binary=binary)
     assert answer.scores.tolist() == pytest.approx([score, score], abs=0.01)
-    assert np.array_equal(decode(file, "it"), service.DECODERS[house.deployment.decoder](file, "it"))
+    assert np.array_equal(decode(file, "it"), service.DECODERS[house.deployment.decoder](file, "it", None))
 
 
 @pytest.mark.parametrize("cut", [10, 40, 60])

@@ -20,8 +20,8 @@ from isthmus.gateway import limits, wire
 from isthmus.gateway.tensors import files_from_bytes, files_to_bytes
 from isthmus.gateway.wire import (
     Answer,
-    ImageRequest,
     OutputChoice,
+    RecordRequest,
     format_answer,
     format_request,
     header_length,
@@ -34,7 +34,7 @@ CHOICES = st.lists(st.tuples(st.sampled_from(["score", "verdict"]), st.booleans(
 PIXELS = hnp.arrays(np.uint8, st.tuples(st.integers(1, 3), st.integers(8, 12), st.integers(8, 12), st.just(3)))
 
 
-def parsed(document: Any, binary: bytes | None = None) -> ImageRequest:
+def parsed(document: Any, binary: bytes | None = None) -> RecordRequest:
     raw = json.dumps(document).encode()
     return parse_request(raw + (binary or b""), None if binary is None else len(raw), "cells", "1")
 
@@ -53,7 +53,7 @@ def test_pixels_come_back_as_sent(pixels: Any, request_id: str | None, binary: b
     request = parse_request(body, header, "cells", "1")
     assert request.request_id == request_id
     assert request.count == len(pixels)
-    assert request.pixels is not None and np.array_equal(request.pixels, pixels)
+    assert request.values is not None and np.array_equal(request.values, pixels)
     assert list(request.outputs) == (outputs or [OutputChoice("score", False), OutputChoice("verdict", False)])
 
 
@@ -173,7 +173,7 @@ def test_binary_data_output_is_the_default_and_binary_data_overrides_it() -> Non
 def test_json_tensors_may_be_nested_or_flat() -> None:
     pixels = np.arange(192, dtype=np.uint8).reshape(1, 8, 8, 3)
     for data in (pixels.tolist(), pixels.reshape(-1).tolist()):
-        found = parsed(image(data=data)).pixels
+        found = parsed(image(data=data)).values
         assert found is not None and np.array_equal(found, pixels)
 
 

@@ -57,7 +57,7 @@ def test_sub_folders_are_classes(tmp_path: Path) -> None:
     ("labels", "word"),
     [
         ("path,label\na.png,good\nmissing.png,defect\n", "missing.png"),
-        ("path,label\na.png,good\nb.png,good\n", "all 2 images"),
+        ("path,label\na.png,good\nb.png,good\n", "all 2 records"),
         ("path,label\na.png,good\na.png,defect\n", "twice"),
         ("path,label\na.png,fine\nb.png,defect\n", "fine"),
         ("path,label,certainty\na.png,good,maybe\nb.png,defect,sure\n", "maybe"),
@@ -71,7 +71,7 @@ def test_sub_folders_are_classes(tmp_path: Path) -> None:
         ("path,label,label\na.png,good,good\n", "repeated"),
         ("path,label\na.png,good,m1\n", "more fields"),
         ('path,label\na.png,"good\n', "not CSV"),
-        ("path,label\n", "no images"),
+        ("path,label\n", "no records"),
         ("", "no column"),
         (b"path,label\na.png,g\xfc\n", "UTF-8"),
         (b"path,label\na\0.png,good\n", "inside"),

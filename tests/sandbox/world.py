@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from isthmus.contracts.agreement import Agreement
 from isthmus.contracts.head import Array, Head, Stage
 from isthmus.contracts.job import JobRefusal, JobRequest, NodeTask
+from isthmus.contracts.schema import Schema
 from isthmus.contracts.statistic import CLUSTERS, EVALUATE, FOLD_OUT, MOMENTS, OWN_HEAD
 from isthmus.kit.canonical import digest_of
 from isthmus.kit.clock import SetClock
@@ -23,7 +24,7 @@ from isthmus.sandbox.jobstore import JobStore
 from isthmus.sandbox.node import Identity, Node
 from isthmus.sandbox.nodehome import NodeHome, NodeSettings, init_home, open_home
 from isthmus.sandbox.outlog import OutLog
-from isthmus.sandbox.ports import Artefact, Images, Tools
+from isthmus.sandbox.ports import Artefact, Given, Tools
 from isthmus.sandbox.service import SandboxService
 
 D = 4
@@ -31,7 +32,7 @@ OPERATIONS = (MOMENTS, FOLD_OUT, CLUSTERS, EVALUATE, OWN_HEAD)
 VIEWS = ["identity", "flip-left-right", "flip-up-down", "rotate-180"]
 
 
-def quantised(images: Images) -> NDArray[np.int16]:
+def quantised(images: Given) -> NDArray[np.int16]:
     """Four brightness features of quadrants: flips change them."""
     rows = []
     for image in images:
@@ -49,7 +50,7 @@ class TinyExtractor:
         self.dimension = D
         self.calls = 0
 
-    def rows(self, images: Images) -> NDArray[np.int16]:
+    def rows(self, images: Given) -> NDArray[np.int16]:
         self.calls += len(images)
         return quantised(images)
 
@@ -69,13 +70,13 @@ def tiny_head(lo: float = -0.1, hi: float = 0.1, slope: float = 1e-4, block: int
 def tiny_artefact(head: Head) -> Artefact:
     coefficients = head.coefficients.array()
 
-    def scores(images: Images) -> NDArray[np.float64]:
+    def scores(images: Given) -> NDArray[np.float64]:
         return (quantised(images).astype(np.float64) @ coefficients + head.bias).astype(np.float32).astype(np.float64)
 
     return Artefact(digest_of(head), scores)
 
 
-def tiny_corrupt(image: NDArray[np.uint8], family: str, severity: int) -> NDArray[np.uint8]:
+def tiny_corrupt(image: NDArray[np.uint8], family: str, severity: int, schema: Schema | None = None, /) -> NDArray[np.uint8]:
     return (image * (1 - 0.1 * severity)).astype(np.uint8)
 
 

@@ -112,7 +112,7 @@ def test_nothing_is_invented_for_a_run_that_found_nothing(facts: RunFacts) -> No
     assert all(v is None for key in TOP - known for v in values(found[key]))
     report = story(bare(facts))
     empty = {name for name in report.__struct_fields__ if getattr(report, name) in (None, ())}
-    assert empty >= set(report.__struct_fields__) - {"scenario", "run_id", "at", "title", "version", "figures"}
+    assert empty >= set(report.__struct_fields__) - {"scenario", "run_id", "at", "title", "version", "pictures", "figures"}
 
 
 def test_figures_are_those_of_the_strictest_proven_promise(facts: RunFacts) -> None:

@@ -61,11 +61,10 @@ from isthmus.contracts.sums import (
     moments_from,
 )
 from isthmus.foundry.export import artefact_digest, build_artefact, head_digest
-from isthmus.foundry.features import stage
 from isthmus.foundry.foldout import ThresholdPlan, Thresholds, choose_lambda, choose_thresholds
 from isthmus.foundry.ridge import Candidate as Fit
 from isthmus.foundry.ridge import candidates, head_from
-from isthmus.kit.pictures import DECODER
+from isthmus.foundry.stages import decoder_of, stage_of
 from isthmus.kit.signing import Envelope, SigningKey, seal
 
 POLL_S = 0.2
@@ -74,6 +73,7 @@ DAY_S = 86_400
 SLICE_KINDS_MAX = 8
 AFTER_LEAVING = "/after-leaving"
 FLEET = "fleet"
+LEAST_GROUP = "least-group-size"
 T = TypeVar("T")
 
 
@@ -141,8 +141,11 @@ class Build:
         self._round = 0
         self._job_ids: dict[str, str] = {}
         self._remarks: list[str] = []
+        self._slices_refused = False
         recipe = self._scenario.recipe
-        self._stage: Stage = stage(recipe.parts_after_leaving if request.without else recipe.parts, backbone=recipe.backbone)
+        other = request.without and recipe.parts_after_leaving
+        parts = recipe.parts_after_leaving if other else recipe.parts
+        self._stage: Stage = stage_of(recipe.backbone, parts, self._scenario.interface.schema)
         self._roster = tuple(sorted(set(request.owners) - set(request.without)))
         self._agreements = {party: shop.jobs.agreement_digest(party, self.purpose) for party in self._roster}
         self._assets: dict[str, Asset] = {party: shop.jobs.owner(party, self.purpose) for party in self._roster}
@@ -289,8 +292,9 @@ class Build:
         found: dict[str, Head] = {}
         for party, array in sorted((status.heads or {}).items()):
             values = array.array()
+            decoder = decoder_of(self._stage)
             found[party] = Head(
-                stage=self._stage, coefficients=Array.of(values[1:]), bias=float(values[0]), lo=0.0, hi=0.0, decoder=DECODER
+                stage=self._stage, coefficients=Array.of(values[1:]), bias=float(values[0]), lo=0.0, hi=0.0, decoder=decoder
             )
         return found
 
@@ -306,10 +310,17 @@ class Build:
             artefact=digest,
             head=head,
             others=tuple(NamedHead(name=name, head=own_head) for name, own_head in own.items()),
-            slices=tuple(kinds) if len(kinds) > 1 else (),
+            slices=tuple(kinds) if len(kinds) > 1 and not self._slices_refused else (),
             corruptions=() if self._request.clean_only else tuple(Corruption(family=f, severity=s) for f in families for s in severities),
         )
-        total = self._total(EVALUATE, self._stage, params)
+        try:
+            total = self._total(EVALUATE, self._stage, params)
+        except JobRefusedError as error:
+            if not params.slices or LEAST_GROUP not in error.message:
+                raise
+            self._slices_refused = True
+            self._remarks.append(f"no kind of record is judged by itself: {error.message}")
+            return self._evaluate(head, digest, own)
         keys = evaluation_keys(params)
         return {key: evaluation_from(part) for key, part in zip(keys, total.reshape(len(keys), EVALUATION_SIZE), strict=True)}
 

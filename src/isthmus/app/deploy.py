@@ -95,6 +95,7 @@ class Deployer:
             decoder=head.decoder,
             lo=head.lo,
             hi=head.hi,
+            schema=head.stage.schema,
         )
         self._registry.load(deployment, self._catalogue.artefact_path(artefact))
         self._catalogue.put_deployment(deployment)

@@ -41,7 +41,7 @@ from isthmus.contracts.statistic import (
 )
 from isthmus.contracts.sums import EVALUATION_SIZE, Evaluation, evaluation_from
 from isthmus.foundry.export import artefact_digest, build_artefact
-from isthmus.kit.pictures import DECODER
+from isthmus.foundry.stages import decoder_of
 
 AT_SITE = "/site"
 T = TypeVar("T")
@@ -180,7 +180,7 @@ class SiteBuild:
             bias=float(values[0]),
             lo=self._head.lo,
             hi=self._head.hi,
-            decoder=DECODER,
+            decoder=decoder_of(self._stage),
         )
 
     def _artefact(self, head: Head) -> str:

@@ -8,22 +8,29 @@ from a counter-based generator keyed by the image's own bytes, so that every nod
 from __future__ import annotations
 
 import hashlib
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 from scipy.special import ndtri
 
+from isthmus.assurance.record_corruptions import RECORD_FAMILIES, SEVERITIES, corrupt_record
 from isthmus.contracts.errors import InputError
+from isthmus.contracts.schema import Schema
 
 FAMILIES = ("brightness", "contrast", "noise", "blur")
-SEVERITIES = (1, 2, 3, 4, 5)
 BRIGHTNESS_GAIN = (0.9, 0.8, 0.7, 0.55, 0.4)
 CONTRAST_GAIN = (0.85, 0.7, 0.55, 0.4, 0.25)
 NOISE_SD_LEVELS = (4.0, 8.0, 12.0, 18.0, 26.0)
 BLUR_SIGMA_PIXELS = (0.5, 1.0, 1.5, 2.25, 3.0)
 BLUR_SIDE_PIXELS = 224
 Image = NDArray[np.uint8]
+
+
+def families_of(schema: Schema | None) -> tuple[str, ...]:
+    """The corruptions that records of a schema, or pictures, can be put through."""
+    return FAMILIES if schema is None else RECORD_FAMILIES
 
 
 def _levels(values: NDArray[np.float64]) -> Image:
@@ -60,8 +67,13 @@ def _blur(image: Image, step: int) -> Image:
 _MAKERS = {"brightness": _brightness, "contrast": _contrast, "noise": _noise, "blur": _blur}
 
 
-def corrupt(image: Image, family: str, severity: int) -> Image:
-    """H x W x 3 uint8 -> the same shape. family: one of FAMILIES. severity: 1 (mild) to 5. Raises InputError for others."""
+def corrupt(image: NDArray[Any], family: str, severity: int, schema: Schema | None = None) -> NDArray[Any]:
+    """A picture (H x W x 3 uint8), or a record of a schema -> the same shape. family: one of `families_of`. severity: 1 (mild) to 5.
+
+    Raises InputError for others.
+    """
+    if schema is not None:
+        return corrupt_record(image, family, severity, schema)
     if family not in _MAKERS:
         raise InputError(f"the corruption {family!r} is not known", f"use one of {', '.join(FAMILIES)}")
     if severity not in SEVERITIES:

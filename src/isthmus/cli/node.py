@@ -23,13 +23,15 @@ from isthmus.cli import leash as leashes
 from isthmus.contracts.agreement import ANY_STAGE, Agreement
 from isthmus.contracts.errors import InputError, UnreachableError
 from isthmus.contracts.head import Head, Stage
+from isthmus.contracts.ports import SharedExtractor
 from isthmus.contracts.statistic import CLUSTERS, EVALUATE, FOLD_OUT, MOMENTS, OWN_HEAD, SITE_HEADS, SiteHeadParams, SiteHeads
 from isthmus.contracts.sums import SCORE_BINS, Moments
 from isthmus.foundry.engine import Scorer
 from isthmus.foundry.export import artefact_digest, build_artefact
 from isthmus.foundry.ridge import head_from
-from isthmus.foundry.shared import SharedStages
 from isthmus.foundry.site import LocalRows, combine
+from isthmus.foundry.stages import checked_extractor
+from isthmus.kit.canonical import canonical_bytes
 from isthmus.kit.clock import SystemClock
 from isthmus.kit.log import open_log
 from isthmus.kit.signing import SigningKey
@@ -49,20 +51,14 @@ def node_tools(threads: int = 1) -> Tools:
     """The real extractor, artefact builder and corruptions; each is made once a process."""
 
     @cache
-    def extractor_of(backbone: str, parts: tuple[str, ...]) -> SharedStages:
-        return SharedStages(backbone, parts, threads)
-
-    def extractor(stage: Stage) -> SharedStages:
-        found = extractor_of(stage.backbone, stage.parts)
-        if found.stage != stage:
-            raise InputError(f"the stage {stage.digest[:19]} is not what this node makes of {list(stage.parts)}", "use the same release")
-        return found
+    def extractor(digest: str, raw: bytes) -> SharedExtractor:
+        return checked_extractor(msgspec.json.decode(raw, type=Stage), threads)
 
     def artefact(head: Head) -> Artefact:
         raw = build_artefact(head)
         return Artefact(artefact_digest(raw), Scorer(raw, threads).scores)
 
-    return Tools(extractor, artefact, corrupt, site_heads)
+    return Tools(lambda stage: extractor(stage.digest, canonical_bytes(stage)), artefact, corrupt, site_heads)
 
 
 def site_heads(fleet: Moments, rows: SiteRows, stage: Stage, params: SiteHeadParams) -> SiteHeads:

@@ -13,6 +13,7 @@ import msgspec
 
 from isthmus.contracts.errors import DocumentError
 from isthmus.contracts.report import CellPart, RunReport
+from isthmus.kit.texts import record_texts
 
 SCRIPTS = (
     "sha256.js",
@@ -67,7 +68,7 @@ def shown_cell(cell: CellPart) -> CellPart:
             raise DocumentError(f"the picture of {cell.id!r} is not a PNG or JPEG data URI", "embed the bytes themselves, not an address")
     if cell.licence_note.strip():
         return cell
-    return msgspec.structs.replace(cell, picture=None, heat=None)
+    return msgspec.structs.replace(cell, picture=None, heat=None, fields=())
 
 
 def render(report: RunReport, language: str = "en") -> str:
@@ -76,7 +77,7 @@ def render(report: RunReport, language: str = "en") -> str:
     Numbers that are not finite become null and are shown as not measured. Raises DocumentError for an unknown language or
     a picture that is not a data URI.
     """
-    texts = page_texts(language)
+    texts = page_texts(language) if report.pictures else record_texts(page_texts(language))
     shown = msgspec.structs.replace(report, cells=tuple(shown_cell(cell) for cell in report.cells))
     data = msgspec.json.decode(msgspec.json.encode(shown))
     style = _asset("style.css")

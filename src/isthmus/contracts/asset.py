@@ -5,13 +5,13 @@ from __future__ import annotations
 import msgspec
 
 ASSET_TYPE = "application/vnd.isthmus.asset+json"
-INSPECTION_SCHEMA = "image-inspection/1"
+INSPECTION_SCHEMA, ROWS_SCHEMA = "image-inspection/1", "row-inspection/1"
 
 
 class Asset(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What an owner says about its data. Its digest is the sha256 of its canonical JSON.
 
-    records_*, groups_*: unweighted counts of labelled images and of groups (modules, lots) in each split.
+    records_*, groups_*: unweighted counts of labelled records and of groups (modules, lots) in each split.
     commitment: salted Merkle root over files and labels; it reveals nothing, and any change of a file or label changes it.
     records_audit: labelled records that are only ever
     measured, never fitted on or used as proof. kinds_holdout: names of the kinds (slices

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import Any, Literal, Protocol
 
 import msgspec
 import numpy as np
@@ -14,6 +14,7 @@ from isthmus.contracts.money import Hold
 from isthmus.contracts.ports import Json
 from isthmus.contracts.price import Usage
 from isthmus.contracts.receipt import Outcome, Receipt
+from isthmus.contracts.schema import Schema
 
 State = Literal["serving", "withdrawn"]
 
@@ -23,7 +24,8 @@ class Deployment(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
 
     artefact_digest, certificate_digest: `sha256:...`. tier: the least risk tier that the certificate must cover (T1, T2, T3).
     price_id: a price version; split_id: a version of a split rule. decoder: the named image decoder of the certified
-    subject. lo, hi: thresholds on the score, for information: the artefact itself applies its own. provider: the party whose
+    subject. schema: of its records, where they are not pictures.
+    lo, hi: thresholds on the score, for information: the artefact itself applies its own. provider: the party whose
     compute serves it.
     """
 
@@ -40,6 +42,7 @@ class Deployment(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     lo: float
     hi: float
     state: State = "serving"
+    schema: Schema | None = None
 
 
 class Certified(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -61,8 +64,9 @@ class CertificateGate(Protocol):
 class Engine(Protocol):
     """One artefact, loaded. Calls may come from several threads at once."""
 
-    def judged(self, images: list[NDArray[np.uint8]]) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
-        """Images (each H x W x 3 uint8, any size) -> scores (n,), verdicts (n,) as indices of VERDICTS. In bounded time."""
+    def judged(self, given: list[NDArray[Any]], /) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+        """Decoded records, pictures (each H x W x 3 uint8, any size) or rows and windows (float32) -> scores (n,), verdicts (n,) as
+        indices of VERDICTS. In bounded time."""
 
     def close(self) -> None:
         """Ends it; running calls may fail."""

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from isthmus.contracts.errors import DocumentError
+from isthmus.contracts.schema import Schema
 
 
 class Array(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -42,19 +43,21 @@ class Array(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
         return value
 
 
-class Stage(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A public feature extractor: which backbone, which parts of it (contracts.parts), and the digest of its definition."""
+class Stage(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
+    """A public feature extractor: which backbone, which parts of it (contracts.parts, tableparts, seriesparts), and the digest of its
+    definition. schema: of its records, where they are not pictures."""
 
     backbone: str
     parts: tuple[str, ...]
     dimension: int
     digest: str
+    schema: Schema | None = None
 
 
 class Head(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """score = bias + sum_i coefficients[i] * q[i], over quantised features q of `stage`.
 
-    score <= lo: good. score >= hi: defect. Between: a person decides. lo <= hi. `decoder` names the image decoder.
+    score <= lo: good. score >= hi: defect. Between: a person decides. lo <= hi. `decoder` names what makes records of bytes.
     """
 
     stage: Stage

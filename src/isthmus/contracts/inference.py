@@ -12,6 +12,7 @@ from typing import Annotated, Literal
 import msgspec
 
 IMAGE = "image"
+RECORDS = "records"
 SCORE = "score"
 VERDICT = "verdict"
 

@@ -7,6 +7,8 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from isthmus.contracts.schema import Schema
+
 
 class Clock(Protocol):
     """Wall time for documents, monotonic time for waiting."""
@@ -19,10 +21,7 @@ class Clock(Protocol):
 
 
 class Extractor(Protocol):
-    """A frozen, public feature extractor.
-
-    `quantised` maps decoded images to the integers that all statistics are made of.
-    """
+    """A frozen, public extractor of features of pictures, whose integers all statistics are made of."""
 
     @property
     def digest(self) -> str:
@@ -37,7 +36,7 @@ class Extractor(Protocol):
 
 
 class SharedExtractor(Protocol):
-    """An extractor whose rows serve several stages, so that pixels are read once.
+    """A frozen, public feature extractor, whose rows may serve several stages, so that records are read once.
 
     `digest` names the rows that `rows` makes; `select` takes a stage's features out of them.
     """
@@ -46,18 +45,18 @@ class SharedExtractor(Protocol):
     def digest(self) -> str:
         """sha256 of the definition of the rows."""
 
-    def rows(self, images: list[NDArray[np.uint8]]) -> NDArray[np.int16]:
-        """Images -> (len(images), any number) int16."""
+    def rows(self, given: list[NDArray[Any]], /) -> NDArray[np.int16]:
+        """Decoded records -> (len(given), any number) int16."""
 
     def select(self, rows: NDArray[np.int16]) -> NDArray[np.int16]:
         """(n, any number) -> (n, the stage's dimension)."""
 
 
 class Corruptor(Protocol):
-    """Declared corruptions of an image, in a fixed sequence of severities."""
+    """Declared corruptions of a record, in a fixed sequence of severities."""
 
-    def __call__(self, image: NDArray[np.uint8], family: str, severity: int) -> NDArray[np.uint8]:
-        """H x W x 3 uint8 -> the same shape. severity 1..5. Deterministic in (image, family, severity)."""
+    def __call__(self, record: NDArray[Any], family: str, severity: int, schema: Schema | None = None, /) -> NDArray[Any]:
+        """A picture (H x W x 3 uint8), or a record of the schema -> the same shape. severity 1..5. Deterministic in its arguments."""
 
 
 class Progress(Protocol):

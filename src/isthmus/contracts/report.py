@@ -172,17 +172,25 @@ class Attribution(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     contribution: float
 
 
+class RecordField(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """One column of a record as people read it, with its unit."""
+
+    column: str
+    value: str
+
+
 class CellPart(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """One record to look at. verdict: good | defect | person. label: good | defect.
 
     score = bias + sum(attributions) + rest. features: the record's quantised features, so that the page can score it again.
-    Pictures are embedded only when licence_note is not blank, and it is shown beside them.
+    Pictures, and the fields of rows, are embedded only when licence_note is not blank, and it is shown beside them.
     """
 
     id: str
     owner: str
     licence_note: str
     picture: str | None = None
+    fields: tuple[RecordField, ...] = ()
     heat: str | None = None
     heat_limit: float | None = None
     score: float | None = None
@@ -330,13 +338,15 @@ class StepTime(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
 
 
 class RunReport(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """All that the page shows. receipt: one example, with all sections disclosed and its inclusion proof."""
+    """All that the page shows. pictures: whether its records are pictures. receipt: one example, with all sections disclosed and its
+    inclusion proof."""
 
     scenario: str
     run_id: str
     at: str
     title: str = ""
     version: str = ""
+    pictures: bool = True
     parties: tuple[ReportParty, ...] = ()
     owners: tuple[OwnerPart, ...] = ()
     model: ModelPart | None = None

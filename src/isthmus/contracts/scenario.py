@@ -6,24 +6,34 @@ from typing import Literal
 
 import msgspec
 
+from isthmus.contracts.schema import Column, Schema
+
 
 class _Part(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Base of every part of the manifest."""
 
 
 class Interface(_Part, frozen=True, kw_only=True):
-    """What a caller sends and gets."""
+    """What a caller sends and gets. columns: of a table's row, or of each of the `steps` of a window of a series (contracts.schema)."""
 
-    input: Literal["image"]
+    input: Literal["image", "table", "series"]
     output: Literal["verdict"]
     classes: tuple[str, str]
+    columns: tuple[Column, ...] = ()
+    steps: int = 1
+
+    @property
+    def schema(self) -> Schema | None:
+        """Of records that are not pictures."""
+        return None if self.input == "image" else Schema(columns=self.columns, steps=self.steps)
 
 
 class Recipe(_Part, frozen=True, kw_only=True):
     """How the model is made of sums.
 
-    parts: the features (contracts.parts), few enough that sums over them say little of anybody. parts_after_leaving: others, none of
-    which the first are made of, for rosters after a leaver. views: identity first; the others add to the training sums only.
+    parts: the features (contracts.parts, tableparts, seriesparts), few enough that sums over them say little of anybody.
+    parts_after_leaving: others, none of which the first are made of, for rosters after a leaver; none where all features are made of the
+    same columns. views: identity first; the others, of pictures, add to the training sums only.
     sure_weight and unsure_weight: integers. lambdas: grid of ridge penalties per unit of weight. records_per_feature: the dimension rule
     that owners are asked to agree to: records behind what becomes visible, for each feature.
     """
@@ -89,7 +99,7 @@ class Scenario(_Part, frozen=True, kw_only=True):
     version: str
     title: str
     tier: Literal["T1", "T2", "T3"]
-    task: Literal["image-inspection"]
+    task: Literal["image-inspection", "table-inspection", "series-inspection"]
     purpose: str
     intended_use: str
     prohibited_use: str
@@ -98,4 +108,4 @@ class Scenario(_Part, frozen=True, kw_only=True):
     certify: Certify
     serve: Serve
     replicate: Replicate
-    sample_data: Literal["elpv", "none"] = "none"
+    sample_data: Literal["elpv", "heart", "credit", "wine", "shuttle", "lahn", "none"] = "none"

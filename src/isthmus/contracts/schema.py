@@ -106,6 +106,20 @@ def value_of(column: Column, text: str) -> float:
     return value
 
 
+def checked_record(schema: Schema, record: Records, name: str = "the record") -> Records:
+    """A record that came as numbers, if its schema allows each of them. Raises InputError that names the column."""
+    for place, column in enumerate(schema.columns):
+        values = record[..., place]
+        if bool(np.isinf(values).any()):
+            raise InputError(f"{name}: column {column.name} is infinite", "send numbers, or NaN where a value is missing")
+        if not column.missing and bool(np.isnan(values).any()):
+            raise InputError(f"{name}: column {column.name} is missing", "fill it, or declare the column as one that may be missing")
+        known = values[~np.isnan(values)]
+        if column.kind == "category" and bool(((known != np.floor(known)) | (known < 0) | (known >= len(column.levels))).any()):
+            raise InputError(f"{name}: column {column.name} is none of its levels", f"send 0 to {len(column.levels) - 1}")
+    return record
+
+
 def row_of(schema: Schema, fields: Mapping[str, str]) -> Records:
     """Named fields -> (columns,) float32. Fields that the schema does not name are not read. Raises InputError."""
     absent = next((column.name for column in schema.columns if column.name not in fields and not column.missing), None)

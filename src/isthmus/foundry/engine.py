@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import onnx
@@ -13,7 +14,8 @@ from scipy import ndimage
 
 from isthmus.contracts.errors import InputError, ModelFileError
 from isthmus.foundry.export import artefact_digest, parsed
-from isthmus.foundry.runtime import RUNTIME_ERRORS, Images, batches, checked_images, session
+from isthmus.foundry.runtime import RUNTIME_ERRORS, Given, checked_images, given_batches, session
+from isthmus.foundry.stages import IMAGE_INPUT
 
 EVEN_MAX = 1e-12
 NEARNESS = 8.0
@@ -49,37 +51,39 @@ class Scorer:
         self._threads = threads
         self.digest = artefact_digest(artefact)
         self._session = session(artefact, threads)
+        self.input = self._model.graph.input[0].name
         constants = {c.name: c for c in self._model.graph.initializer}
         try:
             self.coefficients: Floats = numpy_helper.to_array(constants["head_coefficients"]).copy()
             self.bias = float(numpy_helper.to_array(constants["head_bias"]))
-            self._range_centre: Floats = numpy_helper.to_array(constants["range_centre"]).astype(np.float64)
-            self._range_scale: Floats = numpy_helper.to_array(constants["range_scale"]).astype(np.float64)
+            if self.input == IMAGE_INPUT:
+                self._range_centre: Floats = numpy_helper.to_array(constants["range_centre"]).astype(np.float64)
+                self._range_scale: Floats = numpy_helper.to_array(constants["range_scale"]).astype(np.float64)
         except KeyError as error:
             raise ModelFileError(f"the model's graph has no constant {error}", "export it again") from error
         try:
-            self._pools = _pools(self._model)
+            self._pools = _pools(self._model) if self.input == IMAGE_INPUT else []
         except (KeyError, IndexError) as error:
             raise ModelFileError("the model's graph is not made of a stage's parts", "export it again") from error
         self._inner: onnxruntime.InferenceSession | None = None
 
-    def judged(self, images: Images) -> tuple[Floats, NDArray[np.int64]]:
-        """(scores (n,), verdicts (n,)): the graph's own outputs; verdict 0 good, 1 defect, 2 person."""
-        scores = np.zeros(len(images))
-        verdicts = np.zeros(len(images), dtype=np.int64)
-        for indices, batch in batches(checked_images(images)):
+    def judged(self, given: Given) -> tuple[Floats, NDArray[np.int64]]:
+        """Decoded records -> (scores (n,), verdicts (n,)): the graph's own outputs; verdict 0 good, 1 defect, 2 person."""
+        scores = np.zeros(len(given))
+        verdicts = np.zeros(len(given), dtype=np.int64)
+        for indices, batch in given_batches(given):
             try:
-                found, decided = self._session.run(["score", "verdict"], {"image": batch})
+                found, decided = self._session.run(["score", "verdict"], {self.input: batch})
             except RUNTIME_ERRORS as error:
-                raise ModelFileError("the model's graph failed on an image", "export it again") from error
+                raise ModelFileError("the model's graph failed on a record", "send records of the model's kind") from error
             scores[indices], verdicts[indices] = found, decided
         return scores, verdicts
 
-    def scores(self, images: Images) -> Floats:
-        """(n,) scores of images, each H x W x 3 uint8 of any size."""
-        return self.judged(images)[0]
+    def scores(self, given: Given) -> Floats:
+        """(n,) scores of decoded records."""
+        return self.judged(given)[0]
 
-    def _looked_into(self, batch: NDArray[np.uint8]) -> tuple[Floats, list[Floats]]:
+    def _looked_into(self, batch: NDArray[Any]) -> tuple[Floats, list[Floats]]:
         """(quantised (n, d), one (n, c, h, w) map a part, whose mean over the picture is the part's value) from the same graph."""
         names = ["quantised", *(name for pool in self._pools for name in (pool.map, pool.value))]
         if self._inner is None:
@@ -89,14 +93,14 @@ class Scorer:
             wanted = [name for name in dict.fromkeys(names) if name not in known]
             shown.graph.output.extend(helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, None) for name in wanted)
             self._inner = session(shown.SerializeToString(deterministic=True), self._threads)
-        found = [np.asarray(value).astype(np.float64) for value in self._inner.run(names, {"image": batch})]
+        found = [np.asarray(value).astype(np.float64) for value in self._inner.run(names, {self.input: batch})]
         maps = [_spread(pool, found[1 + 2 * i], found[2 + 2 * i]) for i, pool in enumerate(self._pools)]
         return found[0], maps
 
-    def quantised(self, images: Images) -> NDArray[np.int16]:
-        """(n, d) features of images, as the artefact sees them."""
-        result = np.zeros((len(images), self.coefficients.shape[0]), dtype=np.int16)
-        for indices, batch in batches(checked_images(images)):
+    def quantised(self, given: Given) -> NDArray[np.int16]:
+        """(n, d) features of decoded records, as the artefact sees them."""
+        result = np.zeros((len(given), self.coefficients.shape[0]), dtype=np.int16)
+        for indices, batch in given_batches(given):
             result[indices] = self._looked_into(batch)[0].astype(np.int16)
         return result
 
@@ -111,12 +115,12 @@ class Scorer:
         """The score of the reference features; attributions add up from here."""
         return float(self.bias + self.coefficients @ self._reference(reference))
 
-    def attributions(self, images: Images, reference: NDArray[np.float64] | None = None) -> Floats:
+    def attributions(self, given: Given, reference: NDArray[np.float64] | None = None) -> Floats:
         """(n, d) contributions coefficient * (q - reference); with `base` they add up to the score, exactly but for float32.
 
         reference: (d,) features of a typical image, for instance the fleet's mean; default zeros, the middle of the public ranges.
         """
-        return np.asarray((self.quantised(images).astype(np.float64) - self._reference(reference)) * self.coefficients)
+        return np.asarray((self.quantised(given).astype(np.float64) - self._reference(reference)) * self.coefficients)
 
     def heat(self, image: NDArray[np.uint8], reference: NDArray[np.float64] | None = None) -> Heat:
         """Exact linear attribution over space (class activation; Zhou et al., CVPR 2016)."""

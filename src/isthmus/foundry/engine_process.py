@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from isthmus.contracts.errors import EngineError, EngineTimeoutError, InputError, IsthmusError, ModelFileError
 from isthmus.foundry.engine import Scorer
-from isthmus.foundry.runtime import Images, checked_images
+from isthmus.foundry.runtime import Given, checked_images, checked_records
 
 START_TIMEOUT_S = 60.0
 REQUEST_TIMEOUT_S = 30.0
@@ -35,13 +35,13 @@ def _work(pipe: Connection, artefact: bytes, threads: int) -> None:
         scorer = Scorer(artefact, threads)
         pipe.send(("ready", None))
         while True:
-            images = pipe.recv()
+            given = pipe.recv()
             try:
-                answer: tuple[str, Any] = ("answer", scorer.judged(images))
+                answer: tuple[str, Any] = ("answer", scorer.judged(given))
             except IsthmusError as error:
                 answer = ("error", _failure(error))
             except MemoryError:
-                answer = ("error", ("engine", "the model's worker has not enough memory for these images", "send fewer or smaller ones"))
+                answer = ("error", ("engine", "the model's worker has not enough memory for these records", "send fewer or smaller ones"))
             pipe.send(answer)
     except IsthmusError as error:
         pipe.send(("error", _failure(error)))
@@ -95,7 +95,7 @@ class EngineProcess:
             raise
         return process, ours
 
-    def _exchanged(self, process: BaseProcess, pipe: Connection, images: Images | None, timeout_s: float) -> Any:
+    def _exchanged(self, process: BaseProcess, pipe: Connection, given: Given | None, timeout_s: float) -> Any:
         """Sends (unless None) and receives. When time is up the worker is killed, which ends a blocked send or receive."""
         expired = threading.Event()
 
@@ -107,8 +107,8 @@ class EngineProcess:
         timer.daemon = True
         timer.start()
         try:
-            if images is not None:
-                pipe.send(images)
+            if given is not None:
+                pipe.send(given)
             kind, value = pipe.recv()
         except (EOFError, OSError) as error:
             if not expired.is_set():
@@ -134,9 +134,9 @@ class EngineProcess:
                 process.kill()
                 process.join(STOP_TIMEOUT_S)
 
-    def judged(self, images: Images) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+    def judged(self, given: Given) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
         """As `Scorer.judged`. Raises InputError, EngineTimeoutError, EngineError."""
-        checked_images(images)
+        _ = checked_images(given) if given and given[0].dtype == np.uint8 else checked_records(given)
         with self._lock:
             for _ in range(TRIES):
                 if self._closed:
@@ -146,15 +146,15 @@ class EngineProcess:
                     self._end()
                     process, pipe = self._start()
                 try:
-                    scores, verdicts = self._exchanged(process, pipe, images, self._timeout_s)
+                    scores, verdicts = self._exchanged(process, pipe, given, self._timeout_s)
                     return scores, verdicts
                 except (EOFError, OSError):
                     self._end()
         raise EngineError("the model's worker died twice on this request", "send other images; if it lasts, load the deployment again")
 
-    def scores(self, images: Images) -> NDArray[np.float64]:
+    def scores(self, given: Given) -> NDArray[np.float64]:
         """As `Scorer.scores`."""
-        return self.judged(images)[0]
+        return self.judged(given)[0]
 
     def close(self) -> None:
         """Ends the worker; later requests are refused."""

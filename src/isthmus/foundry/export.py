@@ -1,6 +1,7 @@
-"""Writes one deterministic ONNX graph from decoded image to score and verdict.
+"""Writes one deterministic ONNX graph from decoded record to score and verdict.
 
-Input `image`: UINT8 (n, h, w, 3), any size. Outputs `score`: FLOAT (n,); `verdict`: INT64 (n,), one of the constants below.
+Input `image`: UINT8 (n, h, w, 3), any size; or `records`: FLOAT (n, columns) or (n, steps, columns), NaN where a value is missing.
+Outputs `score`: FLOAT (n,); `verdict`: INT64 (n,), one of the constants below.
 The head runs in doubles on integers; a head from `ridge.head_from` sums there exactly. The verdict is decided from the
 published float32 score, so that whoever holds the score and the thresholds can check it. The defect side wins when both
 thresholds are met; a score that is no number goes to a person.
@@ -13,11 +14,11 @@ import onnx
 from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
 from onnx import TensorProto, helper
 
-from isthmus.contracts.errors import DocumentError, ModelFileError
+from isthmus.contracts.errors import DocumentError, InputError, ModelFileError
 from isthmus.contracts.head import Head
 from isthmus.foundry.backbone import GraphWriter
-from isthmus.foundry.features import BACKBONES, Tensors, add_quantised_features, load_tensors, stage
-from isthmus.foundry.runtime import image_input
+from isthmus.foundry.features import Tensors, load_tensors
+from isthmus.foundry.stages import IMAGE_INPUT, RECORDS_INPUT, add_stage, checked_source, stage_of
 from isthmus.kit.canonical import digest_of, sha256_hex
 
 GOOD, DEFECT, PERSON = 0, 1, 2
@@ -58,22 +59,26 @@ def build_artefact(head: Head, tensors: Tensors | None = None) -> bytes:
 
     Raises DocumentError when the head does not fit this build's extractor, ModelFileError when the weights are missing.
     """
-    if head.stage.backbone not in BACKBONES:
-        raise DocumentError(f"the backbone {head.stage.backbone!r} is not known here", f"use one of {', '.join(BACKBONES)}")
-    known = tensors or load_tensors()
-    here = stage(head.stage.parts, known, head.stage.backbone)
-    if here != head.stage:
+    wanted = head.stage
+    try:
+        checked_source(wanted.backbone, wanted.schema)
+        known = None if wanted.schema is not None else tensors or load_tensors()
+        here = stage_of(wanted.backbone, wanted.parts, wanted.schema, known)
+    except InputError as error:
+        raise DocumentError(error.message, error.next_step) from error
+    if here != wanted:
         raise DocumentError(
-            f"the head was fitted on features {head.stage.digest[:19]}, this build makes {here.digest[:19]}",
+            f"the head was fitted on features {wanted.digest[:19]}, this build makes {here.digest[:19]}",
             "use the same release and weights",
         )
     graph = GraphWriter()
-    _add_head(graph, add_quantised_features(graph, known, "image", head.stage.parts, head.stage.backbone), head)
+    quantised, given = add_stage(graph, wanted, known)
+    _add_head(graph, quantised, head)
     outputs = [
         helper.make_tensor_value_info("score", TensorProto.FLOAT, ["n"]),
         helper.make_tensor_value_info("verdict", TensorProto.INT64, ["n"]),
     ]
-    model = graph.model("isthmus_inspection", [image_input()], outputs)
+    model = graph.model("isthmus_inspection", [given], outputs)
     helper.set_model_props(model, {"decoder": head.decoder, "head_digest": head_digest(head), "stage_digest": head.stage.digest})
     return bytes(model.SerializeToString(deterministic=True))
 
@@ -95,8 +100,9 @@ def parsed(artefact: bytes) -> onnx.ModelProto:
         model = onnx.load_model_from_string(artefact)
     except (ValueError, TypeError, RuntimeError, DecodeError) as error:
         raise ModelFileError("the model's bytes are not an ONNX graph", "export it again") from error
-    if {o.name for o in model.graph.output} != {"score", "verdict"} or [i.name for i in model.graph.input] != ["image"]:
-        raise ModelFileError("the model's graph is not one from image to score and verdict", "export it again")
+    inputs = [i.name for i in model.graph.input]
+    if {o.name for o in model.graph.output} != {"score", "verdict"} or inputs not in ([IMAGE_INPUT], [RECORDS_INPUT]):
+        raise ModelFileError("the model's graph is not one from record to score and verdict", "export it again")
     if any(c.data_location == TensorProto.EXTERNAL for c in model.graph.initializer):
         raise ModelFileError("the model's graph points to other files", "export it again, in one piece")
     return model

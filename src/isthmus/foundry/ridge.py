@@ -18,6 +18,7 @@ from isthmus.contracts.errors import InputError
 from isthmus.contracts.head import Array, Head, Stage
 from isthmus.contracts.sums import FEATURE_MAX, Moments
 from isthmus.kit.pictures import DECODER
+from isthmus.kit.records import RECORD_DECODER
 
 LAMBDAS = (0.0003, 0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0)
 SCALE_FLOOR = 1.0
@@ -118,7 +119,7 @@ def snapped(values: Floats, largest: float) -> Floats:
     return np.asarray(np.round(values / step) * step)
 
 
-def head_from(candidate: Candidate, stage: Stage, lo: float, hi: float, decoder: str = DECODER) -> Head:
+def head_from(candidate: Candidate, stage: Stage, lo: float, hi: float) -> Head:
     """Folds the standardisation into coefficients on raw q.
 
     Coefficients and bias are snapped to a grid (relative change about 1e-10 of the largest) on which every score is an exact
@@ -132,4 +133,5 @@ def head_from(candidate: Candidate, stage: Stage, lo: float, hi: float, decoder:
     most = float(np.abs(slopes).sum()) * FEATURE_MAX * 2.0 + abs(float(candidate.coefficients[0]))
     slopes = snapped(slopes, most)
     bias = snapped(np.array(candidate.coefficients[0] - float(slopes @ candidate.mean)), most)  # takes up what snapping shifted
+    decoder = DECODER if stage.schema is None else RECORD_DECODER
     return Head(stage=stage, coefficients=Array.of(slopes), bias=float(bias), lo=float(lo), hi=float(hi), decoder=decoder)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 import onnx
@@ -25,7 +26,10 @@ RUNTIME_ERRORS = (
     RuntimeError,
     ValueError,
 )
+BATCH_RECORDS_MAX = 4096
 Images = list[NDArray[np.uint8]]
+Given = list[NDArray[Any]]
+"""Decoded records: pictures, or float32 rows or windows."""
 
 
 def image_input() -> onnx.ValueInfoProto:
@@ -52,6 +56,25 @@ def checked_images(images: Images) -> Images:
         if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8 or 0 in image.shape:
             raise InputError(f"image {index} has shape {image.shape} of {image.dtype}", "give height x width x 3 bytes")
     return images
+
+
+def checked_records(records: Given) -> Given:
+    """The records if each is float32, (columns,) or (steps, columns), and all are alike; raises InputError."""
+    for index, record in enumerate(records):
+        if record.dtype != np.float32 or record.ndim not in (1, 2) or record.shape != records[0].shape or np.isinf(record).any():
+            raise InputError(f"record {index} has shape {record.shape} of {record.dtype}, or an infinite value", "send rows of the columns")
+    return records
+
+
+def given_batches(given: Given) -> Iterator[tuple[list[int], NDArray[Any]]]:
+    """Pictures as `batches` groups them, or records in blocks of at most BATCH_RECORDS_MAX. Raises InputError."""
+    if given and given[0].dtype == np.uint8:
+        yield from batches(checked_images(given))
+        return
+    checked_records(given)
+    for start in range(0, len(given), BATCH_RECORDS_MAX):
+        chosen = list(range(start, min(len(given), start + BATCH_RECORDS_MAX)))
+        yield chosen, np.stack([given[i] for i in chosen])
 
 
 def batches(images: Images) -> Iterator[tuple[list[int], NDArray[np.uint8]]]:

@@ -36,7 +36,7 @@ from isthmus.foundry.ridge import snapped
 from isthmus.foundry.runtime import session
 from isthmus.kit.canonical import digest_of
 
-TABLE_BACKBONE = "table-columns"
+TABLE_BACKBONE = "table"
 RECORD_INPUT = "records"
 FEATURES_MAX = 4096
 BATCH_RECORDS_MAX = 4096
@@ -314,7 +314,7 @@ class TableExtractor:
 
     def stage(self) -> Stage:
         """The extractor as a document."""
-        return Stage(backbone=TABLE_BACKBONE, parts=self.parts, dimension=self.dimension, digest=self.digest)
+        return Stage(backbone=TABLE_BACKBONE, parts=self.parts, dimension=self.dimension, digest=self.digest, schema=self.schema)
 
     def quantised(self, records: Records) -> NDArray[np.int16]:
         """(n, columns) float32, NaN where missing -> (n, dimension) int16 in [-32767, 32767]. Raises InputError."""

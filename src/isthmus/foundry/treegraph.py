@@ -6,16 +6,16 @@ The trees are a TreeEnsembleRegressor of ai.onnx.ml 3 over doubles. Leaves are m
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-from isthmus.contracts.errors import DocumentError
+from isthmus.contracts.errors import DocumentError, InputError
 from isthmus.contracts.forest import Forest, ForestHead
 from isthmus.foundry.backbone import OPSET, GraphWriter
 from isthmus.foundry.export import DEFECT, GOOD, PERSON
+from isthmus.foundry.features import Tensors
+from isthmus.foundry.stages import add_stage, stage_of
 from isthmus.kit.canonical import digest_of
 
 ML_DOMAIN, ML_OPSET = "ai.onnx.ml", 3
@@ -93,23 +93,33 @@ def add_verdict(graph: GraphWriter, score: str, lo: float, hi: float) -> str:
     return graph.node("Where", [is_defect, "verdict_defect", sure], "verdict")
 
 
-def build_forest_artefact(head: ForestHead, inputs: list[onnx.ValueInfoProto], features: Callable[[GraphWriter], str]) -> bytes:
-    """ONNX bytes: the same head gives the same bytes on one release of onnx. inputs: of the stage's graph. features: adds the stage and
-    returns the name of its (n, features) float32 output.
+def build_forest_artefact(head: ForestHead, tensors: Tensors | None = None) -> bytes:
+    """ONNX bytes of the trees with their stage: the same head gives the same bytes on one release of onnx. tensors: of an image stage.
 
-    Raises DocumentError when the head cannot be used.
+    Raises DocumentError when the head cannot be used or does not fit this build's extractor.
     """
     checked_forest(head.forest, head.stage.dimension)
     if not (np.isfinite([head.lo, head.hi]).all() and head.lo <= head.hi):
         raise DocumentError("the head's thresholds cannot be used", "fit it again")
+    wanted = head.stage
+    try:
+        here = stage_of(wanted.backbone, wanted.parts, wanted.schema, tensors)
+    except InputError as error:
+        raise DocumentError(error.message, error.next_step) from error
+    if here != wanted:
+        raise DocumentError(
+            f"the trees were grown on features {wanted.digest[:19]}, this build makes {here.digest[:19]}",
+            "use the same release and weights",
+        )
     graph = GraphWriter()
-    add_verdict(graph, add_forest(graph, features(graph), head.forest), head.lo, head.hi)
+    quantised, given = add_stage(graph, wanted, tensors)
+    add_verdict(graph, add_forest(graph, quantised, head.forest), head.lo, head.hi)
     outputs = [
         helper.make_tensor_value_info("score", TensorProto.FLOAT, ["n"]),
         helper.make_tensor_value_info("verdict", TensorProto.INT64, ["n"]),
     ]
     opsets = [helper.make_opsetid("", OPSET), helper.make_opsetid(ML_DOMAIN, ML_OPSET)]
-    whole = helper.make_graph(graph.nodes, "isthmus_trees", inputs, outputs, graph.constants)
+    whole = helper.make_graph(graph.nodes, "isthmus_trees", [given], outputs, graph.constants)
     model = helper.make_model(whole, opset_imports=opsets, producer_name="isthmus", ir_version=9)
     onnx.checker.check_model(model, full_check=True)
     helper.set_model_props(model, {"decoder": head.decoder, "head_digest": digest_of(head), "stage_digest": head.stage.digest})

@@ -1,4 +1,4 @@
-"""The data path: key -> deployment -> certificate -> pictures -> hold -> engine -> capture -> durable receipt -> answer.
+"""The data path: key -> deployment -> certificate -> records -> hold -> engine -> capture -> durable receipt -> answer.
 
 Promises. Nothing is dispatched before the worst case is held, and nothing is answered before its receipt is durable. Each
 attempt ends in one terminal record: captured with its receipt, or void with the reason. A request id used twice with the
@@ -10,7 +10,9 @@ a repeat of the id.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from typing import Any
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
@@ -23,21 +25,26 @@ from isthmus.contracts.errors import (
     ModelFileError,
     RequestReusedError,
 )
-from isthmus.contracts.inference import IMAGE, SCORE, VERDICT, VERDICTS, ModelMetadata, ServerMetadata, TensorMetadata
+from isthmus.contracts.inference import IMAGE, RECORDS, SCORE, VERDICT, VERDICTS, ModelMetadata, ServerMetadata, TensorMetadata
 from isthmus.contracts.ports import Clock
 from isthmus.contracts.receipt import Receipt
+from isthmus.contracts.schema import Schema, checked_record
 from isthmus.gateway.attempts import Attempts
 from isthmus.gateway.flights import Flights, Reply
 from isthmus.gateway.limits import IMAGES_MAX, REQUEST_PIXELS_MAX
 from isthmus.gateway.registry import Loaded, Registry
-from isthmus.gateway.wire import Answer, ImageRequest, format_answer, parse_request
+from isthmus.gateway.wire import Answer, RecordRequest, format_answer, parse_request
 from isthmus.kit.canonical import digest_of, sha256_hex
 from isthmus.kit.ids import new_id
 from isthmus.kit.pictures import DECODER, decode
+from isthmus.kit.records import RECORD_DECODER, decode_record
 
-Image = NDArray[np.uint8]
-DECODERS: Mapping[str, Callable[[bytes, str], Image]] = {DECODER: decode}
-"""Named image decoders of this release."""
+Record = NDArray[Any]
+DECODERS: Mapping[str, Callable[[bytes, str, Schema | None], Record]] = {
+    DECODER: lambda raw, name, schema: decode(raw, name),
+    RECORD_DECODER: lambda raw, name, schema: decode_record(raw, name, schema or Schema(columns=())),
+}
+"""Named decoders of this release."""
 
 EXTENSIONS = ("binary_tensor_data",)
 _BEARER = "bearer "
@@ -74,10 +81,10 @@ class Service:
             name=deployment.name,
             versions=self.registry.versions(name),
             platform="onnx_onnxv1",
-            inputs=[TensorMetadata(name=IMAGE, datatype="UINT8", shape=[-1, -1, -1, 3])],
+            inputs=[_input(deployment)],
             outputs=[TensorMetadata(name=SCORE, datatype="FP32", shape=[-1]), TensorMetadata(name=VERDICT, datatype="BYTES", shape=[-1])],
             properties={
-                "image": f"UINT8 [n, height, width, 3] pixels, or BYTES [n] image files decoded by {deployment.decoder}",
+                **_taken(deployment),
                 "verdict": ", ".join(VERDICTS),
                 "images_max": str(IMAGES_MAX),
                 "site": deployment.site,
@@ -98,25 +105,25 @@ class Service:
         """Answers one inference request. Raises IsthmusError; then nothing was charged, unless an earlier try of the same id was."""
         entry = self.registry.find(name, version)
         self.registry.admit(entry)
-        request = parse_request(body, header_bytes, name, entry.deployment.version)
+        request = parse_request(body, header_bytes, name, entry.deployment.version, entry.deployment.schema)
         digest = digest_of([name, version or "", -1 if header_bytes is None else header_bytes, sha256_hex(body)])
         if request.request_id is None:
             return self._answered(entry, caller, request, new_id("req", self._clock.now_s()), digest)
         request_id = request.request_id
         return self._flights.once((caller.party, request_id), digest, lambda: self._answered(entry, caller, request, request_id, digest))
 
-    def _answered(self, entry: Loaded, caller: Caller, request: ImageRequest, request_id: str, digest: str) -> Reply:
+    def _answered(self, entry: Loaded, caller: Caller, request: RecordRequest, request_id: str, digest: str) -> Reply:
         deployment = entry.deployment
-        images = pictures(request, deployment)
+        records = decoded(request, deployment)
         engine = self.registry.admit(entry)
-        attempt, receipt = self.attempts.begin(deployment, caller.party, request_id, digest, len(images))
+        attempt, receipt = self.attempts.begin(deployment, caller.party, request_id, digest, len(records))
         if receipt is not None:
             _check_same_artefact(receipt, deployment, request_id)
-            scores, verdicts = judged(engine, images)
+            scores, verdicts = judged(engine, records)
         else:
             try:
-                scores, verdicts = judged(engine, images)
-                receipt = self.attempts.close(attempt, len(images))
+                scores, verdicts = judged(engine, records)
+                receipt = self.attempts.close(attempt, len(records))
             except BaseException as error:
                 self.attempts.void(attempt, f"{error.code}: {error.message}" if isinstance(error, IsthmusError) else type(error).__name__)
                 raise
@@ -124,29 +131,50 @@ class Service:
         return Reply(*format_answer(answer, request.outputs))
 
 
-def pictures(request: ImageRequest, deployment: Deployment) -> list[Image]:
-    """The request's images, each H x W x 3 uint8. Raises PictureError, InferenceRequestError (too many pixels in all)."""
+def _input(deployment: Deployment) -> TensorMetadata:
+    schema = deployment.schema
+    if schema is None:
+        return TensorMetadata(name=IMAGE, datatype="UINT8", shape=[-1, -1, -1, 3])
+    steps = [] if schema.steps == 1 else [schema.steps]
+    return TensorMetadata(name=RECORDS, datatype="FP32", shape=[-1, *steps, len(schema.columns)])
+
+
+def _taken(deployment: Deployment) -> dict[str, str]:
+    """What the input holds, as `properties` of the metadata say it."""
+    schema = deployment.schema
+    if schema is None:
+        return {"image": f"UINT8 [n, height, width, 3] pixels, or BYTES [n] image files decoded by {deployment.decoder}"}
+    steps = "" if schema.steps == 1 else f"{schema.steps}, "
+    said = f"FP32 [n, {steps}{len(schema.columns)}] values, NaN where missing, or BYTES [n] records as JSON decoded by {deployment.decoder}"
+    return {"records": said, "columns": msgspec.json.encode(schema.columns).decode()}
+
+
+def decoded(request: RecordRequest, deployment: Deployment) -> list[Record]:
+    """The request's records. Raises PictureError, InputError, InferenceRequestError (too many pixels in all)."""
     if request.files is None:
-        return [] if request.pixels is None else list(request.pixels)
+        values = [] if request.values is None else list(request.values)
+        schema = deployment.schema
+        return values if schema is None else [checked_record(schema, one, f"record {place}") for place, one in enumerate(values)]
     decoder = DECODERS[deployment.decoder]
-    images: list[Image] = []
+    what = "image" if deployment.schema is None else "record"
+    records: list[Record] = []
     pixels = 0
     for number, file in enumerate(request.files):
-        image = decoder(file, f"image {number}")
-        pixels += image.shape[0] * image.shape[1]
+        record = decoder(file, f"{what} {number}", deployment.schema)
+        pixels += record.shape[0] * record.shape[1] if deployment.schema is None else 0
         if pixels > REQUEST_PIXELS_MAX:
             raise InferenceRequestError(f"the images have more than {REQUEST_PIXELS_MAX} pixels in all", "send several requests")
-        images.append(image)
-    return images
+        records.append(record)
+    return records
 
 
-def judged(engine: Engine, images: list[Image]) -> tuple[NDArray[np.float32], tuple[str, ...]]:
+def judged(engine: Engine, records: list[Record]) -> tuple[NDArray[np.float32], tuple[str, ...]]:
     """Scores (n,) and verdicts of an engine's answer, checked. Raises EngineFailedError, and what the engine says in errors of its own."""
     try:
-        scores, decided = engine.judged(images)
+        scores, decided = engine.judged(records)
     except ModelFileError as error:
         raise EngineFailedError(
-            f"the model failed on these images: {error.message}", "send others; the operator may load it again"
+            f"the model failed on these records: {error.message}", "send others; the operator may load it again"
         ) from error
     except IsthmusError:
         raise
@@ -155,9 +183,9 @@ def judged(engine: Engine, images: list[Image]) -> tuple[NDArray[np.float32], tu
     with np.errstate(over="ignore"):
         single = np.asarray(scores, dtype=np.float32)
     numbers = np.asarray(decided)
-    right = single.shape == numbers.shape == (len(images),) and bool(np.isfinite(single).all())
+    right = single.shape == numbers.shape == (len(records),) and bool(np.isfinite(single).all())
     if not right or not bool(np.isin(numbers, np.arange(len(VERDICTS))).all()):
-        raise EngineFailedError("the engine's answer is not one finite score and one verdict for each image", "tell the operator")
+        raise EngineFailedError("the engine's answer is not one finite score and one verdict for each record", "tell the operator")
     return single, tuple(VERDICTS[int(number)] for number in numbers)
 
 

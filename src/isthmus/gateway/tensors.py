@@ -8,7 +8,7 @@ import math
 import re
 import struct
 from collections.abc import Sequence
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar
 
 import msgspec
 import numpy as np
@@ -21,6 +21,8 @@ _Byte = Annotated[int, msgspec.Meta(ge=0, le=255)]
 _FLAT = msgspec.json.Decoder(list[_Byte])
 _NESTED = msgspec.json.Decoder(list[list[list[list[_Byte]]]])
 _TEXTS = msgspec.json.Decoder(list[str])
+_NUMBERS = msgspec.json.Decoder(list[Any])
+_Kind = TypeVar("_Kind", bound=np.generic)
 _STARTS_NESTED = re.compile(rb"\s*\[\s*\[")
 _LENGTH = struct.Struct("<I")
 
@@ -54,7 +56,26 @@ def uint8_from_bytes(raw: bytes | memoryview, shape: Sequence[int], what: str) -
     return _shaped(np.frombuffer(raw, dtype=np.uint8), shape, what)
 
 
-def _shaped(array: NDArray[np.uint8], shape: Sequence[int], what: str) -> NDArray[np.uint8]:
+def floats_from_json(raw: bytes, shape: Sequence[int], what: str) -> NDArray[np.float32]:
+    """JSON numbers, null where a value is missing, flat or nested as `shape` says -> float32 array of `shape`."""
+    values = _decoded(_NUMBERS, raw, what)
+    try:
+        array = np.array(values, dtype=np.float32)  # None becomes NaN
+    except (ValueError, TypeError) as error:
+        raise InferenceRequestError(f"{what} has rows of unequal length, or values that are no numbers", "see the shape") from error
+    if array.ndim > 1 and array.shape != tuple(shape):
+        raise InferenceRequestError(f"{what} is nested as {list(array.shape)} and its shape says {list(shape)}", "make them agree")
+    return _shaped(array, shape, what)
+
+
+def floats_from_bytes(raw: bytes | memoryview, shape: Sequence[int], what: str) -> NDArray[np.float32]:
+    """Row-major little-endian FP32 -> float32 array of `shape`."""
+    if len(raw) % 4:
+        raise InferenceRequestError(f"{what} has {len(raw)} bytes, which is no whole number of FP32", "send 4 bytes a value")
+    return _shaped(np.frombuffer(raw, dtype="<f4").astype(np.float32), shape, what)
+
+
+def _shaped(array: NDArray[_Kind], shape: Sequence[int], what: str) -> NDArray[_Kind]:
     if array.size != math.prod(shape):
         raise InferenceRequestError(
             f"{what} has {array.size} elements and its shape {list(shape)} needs {math.prod(shape)}", "make them agree"

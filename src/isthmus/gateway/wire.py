@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from isthmus.contracts.errors import BodyTooLargeError, InferenceRequestError
 from isthmus.contracts.inference import (
     IMAGE,
+    RECORDS,
     SCORE,
     VERDICT,
     InferenceRequest,
@@ -29,6 +30,7 @@ from isthmus.contracts.inference import (
     RequestOutput,
     ResponseOutput,
 )
+from isthmus.contracts.schema import Schema
 from isthmus.gateway.limits import (
     BODY_BYTES_MAX,
     HEADER_BYTES_MAX,
@@ -40,7 +42,15 @@ from isthmus.gateway.limits import (
     PARAMETERS_MAX,
     REQUEST_PIXELS_MAX,
 )
-from isthmus.gateway.tensors import files_from_bytes, files_from_json, files_to_bytes, uint8_from_bytes, uint8_from_json
+from isthmus.gateway.tensors import (
+    files_from_bytes,
+    files_from_json,
+    files_to_bytes,
+    floats_from_bytes,
+    floats_from_json,
+    uint8_from_bytes,
+    uint8_from_json,
+)
 from isthmus.kit.pictures import SIDE_MIN
 
 HEADER_LENGTH = "Inference-Header-Content-Length"
@@ -64,12 +74,13 @@ class OutputChoice:
 
 
 @dataclass(frozen=True)
-class ImageRequest:
-    """A parsed request for `count` images: either pixels, (count, height, width, 3) uint8, or image files to decode."""
+class RecordRequest:
+    """A parsed request for `count` records: either values, pixels (count, height, width, 3) uint8 or rows (count, [steps,] columns)
+    float32, or files to decode."""
 
     request_id: str | None
     count: int
-    pixels: NDArray[np.uint8] | None
+    values: NDArray[Any] | None
     files: tuple[bytes, ...] | None
     outputs: tuple[OutputChoice, ...]
 
@@ -97,29 +108,30 @@ def header_length(value: str | None, body_bytes: int) -> int | None:
     return int(value)
 
 
-def parse_request(body: bytes, header_bytes: int | None, model: str, version: str) -> ImageRequest:
-    """A request's body -> what it asks for. header_bytes as from `header_length`. Raises only IsthmusError.
+def parse_request(body: bytes, header_bytes: int | None, model: str, version: str, schema: Schema | None = None) -> RecordRequest:
+    """A request's body -> what it asks for. header_bytes as from `header_length`. schema: of the model's records, where they are not
+    pictures. Raises only IsthmusError.
 
-    With header_bytes = 0 the whole body is one image file and all outputs are returned as JSON.
+    With header_bytes = 0 the whole body is one record's file and all outputs are returned as JSON.
     """
     if len(body) > BODY_BYTES_MAX:
-        raise BodyTooLargeError(f"the body has {len(body)} bytes, more than the {BODY_BYTES_MAX} allowed", "send fewer images at once")
+        raise BodyTooLargeError(f"the body has {len(body)} bytes, more than the {BODY_BYTES_MAX} allowed", "send fewer records at once")
     outputs = tuple(OutputChoice(name, False) for name in OUTPUT_NAMES)
     if header_bytes == 0:
         if not body:
-            raise InferenceRequestError("the body is empty", "send one image file as the body")
-        return ImageRequest(None, 1, None, (body,), outputs)
+            raise InferenceRequestError("the body is empty", "send one record's file as the body")
+        return RecordRequest(None, 1, None, (body,), outputs)
     view = memoryview(body)
     header = body if header_bytes is None else body[:header_bytes]
     document = _header(header)
     _named(document, model, version)
-    image = _only_image(document.inputs)
+    entry = _only_input(document.inputs, IMAGE if schema is None else RECORDS)
     _known(document.parameters, REQUEST_PARAMETERS, "the request")
     choices = _choices(document)
     binary = None if header_bytes is None else view[header_bytes:]
-    pixels, files = _image(image, binary)
-    count = len(files) if files is not None else int(image.shape[0])
-    return ImageRequest(document.id or None, count, pixels, files, choices)
+    values, files = _tensor(entry, binary, schema)
+    count = len(files) if files is not None else int(entry.shape[0])
+    return RecordRequest(document.id or None, count, values, files, choices)
 
 
 def _header(raw: bytes) -> InferenceRequest:
@@ -192,14 +204,14 @@ def _flag(parameters: Parameters, name: str, default: bool) -> bool:
     return value
 
 
-def _only_image(inputs: Sequence[RequestInput]) -> RequestInput:
+def _only_input(inputs: Sequence[RequestInput], wanted: str) -> RequestInput:
     if len(inputs) > INPUTS_MAX:
-        raise InferenceRequestError(f"the request has {len(inputs)} inputs, more than {INPUTS_MAX}", f"send one, {IMAGE!r}")
+        raise InferenceRequestError(f"the request has {len(inputs)} inputs, more than {INPUTS_MAX}", f"send one, {wanted!r}")
     names = [entry.name[:NAME_CHARS_MAX] for entry in inputs]
     if len(set(names)) != len(names):
         raise InferenceRequestError(f"the request has an input twice: {', '.join(names)}", "send each input once")
-    if names != [IMAGE]:
-        raise InferenceRequestError(f"the request has the inputs {names} and this model takes [{IMAGE!r}]", "see the model's metadata")
+    if names != [wanted]:
+        raise InferenceRequestError(f"the request has the inputs {names} and this model takes [{wanted!r}]", "see the model's metadata")
     return inputs[0]
 
 
@@ -217,10 +229,13 @@ def _choices(document: InferenceRequest) -> tuple[OutputChoice, ...]:
     return tuple(choices)
 
 
-def _image(entry: RequestInput, binary: memoryview | None) -> tuple[NDArray[np.uint8] | None, tuple[bytes, ...] | None]:
-    _known(entry.parameters, INPUT_PARAMETERS, f"input {IMAGE!r}")
-    _checked_shape(entry)
-    what = f"input {IMAGE!r}"
+def _tensor(entry: RequestInput, binary: memoryview | None, schema: Schema | None) -> tuple[NDArray[Any] | None, tuple[bytes, ...] | None]:
+    what = f"input {entry.name!r}"
+    _known(entry.parameters, INPUT_PARAMETERS, what)
+    if schema is None:
+        _checked_shape(entry)
+    else:
+        _checked_record_shape(entry, schema)
     size = entry.parameters.get("binary_data_size")
     if (size is None) == (entry.data is msgspec.UNSET):
         raise InferenceRequestError(f"{what} needs either data or binary_data_size, and not both", "send the tensor once")
@@ -230,7 +245,7 @@ def _image(entry: RequestInput, binary: memoryview | None) -> tuple[NDArray[np.u
         raw = b"" if entry.data is msgspec.UNSET else bytes(entry.data)
         if entry.datatype == "BYTES":
             return None, tuple(files_from_json(raw, entry.shape[0], what))
-        return uint8_from_json(raw, entry.shape, what), None
+        return (uint8_from_json if schema is None else floats_from_json)(raw, entry.shape, what), None
     if isinstance(size, bool) or not isinstance(size, int) or size < 0:
         raise InferenceRequestError(f"{what} has a binary_data_size that is not a number of bytes", "give a whole number")
     if binary is None:
@@ -239,7 +254,7 @@ def _image(entry: RequestInput, binary: memoryview | None) -> tuple[NDArray[np.u
         raise InferenceRequestError(f"{what} has {size} bytes and {len(binary)} follow the JSON", "send exactly binary_data_size bytes")
     if entry.datatype == "BYTES":
         return None, tuple(files_from_bytes(binary, entry.shape[0], what))
-    return uint8_from_bytes(binary, entry.shape, what), None
+    return (uint8_from_bytes if schema is None else floats_from_bytes)(binary, entry.shape, what), None
 
 
 def _checked_shape(entry: RequestInput) -> None:
@@ -261,8 +276,29 @@ def _checked_shape(entry: RequestInput) -> None:
         )
     if kind == "UINT8" and shape[0] * shape[1] * shape[2] > REQUEST_PIXELS_MAX:
         raise InferenceRequestError(f"the images have more than {REQUEST_PIXELS_MAX} pixels in all", "send several requests")
-    if entry.parameters.get("content_type", "base64") != "base64" or ("content_type" in entry.parameters and kind != "BYTES"):
+    _checked_content_type(entry)
+
+
+def _checked_content_type(entry: RequestInput) -> None:
+    if entry.parameters.get("content_type", "base64") != "base64" or ("content_type" in entry.parameters and entry.datatype != "BYTES"):
         raise InferenceRequestError("content_type may only be base64, on a BYTES input", "leave it out")
+
+
+def _checked_record_shape(entry: RequestInput, schema: Schema) -> None:
+    """The shape and datatype that a model of records takes: FP32 [n, columns] or [n, steps, columns], or BYTES [n] of JSON."""
+    shape, kind = entry.shape, entry.datatype
+    columns = len(schema.columns)
+    wanted = [columns] if schema.steps == 1 else [schema.steps, columns]
+    if kind not in ("FP32", "BYTES"):
+        raise InferenceRequestError(
+            f"input {RECORDS!r} has datatype {kind[:NAME_CHARS_MAX]!r}", "send FP32 values, or BYTES holding each record as JSON"
+        )
+    if (len(shape) != 1) if kind == "BYTES" else (shape[1:] != wanted or not shape):
+        said = "BYTES of shape [n]" if kind == "BYTES" else f"FP32 of shape [n, {', '.join(map(str, wanted))}]"
+        raise InferenceRequestError(f"input {RECORDS!r} has shape {shape[:8]}", f"send {said}")
+    if not 1 <= shape[0] <= IMAGES_MAX:
+        raise InferenceRequestError(f"the request has {shape[0]} records; 1 to {IMAGES_MAX} are taken", "send several requests")
+    _checked_content_type(entry)
 
 
 def format_answer(answer: Answer, outputs: Sequence[OutputChoice]) -> tuple[bytes, int | None]:
@@ -288,19 +324,25 @@ def format_answer(answer: Answer, outputs: Sequence[OutputChoice]) -> tuple[byte
 
 
 def format_request(
-    images: NDArray[np.uint8] | Sequence[bytes], request_id: str | None = None, binary: bool = True, outputs: Sequence[OutputChoice] = ()
+    given: NDArray[Any] | Sequence[bytes],
+    request_id: str | None = None,
+    binary: bool = True,
+    outputs: Sequence[OutputChoice] = (),
+    name: str = IMAGE,
 ) -> tuple[bytes, int | None]:
-    """What a client sends: pixels (n, height, width, 3) uint8 or image files -> body and length of its JSON; inverse of `parse_request`."""
-    files = None if isinstance(images, np.ndarray) else list(images)
-    shape = [len(images)] if files is not None else [int(v) for v in np.shape(images)]
-    entry: dict[str, Any] = {"name": IMAGE, "datatype": "UINT8" if files is None else "BYTES", "shape": shape}
+    """What a client sends: pixels (n, height, width, 3) uint8, rows (n, ...) float32, or records' files -> body and length of its JSON;
+    inverse of `parse_request`. name: of the model's input."""
+    files = None if isinstance(given, np.ndarray) else list(given)
+    shape = [len(given)] if files is not None else [int(v) for v in np.shape(given)]
+    kind = "BYTES" if files is not None else "UINT8" if name == IMAGE else "FP32"
+    entry: dict[str, Any] = {"name": name, "datatype": kind, "shape": shape}
     raw = b""
     if binary:
-        raw = files_to_bytes(files) if files is not None else np.ascontiguousarray(images).tobytes()
+        raw = files_to_bytes(files) if files is not None else np.ascontiguousarray(given).tobytes()
         entry["parameters"] = {"binary_data_size": len(raw)}
     else:
         # msgspec writes bytes as base64, which is what a JSON BYTES tensor holds
-        entry["data"] = files if files is not None else np.asarray(images).reshape(-1).tolist()
+        entry["data"] = files if files is not None else np.asarray(given).reshape(-1).tolist()
     document: dict[str, Any] = {"inputs": [entry]}
     if request_id is not None:
         document["id"] = request_id

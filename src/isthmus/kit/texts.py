@@ -6,6 +6,7 @@ English is complete. Another language may have fewer keys; what it lacks is said
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
@@ -14,6 +15,7 @@ from isthmus.contracts.errors import SettingError
 
 FOLDER = Path(__file__).parent / "languages"
 BASE = "en"
+RECORDS, RECORD_WORDS = "records:", "records:words"
 
 
 class Texts:
@@ -38,11 +40,24 @@ def languages(folder: Path = FOLDER) -> list[str]:
     return sorted(path.stem for path in folder.glob("*.json"))
 
 
-def load_texts(language: str, folder: Path = FOLDER) -> Texts:
-    """Texts of a language code such as `en`. Raises SettingError when there is no file for it."""
+def record_texts(texts: Mapping[str, str]) -> dict[str, str]:
+    """The same texts for records that are not pictures: those that have a wording of their own (`records:KEY`) in it, the others with the
+    language's own words for pictures exchanged (`records:words`, as in `image=record;images=records`)."""
+    if RECORD_WORDS not in texts:
+        return dict(texts)
+    words = dict(pair.split("=") for pair in texts[RECORD_WORDS].split(";"))
+    longest_first = re.compile("|".join(re.escape(word) for word in sorted(words, key=len, reverse=True)))
+    found = {key: longest_first.sub(lambda match: words[match.group()], text) for key, text in texts.items() if key != RECORD_WORDS}
+    return found | {key.removeprefix(RECORDS): text for key, text in found.items() if key.startswith(RECORDS)}
+
+
+def load_texts(language: str, folder: Path = FOLDER, records: bool = False) -> Texts:
+    """Texts of a language code such as `en`. records: worded for records that are no pictures. Raises SettingError when there is no file
+    for it."""
     if language not in languages(folder):
         raise SettingError(f"there are no sentences in the language {language!r}", f"use one of {', '.join(languages(folder))}")
-    return Texts(language, _sentences(folder / f"{language}.json"), _sentences(folder / f"{BASE}.json"))
+    own, base = _sentences(folder / f"{language}.json"), _sentences(folder / f"{BASE}.json")
+    return Texts(language, record_texts(own), record_texts(base)) if records else Texts(language, own, base)
 
 
 @cache

@@ -1,8 +1,10 @@
-"""An owner's data folder: labelled images in the two layouts that are understood.
+"""An owner's data folder: labelled records in the three layouts that are understood.
 
-`labels.csv` (UTF-8; header path,label and, as wanted, certainty, group, kind, split) with image files beside it; or
-sub-folders of images, whose names are the classes. Without a group column, groups are inferred as runs of GROUP_RUN files in
-name order; without a split column every HOLDOUT_EVERY-th group is held out. Both are said in what is returned.
+`labels.csv` (UTF-8; header path,label and, as wanted, certainty, group, kind, split) with image files beside it, or with
+paths that name rows of CSV files beside it (sandbox.rowfiles); `records.csv`, a row a record, with a column `label` and those
+of labels.csv that are wanted among its own; or sub-folders of images, whose names are the classes. Without a group column,
+groups are inferred as runs of GROUP_RUN records in name order; without a split column every HOLDOUT_EVERY-th group is held
+out. Both are said in what is returned.
 """
 
 from __future__ import annotations
@@ -16,8 +18,9 @@ from pathlib import Path, PurePosixPath
 
 from isthmus.contracts.errors import FolderError
 from isthmus.kit.pictures import SUFFIXES
+from isthmus.sandbox.rowfiles import RowFiles, rows_named, table_rows
 
-LABELS_NAME = "labels.csv"
+LABELS_NAME, RECORDS_NAME = "labels.csv", "records.csv"
 COLUMNS = ("path", "label", "certainty", "group", "kind", "split")
 GOOD_NAMES = frozenset({"good", "ok", "pass"})
 GROUP_RUN = 60
@@ -30,7 +33,8 @@ SPLITS = (TRAIN, HOLDOUT, AUDIT)
 
 @dataclass(frozen=True)
 class LabelledFile:
-    """One image. path: relative, with forward slashes. label: -1 good, +1 defect. sure: whether the label is certain."""
+    """One record. path: relative, with forward slashes; of a file, or of rows in one. label: -1 good, +1 defect.
+    sure: whether the label is certain."""
 
     path: str
     label: int
@@ -71,9 +75,14 @@ def read_folder(root: Path) -> DataFolder:
         if not root.exists():
             raise FolderError(f"the folder {root} does not exist", "check the path")
         if not root.is_dir():
-            raise FolderError(f"{root} is a file, not a folder", "give the folder that holds labels.csv or sub-folders of images")
+            raise FolderError(f"{root} is a file, not a folder", "give one with labels.csv, records.csv or sub-folders of images")
         listed = root / LABELS_NAME
-        found, has_groups, has_splits = _from_labels(root, listed) if listed.exists() else (_from_subfolders(root), False, False)
+        if listed.exists():
+            found, has_groups, has_splits = _from_labels(root, listed)
+        elif (root / RECORDS_NAME).exists():
+            found, has_groups, has_splits = _from_records(root, root / RECORDS_NAME)
+        else:
+            found, has_groups, has_splits = _from_subfolders(root), False, False
     except OSError as error:
         raise FolderError(f"the folder {root} cannot be read: {error.strerror}", "check its permissions") from error
     files = sorted(found, key=lambda file: (name_order(file.path), file.path))
@@ -84,7 +93,7 @@ def read_folder(root: Path) -> DataFolder:
     labels = Counter(file.label for file in files)
     if len(labels) < 2:
         only = "good" if -1 in labels else "defect"
-        raise FolderError(f"all {len(files)} images in {root} are labelled {only}", "add images of the other class")
+        raise FolderError(f"all {len(files)} records in {root} are labelled {only}", "add records of the other class")
     return DataFolder(root, tuple(files), not has_groups, not has_splits)
 
 
@@ -104,8 +113,8 @@ def _from_subfolders(root: Path) -> list[LabelledFile]:
                 files.append(LabelledFile(image.relative_to(root).as_posix(), label, True, "", "", ""))
     if not files:
         raise FolderError(
-            f"{root} has neither {LABELS_NAME} nor sub-folders with images",
-            f"add {LABELS_NAME} (path,label) or a sub-folder for each class",
+            f"{root} has neither {LABELS_NAME}, {RECORDS_NAME} nor sub-folders with images",
+            f"add {LABELS_NAME} (path,label), {RECORDS_NAME} (a row a record, with a column label), or a sub-folder for each class",
         )
     return files
 
@@ -122,17 +131,18 @@ def _from_labels(root: Path, listed: Path) -> tuple[list[LabelledFile], bool, bo
         _check_columns(listed, columns)
         reader.fieldnames = columns
         files: dict[str, LabelledFile] = {}
+        tables = RowFiles(root)
         for row in reader:
-            file = _labelled(root, listed, reader.line_num, row)
+            file = _labelled(root, listed, reader.line_num, row, tables)
             if file.path in files:
-                raise FolderError(f"{listed} line {reader.line_num}: {file.path} is listed twice", "keep one line for each image")
+                raise FolderError(f"{listed} line {reader.line_num}: {file.path} is listed twice", "keep one line for each record")
             files[file.path] = file
             if len(files) > RECORDS_MAX:
-                raise FolderError(f"{listed} lists more than {RECORDS_MAX} images", "split the folder")
+                raise FolderError(f"{listed} lists more than {RECORDS_MAX} records", "split the folder")
     except csv.Error as error:
         raise FolderError(f"{listed} line {reader.line_num} is not CSV: {error}", "quote fields that hold commas") from error
     if not files:
-        raise FolderError(f"{listed} lists no images", "add a line (path,label) for each image")
+        raise FolderError(f"{listed} lists no records", "add a line (path,label) for each record")
     return list(files.values()), "group" in columns, "split" in columns
 
 
@@ -145,13 +155,17 @@ def _check_columns(listed: Path, columns: list[str]) -> None:
         raise FolderError(f"{listed} has unknown or repeated columns: {', '.join(unknown or columns)}", f"use {', '.join(COLUMNS)}")
 
 
-def _labelled(root: Path, listed: Path, line: int, row: dict[str, str | None]) -> LabelledFile:
+def _labelled(root: Path, listed: Path, line: int, row: dict[str, str | None], tables: RowFiles) -> LabelledFile:
     where = f"{listed} line {line}"
     extra = row.pop(None, None) if None in row else None  # type: ignore[call-overload]
     values = {name: (value or "").strip() for name, value in row.items()}
     if extra or any(len(value) > TEXT_CHARS_MAX for name, value in values.items() if name != "path"):
         raise FolderError(f"{where} has more fields than the header, or a field that is too long", "quote fields that hold commas")
-    path = _inside(root, where, values["path"])
+    path = _inside(root, where, values["path"], tables)
+    return _record(where, path, values)
+
+
+def _record(where: str, path: str, values: dict[str, str]) -> LabelledFile:
     return LabelledFile(
         path=path,
         label=-1 if _one_of(where, "label", values["label"].lower(), ("good", "defect")) == "good" else 1,
@@ -174,10 +188,35 @@ def _one_of(where: str, name: str, value: str, allowed: tuple[str, ...]) -> str:
     return value
 
 
-def _inside(root: Path, where: str, path: str) -> str:
+def _from_records(root: Path, listed: Path) -> tuple[list[LabelledFile], bool, bool]:
+    """Rows of records.csv; a row's path is `records.csv#N`."""
+    names, rows = table_rows(listed)
+    if "label" not in names:
+        raise FolderError(f"{listed} has no column label", "add one that says good or defect in each row")
+    if not rows:
+        raise FolderError(f"{listed} has no rows", "add a row for each record")
+    if len(rows) > RECORDS_MAX:
+        raise FolderError(f"{listed} has more than {RECORDS_MAX} rows", "split it")
+    own = [name for name in COLUMNS[1:] if name in names]
+    places = {name: names.index(name) for name in own}
+    found = []
+    for number, row in enumerate(rows, start=1):
+        values = {name: row[place].strip() for name, place in places.items()}
+        found.append(_record(f"{listed} row {number}", f"{RECORDS_NAME}#{number}", values))
+    return found, "group" in own, "split" in own
+
+
+def _inside(root: Path, where: str, path: str, tables: RowFiles) -> str:
+    named = rows_named(path)
+    if named is not None:
+        file, _, last = named
+        _inside(root, where, file, tables)
+        if last > tables.count(file):
+            raise FolderError(f"{where} names row {last} of {file}, which has {tables.count(file)}", "count from 1, without the header")
+        return path
     pure = PurePosixPath(path.replace("\\", "/"))
     if not path or pure.is_absolute() or ".." in pure.parts or "\0" in path:
         raise FolderError(f"{where}: {path!r} is not a path inside the folder", "write it relative to labels.csv")
     if not (root / pure).is_file():
-        raise FolderError(f"{where} names {pure}, which is not there", "add the image or remove the line")
+        raise FolderError(f"{where} names {pure}, which is not there", "add the file or remove the line")
     return pure.as_posix()

@@ -11,10 +11,11 @@ from pathlib import Path
 import msgspec
 
 from isthmus.contracts.agreement import AGREEMENT_TYPE, Agreement
-from isthmus.contracts.asset import ASSET_TYPE, INSPECTION_SCHEMA, Asset
+from isthmus.contracts.asset import ASSET_TYPE, INSPECTION_SCHEMA, ROWS_SCHEMA, Asset
 from isthmus.contracts.errors import FolderError, InputError, StorageError
 from isthmus.contracts.party import PARTY_TYPE, Party, PartyKind
 from isthmus.contracts.ports import Progress
+from isthmus.contracts.schema import Schema
 from isthmus.kit.canonical import digest_of, parse_canonical
 from isthmus.kit.filelock import held
 from isthmus.kit.ids import slug
@@ -26,6 +27,7 @@ from isthmus.sandbox.nodestore import NodeStore
 from isthmus.sandbox.outlog import LOG_NAME
 from isthmus.sandbox.ownerdata import OwnerData, file_digests, silent
 from isthmus.sandbox.ports import Tools
+from isthmus.sandbox.rowfiles import rows_named
 from isthmus.sandbox.terms import check_agreement
 
 KEY_NAME, STORE_NAME, LOCK_NAME, CACHE_NAME = "node.key", "node.sqlite", "node.lock", "features.sqlite"
@@ -92,14 +94,15 @@ class NodeHome:
         return digest
 
 
-def init_home(root: Path, settings: NodeSettings, progress: Progress = silent) -> NodeHome:
-    """Makes the state folder, or takes up changed data as a new asset. Every image is decoded once, so that what is wrong shows now.
+def init_home(root: Path, settings: NodeSettings, progress: Progress = silent, schema: Schema | None = None) -> NodeHome:
+    """Makes the state folder, or takes up changed data as a new asset. Every record is decoded once, so that what is wrong shows now;
+    rows of tables where their schema is given.
 
     Raises FolderError, PictureError, StorageError; InputError when the folder belongs to another party.
     """
     slug(settings.id, "party id")
     folder = read_folder(Path(settings.data))
-    digests = file_digests(folder, progress)
+    digests = file_digests(folder, progress, schema=schema)
     store = _store(root)
     known = store.fact("settings")
     if known is not None and msgspec.json.decode(known, type=NodeSettings).id != settings.id:
@@ -144,7 +147,7 @@ def _party(settings: NodeSettings, key: SigningKey) -> Party:
 def _asset(settings: NodeSettings, folder: DataFolder, digests: dict[str, str], salt: bytes) -> Asset:
     return Asset(
         owner=settings.id,
-        schema=INSPECTION_SCHEMA,
+        schema=ROWS_SCHEMA if any(rows_named(file.path) for file in folder.files) else INSPECTION_SCHEMA,
         licence=settings.licence,
         records_train=len(folder.of_split(TRAIN)),
         records_holdout=len(folder.of_split(HOLDOUT)),

@@ -1,7 +1,7 @@
-"""An owner's images as arrays: the only place where records are read.
+"""An owner's records as arrays: the only place where they are read.
 
-Images are decoded in batches of BATCH_IMAGES and forgotten; features and scores are kept in the cache. Every file is
-checked against the digest that the asset's commitment covers before its pixels are used.
+Records are decoded in batches and forgotten; features and scores are kept in the cache. Every record is checked against the digest
+that the asset's commitment covers before it is used.
 """
 
 from __future__ import annotations
@@ -15,22 +15,25 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from isthmus.contracts.errors import FolderError, PictureError, RefusedError
+from isthmus.contracts.errors import FolderError, InputError, RefusedError
 from isthmus.contracts.head import Stage
 from isthmus.contracts.ports import Progress
+from isthmus.contracts.schema import Schema
 from isthmus.contracts.statistic import CLEAN, Corruption, TrainingParams, condition_name
 from isthmus.kit.pictures import DECODER, decode
+from isthmus.kit.records import RECORD_DECODER, decode_record
 from isthmus.sandbox.featurecache import FeatureCache
 from isthmus.sandbox.folder import TRAIN, DataFolder, LabelledFile
-from isthmus.sandbox.ports import Artefact, Images, Tools
+from isthmus.sandbox.ports import Artefact, Given, Tools
+from isthmus.sandbox.rowfiles import RowFiles, rows_named
 from isthmus.sandbox.statistics.records import Records, TrainingRecords, group_codes
 
-BATCH_IMAGES = 16
-Image = NDArray[np.uint8]
-Compute = Callable[[Images], NDArray[np.generic]]
+BATCH_IMAGES, BATCH_ROWS = 16, 1024
+Record = NDArray[Any]
+Compute = Callable[[Given], NDArray[np.generic]]
 
-FLIPS: Mapping[str, Callable[[Image], Image]] = {
-    "identity": lambda image: image,
+FLIPS: Mapping[str, Callable[[Record], Record]] = {
+    "identity": lambda record: record,
     "flip-left-right": lambda image: np.ascontiguousarray(image[:, ::-1]),
     "flip-up-down": lambda image: np.ascontiguousarray(image[::-1]),
     "rotate-180": lambda image: np.ascontiguousarray(image[::-1, ::-1]),
@@ -41,19 +44,36 @@ def silent(done: int, total: int, label: str) -> None:
     """A Progress that says nothing."""
 
 
-def file_digests(folder: DataFolder, on_progress: Progress = silent, check: bool = True) -> dict[str, str]:
-    """sha256 hex of each file, by relative path; with `check`, each must also decode. Raises FolderError or PictureError."""
+def file_digests(folder: DataFolder, on_progress: Progress = silent, check: bool = True, schema: Schema | None = None) -> dict[str, str]:
+    """sha256 hex of each record, by relative path; with `check`, each must also decode, rows where their schema is known.
+
+    Raises FolderError, PictureError, InputError.
+    """
     digests = {}
+    tables = RowFiles(folder.root)
     for index, file in enumerate(folder.files):
-        raw = _read(folder.root, file)
+        raw = record_of(folder.root, file, tables)
         if check:
+            _check_kind(file, schema)
+        if check and rows_named(file.path) is None:
             decode(raw, file.path)
+        elif check and schema is not None:
+            decode_record(raw, file.path, schema)
         digests[file.path] = hashlib.sha256(raw).hexdigest()
         on_progress(index + 1, len(folder.files), "reading")
     return digests
 
 
-def _read(root: Path, file: LabelledFile) -> bytes:
+def _check_kind(file: LabelledFile, schema: Schema | None) -> None:
+    if schema is not None and rows_named(file.path) is None:
+        raise FolderError(f"{file.path} is a file, and the scenario takes rows of tables", "name rows of a CSV file, as in records.csv#1")
+
+
+def record_of(root: Path, file: LabelledFile, tables: RowFiles) -> bytes:
+    """A record's bytes: its file's, or its rows as JSON. Raises FolderError."""
+    rows = rows_named(file.path)
+    if rows is not None:
+        return tables.record(*rows)
     try:
         return (root / file.path).read_bytes()
     except OSError as error:
@@ -90,49 +110,56 @@ class OwnerData:
         flip = FLIPS[view]
         condition = view if corruption is None else condition_name(corruption)
 
-        def compute(images: Images) -> NDArray[np.generic]:
+        def compute(given: Given) -> NDArray[np.generic]:
             if corruption is not None:
-                images = [self.tools.corrupt(image, corruption.family, corruption.severity) for image in images]
-            return extractor.rows([flip(image) for image in images])
+                given = [self.tools.corrupt(record, corruption.family, corruption.severity, stage.schema) for record in given]
+            return extractor.rows([flip(record) for record in given])
 
-        found = self._each(split, extractor.digest, f"{DECODER}/{condition}", compute, f"features {condition}")
+        if stage.schema is not None and view != "identity":
+            raise RefusedError("parameters", f"records of a table have no view {view!r}", "use identity only")
+        found = self._each(split, extractor.digest, condition, compute, f"features {condition}", stage.schema)
         rows = np.array(found, dtype=np.int16).reshape(len(found), -1)
         rows = extractor.select(rows) if found else rows
         if found and rows.shape[1] != stage.dimension:
             raise RefusedError("stage", f"the extractor gives {rows.shape[1]} features, not {stage.dimension}", "use the same release")
         return rows.reshape(len(found), stage.dimension)
 
-    def artefact_scores(self, artefact: Artefact, split: str) -> NDArray[np.float64]:
-        """(n,) scores of the artefact itself, run on the decoded images of one split as they are."""
+    def artefact_scores(self, artefact: Artefact, stage: Stage, split: str) -> NDArray[np.float64]:
+        """(n,) scores of the artefact itself, run on the decoded records of one split as they are."""
 
-        def compute(images: Images) -> NDArray[np.generic]:
-            return np.asarray(artefact.scores(images), dtype=np.float64)
+        def compute(given: Given) -> NDArray[np.generic]:
+            return np.asarray(artefact.scores(given), dtype=np.float64)
 
-        found = self._each(split, artefact.digest, f"{DECODER}/{CLEAN}", compute, "artefact")
+        found = self._each(split, artefact.digest, CLEAN, compute, "artefact", stage.schema)
         return np.array(found, dtype=np.float64).reshape(len(found))
 
-    def _each(self, split: str, digest: str, condition: str, compute: Compute, label: str) -> list[NDArray[Any]]:
+    def _each(self, split: str, digest: str, condition: str, compute: Compute, label: str, schema: Schema | None) -> list[NDArray[Any]]:
         """One array for each record, from the cache or computed in batches."""
         files = self.folder.of_split(split)
+        condition = f"{DECODER if schema is None else RECORD_DECODER}/{condition}"
         found: dict[str, NDArray[Any]] = self.cache.found(digest, condition)
         missing = [file for file in files if self.digests[file.path] not in found]
-        for start in range(0, len(missing), BATCH_IMAGES):
-            batch = missing[start : start + BATCH_IMAGES]
-            values = compute([self._image(file) for file in batch])
+        step = BATCH_IMAGES if schema is None else BATCH_ROWS
+        tables = RowFiles(self.folder.root)
+        for start in range(0, len(missing), step):
+            batch = missing[start : start + step]
+            values = compute([self._decoded(file, tables, schema) for file in batch])
             new = {self.digests[file.path]: np.asarray(value) for file, value in zip(batch, values, strict=True)}
             self.cache.keep(digest, condition, new)
             found.update(new)
             self.progress(start + len(batch), len(missing), label)
         return [found[self.digests[file.path]] for file in files]
 
-    def _image(self, file: LabelledFile) -> Image:
+    def _decoded(self, file: LabelledFile, tables: RowFiles, schema: Schema | None) -> Record:
         try:
-            raw = _read(self.folder.root, file)
+            raw = record_of(self.folder.root, file, tables)
         except FolderError as error:
-            raise RefusedError("data", "an image of the asset can no longer be read", "see the node's own log") from error
+            raise RefusedError("data", "a record of the asset can no longer be read", "see the node's own log") from error
         if hashlib.sha256(raw).hexdigest() != self.digests[file.path]:
-            raise RefusedError("data", "an image is no longer the one that the asset commits to", "make a new asset and agreement")
+            raise RefusedError("data", "a record is no longer the one that the asset commits to", "make a new asset and agreement")
+        if (schema is None) != (rows_named(file.path) is None):
+            raise RefusedError("data", "the asset holds another kind of records than the scenario takes", "use a scenario of its kind")
         try:
-            return decode(raw, file.path)
-        except PictureError as error:
-            raise RefusedError("data", "an image of the asset cannot be decoded", "see the node's own log") from error
+            return decode(raw, file.path) if schema is None else decode_record(raw, file.path, schema)
+        except InputError as error:
+            raise RefusedError("data", "a record of the asset cannot be decoded", "see the node's own log") from error

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,15 +14,16 @@ from isthmus.contracts.ports import Corruptor, SharedExtractor
 from isthmus.contracts.statistic import SiteHeadParams, SiteHeads
 from isthmus.contracts.sums import Moments
 
-Images = list[NDArray[np.uint8]]
+Given = list[NDArray[Any]]
+"""Decoded records: pictures, or float32 rows or windows."""
 
 
 @dataclass(frozen=True)
 class Artefact:
-    """A rebuilt artefact. digest: `sha256:<hex>` of its bytes. scores: images -> (n,) float64."""
+    """A rebuilt artefact. digest: `sha256:<hex>` of its bytes. scores: decoded records -> (n,) float64."""
 
     digest: str
-    scores: Callable[[Images], NDArray[np.float64]]
+    scores: Callable[[Given], NDArray[np.float64]]
 
 
 class ArtefactBuilder(Protocol):

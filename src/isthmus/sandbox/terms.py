@@ -49,8 +49,10 @@ class PastJob:
 
 
 def stage_blocks(job: Job) -> frozenset[str]:
-    """Names of what the job's features come from. The backbones that are known differ only in how pictures enter, which is no
-    protection, so parts count as shared across them."""
+    """Names of what the job's features come from. The backbones of pictures that are known differ only in how pictures enter, which is
+    no protection, so parts count as shared across them. All features of a record are functions of its columns, so a column counts."""
+    if job.stage.schema is not None:
+        return frozenset(f"column {column.name}" for column in job.stage.schema.columns)
     return sources_of(job.stage.parts)
 
 

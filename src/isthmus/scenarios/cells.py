@@ -1,4 +1,4 @@
-"""A few served images to look at, with their exact explanation: what in the picture made the score."""
+"""A few served records to look at, with their exact explanation: what in the picture, or which columns, made the score."""
 
 from __future__ import annotations
 
@@ -7,18 +7,21 @@ import io
 import math
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from isthmus.contracts.errors import PictureError
-from isthmus.contracts.head import Stage
-from isthmus.contracts.report import Attribution, CellPart
+from isthmus.contracts.errors import InputError
+from isthmus.contracts.report import Attribution, CellPart, RecordField
+from isthmus.contracts.schema import Schema
 from isthmus.foundry.engine import Scorer
-from isthmus.foundry.stageparts import checked_parts, part_names
+from isthmus.foundry.stages import feature_names
 from isthmus.kit.pictures import read_picture
+from isthmus.kit.records import decode_record
+from isthmus.sandbox.rowfiles import RowFiles, rows_named
 from isthmus.scenarios.facts import RunFacts, Served
 from isthmus.scenarios.findings import head_of, parties_of, result_of
 from isthmus.scenarios.trial_gallery import heat_uri
@@ -43,29 +46,25 @@ def cells(facts: RunFacts, per_kind: int = 4) -> tuple[CellPart, ...]:
         return ()
     head = head_of(result)
     chosen = _instructive(facts.serving.served, (head.lo + head.hi) / 2, per_kind)
-    pixels = _decoded([*chosen, *facts.serving.served])
-    if facts.artefact is None or not pixels:
-        return tuple(_plain(facts, one, pixels.get(one.path)) for one in chosen)
+    records = _decoded([*chosen, *facts.serving.served], head.stage.schema)
+    if facts.artefact is None or not records:
+        return tuple(_plain(facts, one, records.get(one.path), head.stage.schema) for one in chosen)
     scorer = Scorer(facts.artefact)
-    quantised = dict(zip(pixels, scorer.quantised(list(pixels.values())), strict=True))
+    quantised = dict(zip(records, scorer.quantised(list(records.values())), strict=True))
     reference = np.mean(np.stack(list(quantised.values())).astype(np.float64), axis=0)
-    maps = {one.path: scorer.heat(pixels[one.path], reference).picture for one in chosen if one.path in pixels}
+    pictured = head.stage.schema is None
+    maps = {one.path: scorer.heat(records[one.path], reference).picture for one in chosen if pictured and one.path in records}
     limit = float(np.quantile(np.abs(np.concatenate([m.ravel() for m in maps.values()])), HEAT_QUANTILE)) if maps else 0.0
     names = feature_names(head.stage)
     made = []
     for one in chosen:
-        part = _plain(facts, one, pixels.get(one.path))
-        if one.path in pixels:
+        part = _plain(facts, one, records.get(one.path), head.stage.schema)
+        if one.path in records:
             part = _explained(part, scorer, quantised[one.path], reference, names)
             if part.picture is not None:
                 part = _heated(part, maps[one.path], limit)
         made.append(part)
     return tuple(made)
-
-
-def feature_names(stage: Stage) -> list[str]:
-    """The name of each feature of a stage."""
-    return [name for part in checked_parts(stage.parts) for name in part_names(part)]
 
 
 def _instructive(served: Sequence[Served], middle: float, per_kind: int) -> list[Served]:
@@ -85,15 +84,36 @@ def _instructive(served: Sequence[Served], middle: float, per_kind: int) -> list
     return list(chosen.values())
 
 
-def _decoded(served: Sequence[Served]) -> dict[Path, Pixels]:
-    """path -> pixels of the first REFERENCE_IMAGES_MAX pictures; one that cannot be read any more is left out."""
-    found: dict[Path, Pixels] = {}
+def _decoded(served: Sequence[Served], schema: Schema | None) -> dict[Path, NDArray[Any]]:
+    """path -> the first REFERENCE_IMAGES_MAX records, decoded; one that cannot be read any more is left out."""
+    found: dict[Path, NDArray[Any]] = {}
+    tables: dict[Path, RowFiles] = {}
     for path in list(dict.fromkeys(one.path for one in served))[:REFERENCE_IMAGES_MAX]:
         try:
-            found[path] = read_picture(path)
-        except PictureError:  # moved or changed since it was served
+            rows = rows_named(path.name)
+            if schema is None or rows is None:
+                found[path] = read_picture(path)
+            else:
+                table = tables.setdefault(path.parent, RowFiles(path.parent))
+                found[path] = decode_record(table.record(*rows), path.name, schema)
+        except InputError:  # moved or changed since it was served
             continue
     return found
+
+
+def _fields(record: NDArray[Any], schema: Schema) -> tuple[RecordField, ...]:
+    """What a record says, column by column; of a series, its newest step."""
+    newest = record if record.ndim == 1 else record[-1]
+    shown = []
+    for column, value in zip(schema.columns, newest, strict=True):
+        if np.isnan(value):
+            text = "missing"
+        elif column.kind == "category":
+            text = column.levels[int(value)]
+        else:
+            text = f"{float(value):.6g} {column.unit}".rstrip()
+        shown.append(RecordField(column=column.name, value=text))
+    return tuple(shown)
 
 
 def _owner_of(facts: RunFacts, path: Path) -> str:
@@ -104,13 +124,14 @@ def _owner_of(facts: RunFacts, path: Path) -> str:
     return "" if facts.serving is None else facts.serving.caller
 
 
-def _plain(facts: RunFacts, one: Served, pixels: Pixels | None) -> CellPart:
-    shown = pixels is not None and bool(facts.licence_note.strip())
+def _plain(facts: RunFacts, one: Served, record: NDArray[Any] | None, schema: Schema | None) -> CellPart:
+    shown = record is not None and bool(facts.licence_note.strip())
     return CellPart(
-        id=one.path.stem,
+        id=one.path.stem if schema is None else one.path.name,
         owner=_owner_of(facts, one.path),
         licence_note=facts.licence_note,
-        picture=picture_uri(pixels) if shown and pixels is not None else None,
+        picture=picture_uri(record) if shown and record is not None and schema is None else None,
+        fields=_fields(record, schema) if shown and record is not None and schema is not None else (),
         score=one.score,
         verdict=one.verdict,
         label=one.label,

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from isthmus.contracts.errors import FolderError, StorageError
 from isthmus.sandbox.folder import AUDIT, HOLDOUT, TRAIN, LabelledFile, read_folder
+from isthmus.sandbox.rowfiles import rows_named
 
 FIT_MIN = 8
 
@@ -31,13 +32,19 @@ def draw(files: tuple[LabelledFile, ...], fit: int, proof: int, seed: int) -> di
     return {f.path: TRAIN if places[f.path] < fit else HOLDOUT if places[f.path] < fit + proof else AUDIT for f in files}
 
 
+def _paths(files: tuple[LabelledFile, ...]) -> list[str]:
+    """The files that hold the records, each once."""
+    named = [(rows_named(file.path), file.path) for file in files]
+    return list(dict.fromkeys(path if rows is None else rows[0] for rows, path in named))
+
+
 def _stands(samples: Path, target: Path, files: tuple[LabelledFile, ...], labels: str) -> bool:
     """Whether the folder is laid out already, with these labels and the images as they are now."""
     try:
         if (target / "labels.csv").read_text(encoding="utf-8") != labels:
             return False
-        for file in files:
-            here, there = (samples / file.path).stat(), (target / file.path).stat()
+        for path in _paths(files):
+            here, there = (samples / path).stat(), (target / path).stat()
             if (here.st_size, here.st_mtime_ns) != (there.st_size, there.st_mtime_ns):
                 return False
     except (FileNotFoundError, UnicodeDecodeError):
@@ -46,7 +53,7 @@ def _stands(samples: Path, target: Path, files: tuple[LabelledFile, ...], labels
 
 
 def site_folder(samples: Path, target: Path, fit: int, proof: int, seed: int) -> Path:
-    """Lays the site's folder out for its node: links to the images, and labels with the draw. Each record is its own group,
+    """Lays the site's folder out for its node: links to the files, and labels with the draw. Each record is its own group,
     because records are drawn one by one. Raises FolderError, StorageError.
     """
     folder = read_folder(samples)
@@ -63,13 +70,13 @@ def site_folder(samples: Path, target: Path, fit: int, proof: int, seed: int) ->
             return target
         part = target.with_name(f".{target.name}.{os.getpid()}.part")
         shutil.rmtree(part, ignore_errors=True)
-        for file in folder.files:
-            place = part / file.path
+        for path in _paths(folder.files):
+            place = part / path
             place.parent.mkdir(parents=True, exist_ok=True)
             try:
-                os.link(samples / file.path, place)
+                os.link(samples / path, place)
             except OSError:
-                shutil.copy2(samples / file.path, place)
+                shutil.copy2(samples / path, place)
         (part / "labels.csv").write_text(labels, encoding="utf-8")
         shutil.rmtree(target, ignore_errors=True)
         part.rename(target)

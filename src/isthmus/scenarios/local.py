@@ -24,6 +24,7 @@ from isthmus.contracts.agreement import Agreement
 from isthmus.contracts.build import ENDED, RunView
 from isthmus.contracts.errors import ExchangeStateError, JobFailedError, StorageError, UnreachableError
 from isthmus.contracts.ports import Clock
+from isthmus.contracts.schema import Schema
 from isthmus.kit.config import process_environment
 from isthmus.sandbox.nodehome import NodeSettings, init_home, only_one, open_home
 
@@ -69,13 +70,17 @@ class Owner:
     groups_inferred: bool
 
 
-def prepare_owner(party: str, name: str, kind: str, data: Path, state: Path, licence: str, sample: bool) -> Owner:
-    """What `isthmus node init` does: makes the key, reads and checks the folder. Raises FolderError, PictureError, StorageError."""
+def prepare_owner(
+    party: str, name: str, kind: str, data: Path, state: Path, licence: str, sample: bool, schema: Schema | None = None
+) -> Owner:
+    """What `isthmus node init` does: makes the key, reads and checks the folder, by the schema of its records if given.
+
+    Raises FolderError, PictureError, StorageError."""
     settings = NodeSettings(
         id=party, name=name, kind="site" if kind == "site" else "owner", data=str(data.absolute()), licence=licence, sample=sample
     )
     with only_one(state, make=True):
-        home = init_home(state, settings)
+        home = init_home(state, settings, schema=schema)
         asset = home.asset
         home.store.close()
     return Owner(

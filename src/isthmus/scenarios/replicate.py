@@ -20,7 +20,7 @@ from isthmus.sandbox.folder import read_folder
 from isthmus.scenarios.draw import site_folder
 from isthmus.scenarios.local import LocalFleet, Owner, Tell, Terms, agree, ended_run, prepare_owner, wait_for_nodes
 from isthmus.scenarios.package import find_package, load_package
-from isthmus.scenarios.sample_owners import LICENCE, PARTIES, sample_folders
+from isthmus.scenarios.samples import sample as sample_named
 
 AT_SITE = "/site"
 FIT_SHARE = 0.5
@@ -61,13 +61,15 @@ def prepare_site(settings: SiteSettings, scenario: Scenario) -> Owner:
     site = slug(settings.site, "site")
     state = settings.state
     if isinstance(settings.samples, int):
-        known = {party.party: party for party in PARTIES if party.kind == "site"}
-        if scenario.sample_data == "none" or site not in known:
+        given = None if scenario.sample_data == "none" else sample_named(scenario.sample_data)
+        known = {party.party: party for party in (() if given is None else given.of_kind("site"))}
+        if given is None or site not in known:
             raise InputError(
-                f"{site} is no line of the sample data", f"use --site {' or '.join(known)}, or give a labelled folder with --samples DIR"
+                f"{site} is no line of the sample data",
+                f"use --site {' or '.join(known) or 'NAME'}, or --samples DIR of labelled records",
             )
-        source, fit, proof = sample_folders(state / "sample-data")[site], settings.samples, settings.proof or 0
-        name, licence, sample = known[site].name, LICENCE, True
+        source, fit, proof = given.folders(state / "sample-data")[site], settings.samples, settings.proof or 0
+        name, licence, sample = known[site].name, given.licence, True
     else:
         source, name, licence, sample = settings.samples, site, "proprietary", False
         if not source.is_dir():
@@ -76,7 +78,7 @@ def prepare_site(settings: SiteSettings, scenario: Scenario) -> Owner:
         fit = settings.fit if settings.fit is not None else min(FIT_MAX, int(count * FIT_SHARE))
         proof = settings.proof if settings.proof is not None else count - fit
     data = site_folder(source, state / "site-data" / site, fit, proof, settings.seed)
-    return prepare_owner(site, name, "site", data, state / "nodes" / site, licence, sample)
+    return prepare_owner(site, name, "site", data, state / "nodes" / site, licence, sample, scenario.interface.schema)
 
 
 def certified_run(runs: Sequence[Any], scenario: Scenario) -> RunView:

@@ -12,17 +12,19 @@ from dataclasses import dataclass
 from typing import Any
 
 from isthmus.assurance.certificate import VALIDITY_S_MAX
-from isthmus.assurance.corruptions import FAMILIES, SEVERITIES
+from isthmus.assurance.corruptions import families_of
+from isthmus.assurance.record_corruptions import SEVERITIES
 from isthmus.contracts.agreement import AGGREGATE_RATIO_MIN
 from isthmus.contracts.bars import PPM
 from isthmus.contracts.errors import InputError
 from isthmus.contracts.money import AMOUNT_MAX, CURRENCY
 from isthmus.contracts.package import Level
 from isthmus.contracts.parts import parsed_part, sources_of
-from isthmus.contracts.scenario import Certify, Recipe, Replicate, Scenario, Serve
+from isthmus.contracts.scenario import Certify, Interface, Recipe, Replicate, Scenario, Serve
+from isthmus.contracts.schema import checked_schema
 from isthmus.contracts.statistic import CANDIDATES_MAX, WEIGHT_MAX
-from isthmus.foundry.features import checked_backbone
 from isthmus.foundry.stageparts import checked_parts
+from isthmus.foundry.stages import checked_source, stage_of
 from isthmus.kit.ids import slug
 from isthmus.scenarios.draw import FIT_MIN
 from isthmus.scenarios.located import Steps
@@ -67,26 +69,64 @@ def identity_breaches(fields: dict[str, Any]) -> Iterator[Breach]:
             yield Breach("empty-text", (name,), f"{name} is empty", "say it in a sentence")
         elif name in fields and len(fields[name]) > TEXT_CHARS_MAX:
             yield Breach("long-text", (name,), f"{name} has more than {TEXT_CHARS_MAX} characters", "say it shorter")
+    if "interface" in fields:
+        yield from _interface_breaches(fields["interface"])
+        if "task" in fields and not fields["task"].startswith(fields["interface"].input):
+            what = f"task is {fields['task']} and the input is {fields['interface'].input}"
+            yield Breach("wrong-task", ("task",), what, f"write {fields['interface'].input}-inspection, or another input")
     if "interface" in fields and len({c.strip() for c in fields["interface"].classes} - {""}) < 2:
         yield Breach(
             "bad-classes", ("interface", "classes"), "the two classes have one name, or none", "name the good one, then the defect"
         )
 
 
-def recipe_breaches(recipe: Recipe) -> Iterator[Breach]:
-    """Backbone and parts are known, views begin with the image itself, penalties can be used, and leavers stay hidden."""
+def _interface_breaches(interface: Interface) -> Iterator[Breach]:
+    """Columns that records can be read by, where records are not pictures."""
+    if interface.input == "image":
+        if interface.columns or interface.steps != 1:
+            what = "pictures have no columns and no steps"
+            yield Breach("bad-columns", ("interface",), what, "leave columns and steps out, or take table or series as input")
+        return
+    schema = interface.schema
+    assert schema is not None
     try:
-        checked_backbone(recipe.backbone)
+        checked_schema(schema)
+    except InputError as error:
+        yield Breach("bad-columns", ("interface", "columns"), error.message, error.next_step)
+    if (interface.input == "table") != (interface.steps == 1):
+        what = f"input is {interface.input} and steps is {interface.steps}"
+        yield Breach("bad-columns", ("interface", "steps"), what, "a table's row has one step, a series more")
+
+
+def recipe_breaches(recipe: Recipe, interface: Interface | None = None) -> Iterator[Breach]:
+    """Backbone and parts are known, views begin with the record itself, penalties can be used, and leavers stay hidden. interface: what
+    the records are; None where that is not known, so that only what needs no columns is looked at."""
+    schema = None if interface is None else interface.schema
+    try:
+        if interface is not None:
+            checked_source(recipe.backbone, schema)
     except InputError as error:
         yield Breach("unknown-backbone", ("recipe", "backbone"), error.message, error.next_step)
-    for name in ("parts", "parts_after_leaving"):
-        yield from _part_breaches(name, getattr(recipe, name))
+    else:
+        for name in ("parts", "parts_after_leaving"):
+            if schema is None and interface is not None:
+                yield from _part_breaches(name, getattr(recipe, name))
+            elif interface is not None and (name == "parts" or recipe.parts_after_leaving):
+                try:
+                    stage_of(recipe.backbone, getattr(recipe, name), schema)
+                except InputError as error:
+                    yield Breach("bad-parts", ("recipe", name), f"{name}: {error.message}", error.next_step)
     common = sorted(sources_of(recipe.parts) & sources_of(recipe.parts_after_leaving))
+    if schema is not None and recipe.parts_after_leaving:
+        common = ["the same columns"]
     if common:
         what = (
             f"parts_after_leaving and parts are both made of {', '.join(common)}: sums after a leaver could be subtracted from those before"
         )
-        yield Breach("shared-sources", ("recipe", "parts_after_leaving"), what, "choose parts that share nothing with parts")
+        next_step = "choose parts that share nothing with parts" if schema is None else "leave it empty: []"
+        yield Breach("shared-sources", ("recipe", "parts_after_leaving"), what, next_step)
+    if schema is not None and tuple(recipe.views) != ("identity",):
+        yield Breach("bad-views", ("recipe", "views"), "records that are no pictures have one view", "write [identity]")
     views: Sequence[str] = recipe.views
     if not views or views[0] != "identity" or len(set(views)) < len(views):
         what = f"views {list(views)} do not begin with identity, or name one twice"
@@ -120,7 +160,7 @@ def _part_breaches(name: str, parts: tuple[str, ...]) -> Iterator[Breach]:
         yield Breach("bad-parts", ("recipe", name), f"{name}: {error.message}", error.next_step)
 
 
-def certify_breaches(certify: Certify) -> Iterator[Breach]:
+def certify_breaches(certify: Certify, interface: Interface | None = None) -> Iterator[Breach]:
     """The bars can be judged and refuse every model that ignores its input; see assurance.bars.checked_bars."""
 
     def at(name: str, *more: int) -> Steps:
@@ -149,8 +189,13 @@ def certify_breaches(certify: Certify) -> Iterator[Breach]:
         yield Breach("blind-bars", at("auc_ppm_min"), f"auc_ppm_min is {certify.auc_ppm_min}: a coin passes", "write 500000 or more")
     yield from _least(certify, "certify", {"groups_min": 2, "slice_records_min": 1})
     for place, family in enumerate(certify.families):
-        if family not in FAMILIES:
-            yield Breach("unknown-family", at("families", place), f"no corruption is called {family!r}", f"use {', '.join(FAMILIES)}")
+        known = families_of(None if interface is None else interface.schema)
+        if family not in known:
+            yield Breach("unknown-family", at("families", place), f"no corruption is called {family!r}", f"use {', '.join(known)}")
+    schema = None if interface is None else interface.schema
+    if schema is not None and "missing" in certify.families and not any(column.missing for column in schema.columns):
+        what = "the corruption missing is asked for, and no column may be missing"
+        yield Breach("unknown-family", at("families"), what, "leave it out, or declare a column that may be missing")
     if len(set(certify.families)) < len(certify.families):
         yield Breach("unknown-family", at("families"), "a corruption is named twice", "name each once")
     if list(certify.severities) != list(range(1, len(certify.severities) + 1)) or len(certify.severities) > len(SEVERITIES):
@@ -167,7 +212,7 @@ def certify_breaches(certify: Certify) -> Iterator[Breach]:
         yield Breach("out-of-range", at("validity_days"), what, f"write 1 to {VALIDITY_DAYS_MAX}, in days")
 
 
-def serve_breaches(serve: Serve) -> Iterator[Breach]:
+def serve_breaches(serve: Serve, interface: Interface | None = None) -> Iterator[Breach]:
     """A currency, an exact price, and shares of the whole charge."""
     if not CURRENCY.fullmatch(serve.currency):
         what = f"currency {serve.currency!r} is no currency code"
@@ -186,7 +231,7 @@ def serve_breaches(serve: Serve) -> Iterator[Breach]:
     yield from _least(serve, "serve", {"sample_requests": 1})
 
 
-def replicate_breaches(replicate: Replicate) -> Iterator[Breach]:
+def replicate_breaches(replicate: Replicate, interface: Interface | None = None) -> Iterator[Breach]:
     """Samples enough to draw, and weights that the combiner takes."""
     yield from _least(replicate, "replicate", {"samples_default": FIT_MIN})
     for place, weight in enumerate(replicate.weightings):
@@ -214,7 +259,7 @@ def small_shares(sections: dict[str, Any]) -> Iterator[Breach]:
                     yield Breach("small-share", steps, what, f"if {one} % is meant, write {one * 10_000}", "warning")
 
 
-SECTIONS: dict[str, Callable[[Any], Iterator[Breach]]] = {
+SECTIONS: dict[str, Callable[[Any, Interface | None], Iterator[Breach]]] = {
     "recipe": recipe_breaches,
     "certify": certify_breaches,
     "serve": serve_breaches,
@@ -227,5 +272,5 @@ def breaches(scenario: Scenario) -> list[Breach]:
     fields = {name: getattr(scenario, name) for name in scenario.__struct_fields__}
     found = list(identity_breaches(fields))
     for name, rule in SECTIONS.items():
-        found += rule(fields[name])
+        found += rule(fields[name], scenario.interface)
     return found

@@ -19,7 +19,6 @@ from isthmus.contracts.head import Head
 from isthmus.contracts.ports import Clock, Json
 from isthmus.contracts.scenario import Scenario
 from isthmus.contracts.statistic import CLUSTERS, EVALUATE, FOLD_OUT, MOMENTS, OWN_HEAD, TrainingParams
-from isthmus.kit.pictures import DECODER
 from isthmus.kit.signing import Envelope, key_id
 from isthmus.sandbox.folder import LabelledFile, read_folder
 from isthmus.sandbox.outlog import undeclared, verify_log
@@ -29,7 +28,7 @@ from isthmus.scenarios.local import LocalFleet, Owner, Tell, Terms, agree, ended
 from isthmus.scenarios.package import find_package, load_package
 from isthmus.scenarios.reference import reference
 from isthmus.scenarios.replicate import SiteSettings, prepare_site, request_site, site_terms
-from isthmus.scenarios.sample_owners import LICENCE, LICENCE_NOTE, PARTIES, sample_folders
+from isthmus.scenarios.samples import Sample, sample
 from isthmus.scenarios.serving import serve_samples
 
 AFTER_LEAVING = "/after-leaving"
@@ -89,20 +88,21 @@ class ScenarioRun:
     def __init__(self, settings: RunSettings, tell: Tell) -> None:
         self._settings, self._tell = settings, tell
         self._scenario: Scenario = load_package(find_package(settings.scenario, settings.state), settings.values)
-        sample = not settings.data
-        if sample and self._scenario.sample_data == "none":
+        if not settings.data and self._scenario.sample_data == "none":
             raise InputError(f"{self._scenario.id} has no sample data", "give one folder an owner with --data")
-        if not sample and len(settings.data) < OWNERS_MIN:
+        self._sample: Sample | None = None if settings.data else sample(self._scenario.sample_data)
+        if settings.data and len(settings.data) < OWNERS_MIN:
             raise InputError(
                 f"{len(settings.data)} owners were given, sums need {OWNERS_MIN} so that nobody's own can be seen",
                 "give one --data folder an owner, or use `isthmus try` for a single folder",
             )
         self._parties = checked_folders(settings.data)
-        if not sample and (settings.samples is not None or settings.proof):
+        if settings.data and (settings.samples is not None or settings.proof):
             raise InputError(
                 "--samples and --proof are of the sample's next line, --data is not", "carry the run on with isthmus replicate"
             )
-        self.facts = RunFacts(scenario=self._scenario, sample=sample, licence_note=LICENCE_NOTE if sample else "")
+        note = "" if self._sample is None else self._sample.note
+        self.facts = RunFacts(scenario=self._scenario, sample=self._sample is not None, licence_note=note)
         self._began_s = settings.clock.monotonic_s()
 
     def walk(self) -> RunFacts:
@@ -158,22 +158,23 @@ class ScenarioRun:
     def _owners(self) -> tuple[list[Owner], Owner | None]:
         state = self._settings.state
         with self._timed("owners"):
-            if not self.facts.sample:
+            if self._sample is None:
                 return [self._own(party, folder) for party, folder in self._parties.items()], None
-            folders = sample_folders(state / "sample-data")
-            owners = []
-            for place, party in enumerate(p for p in PARTIES if p.kind == "owner"):
-                self._tell("owners", place, len(PARTIES))
-                home = state / "nodes" / party.party
-                owners.append(prepare_owner(party.party, party.name, "owner", folders[party.party], home, LICENCE, sample=True))
-            return owners, prepare_site(self._site_settings(), self._scenario)
+            folders = self._sample.folders(state / "sample-data")
+            owners, schema = [], self._scenario.interface.schema
+            for place, party in enumerate(self._sample.of_kind("owner")):
+                self._tell("owners", place, len(self._sample.parties))
+                home, licence = state / "nodes" / party.party, self._sample.licence
+                owners.append(prepare_owner(party.party, party.name, "owner", folders[party.party], home, licence, True, schema))
+            sites = self._sample.of_kind("site")
+            return owners, prepare_site(self._site_settings(sites[0].party), self._scenario) if sites else None
 
-    def _site_settings(self) -> SiteSettings:
+    def _site_settings(self, site: str) -> SiteSettings:
         wanted = self._settings
         return SiteSettings(
             scenario=wanted.scenario,
             state=wanted.state,
-            site=SITE,
+            site=site,
             samples=wanted.samples or self._scenario.replicate.samples_default,
             fit=None,
             proof=wanted.proof,
@@ -184,7 +185,8 @@ class ScenarioRun:
 
     def _own(self, party: str, folder: Path) -> Owner:
         name = folder.resolve().name
-        return prepare_owner(party, name, "owner", folder, self._settings.state / "nodes" / party, "proprietary", sample=False)
+        home, schema = self._settings.state / "nodes" / party, self._scenario.interface.schema
+        return prepare_owner(party, name, "owner", folder, home, "proprietary", False, schema)
 
     def _agreements(self, owners: list[Owner], line: Owner | None) -> None:
         """Each owner signs its terms: sums in aggregate only, and, should a partner leave, sums of other features seen singly."""
@@ -223,7 +225,8 @@ class ScenarioRun:
         chosen = files[:: max(1, len(files) // wanted)][:wanted]
         model, run_id = result["deployment"]["name"], result["artefact_digest"]
         tell = lambda done, total, label: self._tell(label, done, total)  # noqa: E731
-        self.facts.serving = serve_samples(operator, model, self._scenario.serve.currency, user.data, chosen, run_id, tell)
+        currency, schema = self._scenario.serve.currency, self._scenario.interface.schema
+        self.facts.serving = serve_samples(operator, model, currency, user.data, chosen, run_id, tell, schema)
         self.facts.artefact_edit_refusal = self._edited(result)
 
     def _edited(self, result: Json) -> tuple[str, str, str] | None:
@@ -235,7 +238,8 @@ class ScenarioRun:
         envelope = msgspec.convert(result["certificate"]["envelope"], Envelope)
         key = self.facts.exchange_key
         try:
-            check(envelope, bytes(edited), {key_id(key): key}, self._scenario.tier, self._settings.clock.now_s(), frozenset(), DECODER)
+            decoder = msgspec.convert(result["head"], Head).decoder
+            check(envelope, bytes(edited), {key_id(key): key}, self._scenario.tier, self._settings.clock.now_s(), frozenset(), decoder)
         except CertificateError as error:
             return (error.code, error.message, error.next_step)
         return None

@@ -10,11 +10,15 @@ import msgspec
 
 from isthmus.client.http import ExchangeClient
 from isthmus.contracts.errors import RemoteError
+from isthmus.contracts.inference import IMAGE, RECORDS
 from isthmus.contracts.ports import Progress
 from isthmus.contracts.receipt import Receipt
+from isthmus.contracts.schema import Schema
 from isthmus.gateway.wire import HEADER_LENGTH, format_request, parse_answer
 from isthmus.kit.canonical import sha256_hex
 from isthmus.sandbox.folder import LabelledFile
+from isthmus.sandbox.ownerdata import record_of
+from isthmus.sandbox.rowfiles import RowFiles
 from isthmus.scenarios.facts import Served, ServingFacts
 
 CREDIT_MICROS = 10_000_000
@@ -30,9 +34,9 @@ def open_account(operator: ExchangeClient, party: str, currency: str) -> str:
     return str(operator.post("/v1/keys", {"party": party, "label": "run", "expires_in_s": KEY_LIFE_S})["bearer"])
 
 
-def ask(caller: ExchangeClient, model: str, root: Path, file: LabelledFile, request_id: str) -> Served:
-    """One image, sent as its file; the exchange decodes it with the certified decoder."""
-    body, header_bytes = format_request([(root / file.path).read_bytes()], request_id=request_id)
+def ask(caller: ExchangeClient, model: str, root: Path, file: LabelledFile, request_id: str, tables: RowFiles, name: str = IMAGE) -> Served:
+    """One record, sent as its file or as the JSON of its rows; the exchange decodes it with the certified decoder."""
+    body, header_bytes = format_request([record_of(root, file, tables)], request_id=request_id, name=name)
     headers = {"content-type": "application/octet-stream", HEADER_LENGTH: str(header_bytes)}
     began = time.perf_counter()
     response = caller.send("POST", f"/v2/models/{model}/infer", content=body, headers=headers)
@@ -67,18 +71,26 @@ def refusals(url: str, model: str) -> list[tuple[str, str, str]]:
 
 
 def serve_samples(
-    operator: ExchangeClient, model: str, currency: str, root: Path, files: Sequence[LabelledFile], run_id: str, tell: Progress
+    operator: ExchangeClient,
+    model: str,
+    currency: str,
+    root: Path,
+    files: Sequence[LabelledFile],
+    run_id: str,
+    tell: Progress,
+    schema: Schema | None = None,
 ) -> ServingFacts:
-    """Sends each file once, and collects receipts with their proofs and the book's own check.
+    """Sends each record once, and collects receipts with their proofs and the book's own check.
 
-    The request id follows from run and picture, so a second run asks again for the same answers and is charged nothing more.
+    The request id follows from run and record, so a second run asks again for the same answers and is charged nothing more.
     """
     bearer = open_account(operator, CALLER, currency)
     served: list[Served] = []
+    tables = RowFiles(root)
     with ExchangeClient(operator.url, bearer) as caller:
         for place, file in enumerate(files):
             request_id = f"{run_id[-12:]}-{sha256_hex(file.path.encode())[:16]}"
-            served.append(ask(caller, model, root, file, request_id))
+            served.append(ask(caller, model, root, file, request_id, tables, IMAGE if schema is None else RECORDS))
             tell(place + 1, len(files), "serving")
     receipts = tuple(msgspec.convert(operator.get(f"/v1/receipts/{s.receipt_id}"), Receipt) for s in served)
     return ServingFacts(

@@ -49,7 +49,7 @@ VECTOR, SINGLE_HEAD = "vector", "head"
 
 def story(facts: RunFacts, language: str = "en") -> r.RunReport:
     """The report of one run. Raises SettingError for a language that has no sentences, and what reading pictures raises."""
-    say = load_texts(language, LANGUAGES)
+    say = load_texts(language, LANGUAGES, records=facts.scenario.interface.schema is not None)
     result = result_of(facts.fleet)
     shown = cells(facts)
     return r.RunReport(
@@ -58,6 +58,7 @@ def story(facts: RunFacts, language: str = "en") -> r.RunReport:
         at=facts.at,
         title=facts.scenario.title,
         version=__version__,
+        pictures=facts.scenario.interface.schema is None,
         parties=_parties(facts),
         owners=tuple(_owner(item, result) for item in facts.owners),
         model=_model(facts),

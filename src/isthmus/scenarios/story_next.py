@@ -118,16 +118,14 @@ def leave_part(facts: RunFacts, say: Texts) -> r.LeavePart | None:
 
 def _outcome(facts: RunFacts, party: str, before: Json, after: Json, say: Texts) -> r.LeaveOutcome:
     first, second = head_of(before), head_of(after)
-    shelves = {part.shelf: part for part in checked_parts(second.stage.parts)}
-    same = [min(part, shelves[part.shelf]) for part in checked_parts(first.stage.parts) if part.shelf in shelves]
-    related = first.stage.backbone == second.stage.backbone and sources_of(first.stage.parts) & sources_of(second.stage.parts)
+    related, shared = _in_common(first.stage, second.stage)
     words = [
         say(
             "leave.shared" if related else "leave.other",
             party=names_of(facts).get(party, party),
             dimension=second.stage.dimension,
             before=first.stage.dimension,
-            shared=sum(part_size(part) for part in same),
+            shared=shared,
             records=before["owners"][party]["records_train"],
         )
     ]
@@ -143,12 +141,22 @@ def _outcome(facts: RunFacts, party: str, before: Json, after: Json, say: Texts)
     return r.LeaveOutcome(party=party, rule=say("leave.rule"), sentence=" ".join(words), after=state)
 
 
+def _in_common(first: Stage, second: Stage) -> tuple[bool, int]:
+    """Whether two stages are made of the same things, and how many features of the second are also the first's."""
+    if first.schema is not None or second.schema is not None:
+        return first.schema == second.schema, second.dimension if first.parts == second.parts else 0
+    shelves = {part.shelf: part for part in checked_parts(second.parts)}
+    same = [min(part, shelves[part.shelf]) for part in checked_parts(first.parts) if part.shelf in shelves]
+    related = first.backbone == second.backbone and bool(sources_of(first.parts) & sources_of(second.parts))
+    return related, sum(part_size(part) for part in same)
+
+
 def _together(first: Head, second: Head) -> tuple[Head, Head]:
     """Both heads over the features of both, so that they can be compared and the same features can be scored by both.
 
     As they are when they rest on different backbones.
     """
-    if first.stage.backbone != second.stage.backbone:
+    if first.stage.backbone != second.stage.backbone or first.stage.schema is not None:
         return first, second
     union = stage(tuple(part.text for part in joined_parts(first.stage.parts, second.stage.parts)), backbone=first.stage.backbone)
     return on_stage(first, union) or first, on_stage(second, union) or second

@@ -38,7 +38,7 @@ MICROS = 1_000_000
 
 def tables(facts: RunFacts, language: str = "en") -> list[Table | str]:
     """What to print, in order. Raises SettingError for a language that has no sentences."""
-    say = load_texts(language, LANGUAGES)
+    say = load_texts(language, LANGUAGES, records=facts.scenario.interface.schema is not None)
     parts: list[Table | str] = [headline(facts, say)]
     if facts.owners:
         parts.append(_owners(facts, say))

@@ -90,7 +90,7 @@ def manifest_findings(manifest: Document) -> list[Finding]:
         whole = {name: part for name, value in manifest.value.items() if name in types and (part := _part(value, types[name])) is not None}
         broken = list(identity_breaches(whole))
         for name, rule in SECTIONS.items():
-            broken += rule(whole[name]) if name in whole else ()
+            broken += rule(whole[name], whole.get("interface")) if name in whole else ()
     if isinstance(manifest.value, dict):
         broken += small_shares(manifest.value)
     return found + [_finding(manifest, breach) for breach in broken]

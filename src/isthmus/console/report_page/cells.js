@@ -27,7 +27,13 @@ function sumCheck(cell) {
 
 const agrees = (cell) => cell.verdict === 'person' ? 'person' : cell.verdict === cell.label ? 'right' : 'wrong';
 
+function fieldsOf(cell) {
+  return h('dl', { class: 'fields' }, cell.fields.map((item) => h('div', {}, h('dt', {}, item.column), h('dd', {}, item.value))));
+}
+
 function pictureOf(cell) {
+  if (cell.fields.length) return fieldsOf(cell);
+  if (!report.pictures) return null;
   const alt = t('cell.alt', { id: cell.id, verdict: known(cell.verdict) ? t('verdict.' + cell.verdict) : NOT_TEXT() });
   if (!known(cell.picture)) return h('div', { class: 'picture empty' }, t(cell.licence_note.trim() ? 'cell.no.picture' : 'cell.no.licence'));
   return h('div', { class: 'picture' }, h('img', { src: cell.picture, alt }),

@@ -206,7 +206,7 @@ def _evaluate(params: EvaluateParams, stage: Stage, data: OwnerData, least: int)
         )
     chosen = [np.ones(records.size, dtype=bool), *(records.of_kind(part) for part in params.slices)]
     scored = [(_head_scores(data, params.head, params.records, c), params.head, c is None) for c in (None, *params.corruptions)]
-    if not np.array_equal(data.artefact_scores(artefact, params.records), scored[0][0]):
+    if not np.array_equal(data.artefact_scores(artefact, stage, params.records), scored[0][0]):
         raise RefusedError("artefact", "the artefact's own scores are not those of its head on this machine", "use the same release")
     scored += [(_head_scores(data, other.head, params.records, None), other.head, True) for other in params.others]
     parts = [

@@ -1,0 +1,137 @@
+"""Every kind of stage in one place: which extractor makes a stage, and how its graph begins.
+
+Pictures are seen through a backbone (foundry.features); rows of a table and windows of a series through public features of their declared
+columns (foundry.tablefeatures, foundry.seriesfeatures). What follows a stage, head and thresholds, is the same for all.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Protocol
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+from onnx import TensorProto, helper
+
+from isthmus.contracts.errors import InputError
+from isthmus.contracts.head import Stage
+from isthmus.contracts.ports import SharedExtractor
+from isthmus.contracts.schema import Schema, checked_schema
+from isthmus.contracts.seriesparts import checked_series_parts, series_part_names
+from isthmus.foundry import features
+from isthmus.foundry.backbone import GraphWriter
+from isthmus.foundry.runtime import image_input
+from isthmus.foundry.seriesfeatures import SERIES, SeriesExtractor, add_series_features
+from isthmus.foundry.shared import SharedStages
+from isthmus.foundry.stageparts import checked_parts, part_names
+from isthmus.foundry.tablefeatures import TABLE_BACKBONE as TABLE
+from isthmus.foundry.tablefeatures import TableExtractor, add_table_features
+from isthmus.foundry.tablefeatures import feature_names as table_feature_names
+from isthmus.kit.pictures import DECODER
+from isthmus.kit.records import RECORD_DECODER
+
+IMAGE_INPUT, RECORDS_INPUT = "image", "records"
+
+
+class _RecordExtractor(Protocol):
+    @property
+    def digest(self) -> str: ...
+
+    @property
+    def dimension(self) -> int: ...
+
+    def quantised(self, records: NDArray[np.float32]) -> NDArray[np.int16]: ...
+
+
+def _series_feature_names(schema: Schema, parts: tuple[str, ...]) -> list[str]:
+    return [name for part in checked_series_parts(schema, parts) for name in series_part_names(schema, part)]
+
+
+_EXTRACTORS: dict[str, Callable[[Schema, tuple[str, ...], int], _RecordExtractor]] = {TABLE: TableExtractor, SERIES: SeriesExtractor}
+_NAMES: dict[str, Callable[[Schema, tuple[str, ...]], list[str]]] = {TABLE: table_feature_names, SERIES: _series_feature_names}
+_GRAPHS: dict[str, Callable[[GraphWriter, Schema, tuple[str, ...], str], str]] = {TABLE: add_table_features, SERIES: add_series_features}
+BACKBONES = (*features.BACKBONES, *_EXTRACTORS)
+"""Everything that a recipe may name as its backbone."""
+
+
+def checked_source(backbone: str, schema: Schema | None) -> str:
+    """The backbone if it is known and fits the records: pictures have no schema, all others have one. Raises InputError."""
+    if backbone not in BACKBONES:
+        raise InputError(f"the backbone {backbone!r} is not known here", f"use one of {', '.join(BACKBONES)}")
+    wanted = TABLE if schema is not None and schema.steps == 1 else SERIES
+    if schema is None and backbone in _EXTRACTORS:
+        raise InputError(f"the backbone {backbone!r} takes records, and no columns are declared", "declare the columns, or use pictures")
+    if schema is not None and backbone != wanted:
+        raise InputError(f"the backbone {backbone!r} does not take records of {schema.steps} steps", f"use {wanted}")
+    return backbone
+
+
+class RecordStages:
+    """The extractor of a table's or a series' stage; see contracts.ports.SharedExtractor. Features cost so little that none are shared."""
+
+    def __init__(self, backbone: str, parts: tuple[str, ...], schema: Schema, threads: int = 1) -> None:
+        checked_source(backbone, checked_schema(schema))
+        self._extractor = _EXTRACTORS[backbone](schema, tuple(parts), threads)
+        self.stage = Stage(
+            backbone=backbone,
+            parts=tuple(parts),
+            dimension=self._extractor.dimension,
+            digest=self._extractor.digest,
+            schema=schema,
+        )
+
+    @property
+    def digest(self) -> str:
+        return self._extractor.digest
+
+    def rows(self, records: list[NDArray[Any]]) -> NDArray[np.int16]:
+        """Records, each (columns,) or (steps, columns) float32 -> (n, d) int16."""
+        return self._extractor.quantised(np.stack(records).astype(np.float32))
+
+    def select(self, rows: NDArray[np.int16]) -> NDArray[np.int16]:
+        return rows
+
+
+def extractor_of(backbone: str, parts: tuple[str, ...], schema: Schema | None, threads: int = 1) -> SharedStages | RecordStages:
+    """The extractor that makes a stage. Raises InputError for a backbone, part or schema that cannot be used."""
+    if schema is not None:
+        return RecordStages(backbone, parts, schema, threads)
+    return SharedStages(checked_source(backbone, None), parts, threads)
+
+
+def checked_extractor(stage: Stage, threads: int = 1) -> SharedExtractor:
+    """The extractor of a stage document. Raises InputError when this release makes another stage of the same parts."""
+    found = extractor_of(stage.backbone, stage.parts, stage.schema, threads)
+    if found.stage != stage:
+        raise InputError(f"the stage {stage.digest[:19]} is not what this release makes of {list(stage.parts)}", "use the same release")
+    return found
+
+
+def stage_of(backbone: str, parts: tuple[str, ...], schema: Schema | None = None, tensors: features.Tensors | None = None) -> Stage:
+    """The stage document of these parts. tensors: the image backbone's, where they are at hand. Raises InputError."""
+    checked_source(backbone, schema)
+    return features.stage(parts, tensors, backbone) if schema is None else RecordStages(backbone, parts, schema).stage
+
+
+def decoder_of(stage: Stage) -> str:
+    """The named decoder that makes records of bytes for a stage."""
+    return DECODER if stage.schema is None else RECORD_DECODER
+
+
+def feature_names(stage: Stage) -> list[str]:
+    """The name of each feature of a stage."""
+    if stage.schema is None:
+        return [name for part in checked_parts(stage.parts) for name in part_names(part)]
+    return _NAMES[stage.backbone](stage.schema, stage.parts)
+
+
+def add_stage(graph: GraphWriter, stage: Stage, tensors: features.Tensors | None = None) -> tuple[str, onnx.ValueInfoProto]:
+    """Adds a stage to a graph: (name of its quantised output, the graph's input)."""
+    if stage.schema is None:
+        known = tensors or features.load_tensors()
+        return features.add_quantised_features(graph, known, IMAGE_INPUT, stage.parts, stage.backbone), image_input()
+    schema = stage.schema
+    shape: list[str | int | None] = ["n", len(schema.columns)] if schema.steps == 1 else ["n", schema.steps, len(schema.columns)]
+    given = helper.make_tensor_value_info(RECORDS_INPUT, TensorProto.FLOAT, shape)
+    return _GRAPHS[stage.backbone](graph, schema, stage.parts, RECORDS_INPUT), given

