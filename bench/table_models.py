@@ -13,7 +13,7 @@ from functools import lru_cache
 from typing import Any
 
 import numpy as np
-from datasets import Table, default_packages, table
+from datasets import Table, table
 from numpy.typing import NDArray
 
 from isthmus.contracts.sums import Moments
@@ -75,7 +75,7 @@ Predict = Callable[[Ints], Floats]
 @dataclass(frozen=True)
 class Found:
     """A fitted model. name: kind and settings. brier: fold-out. predict: rows of the table -> probabilities. keeps_rule: whether its
-    sums keep the dimension rule on these records. flips: against its own ONNX graph; -1 when not looked at."""
+    sums keep the dimension rule on these records."""
 
     name: str
     brier: float
@@ -83,15 +83,10 @@ class Found:
     keeps_rule: bool
 
 
-@lru_cache(maxsize=8)
-def loaded(name: str, records_max: int) -> Table:
-    return table(name, default_packages(), records_max)
-
-
 @lru_cache(maxsize=64)
-def features(name: str, records_max: int, parts: tuple[str, ...]) -> NDArray[np.int16]:
+def features(name: str, parts: tuple[str, ...]) -> NDArray[np.int16]:
     """(n, d) of a whole table; the extractor knows nothing of the data, so nothing leaks from test to training."""
-    data = loaded(name, records_max)
+    data = table(name)
     return TableExtractor(data.schema, parts).quantised(data.records)
 
 
@@ -122,15 +117,15 @@ def by_folds(rows: Ints, folds: Ints, fitted: Callable[[Ints], Predict]) -> Floa
     return result
 
 
-def ridge(data: Table, records_max: int, rows: Ints, folds: Ints) -> Found:
+def ridge(data: Table, rows: Ints, folds: Ints) -> Found:
     best: tuple[float, tuple[str, ...], float] = (np.inf, (), 0.0)
     for parts in usable(data, len(rows), RECIPES):
-        q = features(data.name, records_max, parts)[rows]
+        q = features(data.name, parts)[rows]
         run = leave_one_group_out(q, np.ones(len(rows), np.int64), data.y[rows], folds, RIDGE_LAMBDAS)
         for place, lam in enumerate(RIDGE_LAMBDAS):
             best = min(best, (brier((run.scores[place] + 1) / 2, data.y[rows]), parts, lam))
     _, parts, lam = best
-    q = features(data.name, records_max, parts)
+    q = features(data.name, parts)
 
     def fitted(chosen: Ints) -> Predict:
         moments = moments_of(q[chosen], np.ones(len(chosen), np.int64), data.y[chosen], data.groups[chosen])
@@ -153,17 +148,17 @@ def logistic_fit(q: NDArray[np.int16], y: Ints, owners: Ints, lam: float) -> Log
     return fit_logistic(ask, moments, lam)
 
 
-def logistic(data: Table, records_max: int, rows: Ints, folds: Ints) -> Found:
+def logistic(data: Table, rows: Ints, folds: Ints) -> Found:
     best: tuple[float, tuple[str, ...], float] = (np.inf, (), 0.0)
     weights = np.ones(len(rows), np.int64)
     for parts in usable(data, len(rows), LOGISTIC_RECIPES):
-        q = features(data.name, records_max, parts)[rows]
+        q = features(data.name, parts)[rows]
         for lam in LOGISTIC_LAMBDAS:
             fit = logistic_fit(q, data.y[rows], data.owners[rows], lam)
             chance = probability(fold_out_logits(fit, q, weights, data.y[rows], data.groups[rows]))
             best = min(best, (brier(chance, data.y[rows]), parts, lam))
     _, parts, lam = best
-    q = features(data.name, records_max, parts)
+    q = features(data.name, parts)
 
     def fitted(chosen: Ints) -> Predict:
         fit = logistic_fit(q[chosen], data.y[chosen], data.owners[chosen], lam)
@@ -200,8 +195,8 @@ def staged(data: Table, q: NDArray[np.int16], rows: Ints, folds: Ints, plan: Tre
     return result
 
 
-def trees(data: Table, records_max: int, rows: Ints, folds: Ints) -> Found:
-    q, many = features(data.name, records_max, ("columns",)), len(rows) >= MANY_RECORDS
+def trees(data: Table, rows: Ints, folds: Ints) -> Found:
+    q, many = features(data.name, ("columns",)), len(rows) >= MANY_RECORDS
     edges = tree_edges(q[rows], many)
     best: tuple[float, int, TreePlan] | None = None
     for settings in FINE_PLANS if many else PLANS:
@@ -219,9 +214,9 @@ def trees(data: Table, records_max: int, rows: Ints, folds: Ints) -> Found:
     return Found(name, score, lambda asked: probability(forest_scores(forest, q[asked])), False)
 
 
-def ours(data: Table, records_max: int, rows: Ints, folds: Ints) -> list[Found]:
+def ours(data: Table, rows: Ints, folds: Ints) -> list[Found]:
     """Best of each kind, best first."""
-    kinds = [trees(data, records_max, rows, folds), ridge(data, records_max, rows, folds)]
+    kinds = [trees(data, rows, folds), ridge(data, rows, folds)]
     if len(rows) < MANY_RECORDS:
-        kinds.append(logistic(data, records_max, rows, folds))
+        kinds.append(logistic(data, rows, folds))
     return sorted(kinds, key=lambda found: found.brier)

@@ -22,14 +22,15 @@ from typing import Any
 import numpy as np
 from bench_command import say
 from datasets import default_packages
+from datasets import table as read_table
 from numpy.typing import NDArray
 from solar_cells import bar, machine
-from table_models import features, grown_trees, loaded, tree_edges
+from table_models import features, grown_trees, tree_edges
 
 from isthmus.foundry.trees import Growth, Tree, TreePlan, binned_rows, node_dimension, numbers_told
 
 XGBOOST = "xgboost-cpu==3.2.0"
-TABLES = {"heart": 0, "credit": 0, "wine": 0, "shuttle": 10_000}
+TABLES = ("heart", "credit", "wine", "shuttle")
 LEAF_MAX = 1e-5
 SETTINGS: tuple[dict[str, Any], ...] = (
     {"depth": 3, "rate": 0.1, "child_weight_min": 1.0},
@@ -113,8 +114,8 @@ def compared(tree: Tree, peer: dict[str, Any], bins: NDArray[np.uint8], told: di
 
 
 def verified(name: str, python: Path, trees: int, settings: dict[str, Any]) -> dict[str, Any]:
-    data = loaded(name, TABLES[name])
-    q = features(name, TABLES[name], ("columns",))
+    data = read_table(name)
+    q = features(name, ("columns",))
     plan = TreePlan(edges=tree_edges(q, name == "shuttle"), trees=trees, **settings)
     bins = binned_rows(q, plan.edges)
     began = time.monotonic()
