@@ -134,6 +134,31 @@ def test_batch_and_threads_do_not_change_a_digit(size: int, seed: int, threads: 
 EXTRACTOR = TableExtractor(SCHEMA, EVERY)
 
 
+BOUNDS = (
+    st.tuples(st.floats(-1e30, 1e30), st.floats(1e-6, 1e30)).map(lambda pair: (pair[0], pair[0] + pair[1])).filter(lambda p: p[0] < p[1])
+)
+
+
+@settings(max_examples=40, deadline=None)
+@given(BOUNDS, st.floats(1e-20, 1e20), st.floats(1.01, 1e6), st.lists(st.floats(width=32), min_size=1, max_size=20))
+def test_any_field_in_any_range_gives_whole_features(ends: tuple[float, float], low: float, factor: float, fields: list[float]) -> None:
+    schema = Schema(
+        columns=(
+            Column(name="a", low=ends[0], high=ends[1], missing=True),
+            Column(name="b", low=low, high=low * factor, log=True),
+            Column(name="c", kind="category", levels=("x", "y", "z")),
+        )
+    )
+    records = np.repeat(np.array(fields, np.float32)[:, None], 3, axis=1)
+    found = TableExtractor(schema, EVERY).quantised(records).astype(int)
+    assert np.abs(found).max() <= FEATURE_MAX
+    (low_end, high_end) = TableExtractor(schema, ("columns",)).quantised(np.array([[-np.inf] * 3, [np.inf] * 3], np.float32))
+    assert low_end[:2].tolist() == [-FEATURE_MAX] * 2 and high_end[:2].tolist() == [FEATURE_MAX] * 2
+    order = np.argsort(records[:, 0])  # a number's feature rises with it
+    known = found[order][~np.isnan(records[order, 0])]
+    assert (np.diff(known[:, :2], axis=0) >= 0).all()
+
+
 def test_one_at_a_time_is_the_same_as_a_thousand() -> None:
     records = drawn(1000)
     together = EXTRACTOR.quantised(records)

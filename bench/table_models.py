@@ -1,0 +1,222 @@
+"""Our models of a table, chosen without test data: ridge on public features, logistic regression, boosted trees. Product functions only.
+
+Choice is by the fold-out Brier score (mean squared difference between probability and truth). Within ridge it comes from the hat matrix, on
+the same folds as all; within logistic regression from approximate leave-one-out; trees are grown on each fold's complement. The best
+of each kind is fitted on each fold's complement too, and the kinds are compared on that.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+from datasets import Table, table
+from numpy.typing import NDArray
+
+from isthmus.contracts.sums import Moments
+from isthmus.foundry.foldout import leave_one_group_out, moments_of
+from isthmus.foundry.logistic import (
+    LogisticFit,
+    LogisticSums,
+    fit_logistic,
+    fold_out_logits,
+    logistic_sums,
+    logistic_sums_from,
+    probability,
+)
+from isthmus.foundry.ridge import candidates
+from isthmus.foundry.tablefeatures import TableExtractor, feature_count
+from isthmus.foundry.trees import (
+    Edges,
+    Growth,
+    Rows,
+    TreePlan,
+    binned_rows,
+    equal_edges,
+    fine_counts,
+    forest_of,
+    forest_scores,
+    grow,
+    merged_edges,
+    start,
+)
+
+RECIPES = (
+    ("columns",),
+    ("columns", "bins/5"),
+    ("columns", "bins/9"),
+    ("columns", "pairs"),
+    ("columns", "fourier/120/3"),
+    ("columns", "fourier/160/1.5"),
+    ("columns", "bins/5", "pairs"),
+    ("columns", "bins/9", "pairs", "fourier/600/1"),
+)
+RIDGE_LAMBDAS = (0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0)
+LOGISTIC_LAMBDAS = (0.001, 0.003, 0.01, 0.03, 0.1)
+LOGISTIC_RECIPES = RECIPES[:4]
+PLANS: tuple[dict[str, Any], ...] = (
+    {"depth": 1, "rate": 0.2, "child_weight_min": 1.0},
+    {"depth": 3, "rate": 0.1, "child_weight_min": 2.0},
+    {"depth": 5, "rate": 0.08, "child_weight_min": 1.0},
+)
+FINE_PLANS: tuple[dict[str, Any], ...] = ({"depth": 5, "rate": 0.2, "child_weight_min": 0.1, "l2": 0.5},)
+TREES, TREES_STEP = 160, 20
+TREE_BINS, GROUP_MIN = 64, 5
+RECORDS_PER_FEATURE = 4
+MANY_RECORDS = 5000
+Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
+Predict = Callable[[Ints], Floats]
+
+
+@dataclass(frozen=True)
+class Found:
+    """A fitted model. name: kind and settings. brier: fold-out. predict: rows of the table -> probabilities. keeps_rule: whether its
+    sums keep the dimension rule on these records."""
+
+    name: str
+    brier: float
+    predict: Predict
+    keeps_rule: bool
+
+
+@lru_cache(maxsize=64)
+def features(name: str, parts: tuple[str, ...]) -> NDArray[np.int16]:
+    """(n, d) of a whole table; the extractor knows nothing of the data, so nothing leaks from test to training."""
+    data = table(name)
+    return TableExtractor(data.schema, parts).quantised(data.records)
+
+
+def usable(data: Table, records: int, recipes: tuple[tuple[str, ...], ...]) -> list[tuple[str, ...]]:
+    """Recipes that the dimension rule allows with so many records."""
+    found = []
+    for parts in recipes:
+        if not any(column.kind == "number" for column in data.schema.columns) and parts != ("columns",):
+            continue
+        if len(data.schema.columns) * RECORDS_PER_FEATURE > records and parts != ("columns",):
+            continue
+        if "pairs" in parts and len(data.schema.columns) > 60:
+            continue
+        if feature_count(data.schema, parts) * RECORDS_PER_FEATURE <= records or parts == ("columns",):
+            found.append(parts)
+    return found
+
+
+def brier(chance: Floats, y: Ints) -> float:
+    return float(np.mean((np.clip(chance, 0.0, 1.0) - (y > 0)) ** 2))
+
+
+def by_folds(rows: Ints, folds: Ints, fitted: Callable[[Ints], Predict]) -> Floats:
+    """(rows,) fold-out probabilities by refitting on each fold's complement. folds: (rows,) codes."""
+    result = np.empty(len(rows))
+    for fold in np.unique(folds):
+        result[folds == fold] = fitted(rows[folds != fold])(rows[folds == fold])
+    return result
+
+
+def ridge(data: Table, rows: Ints, folds: Ints) -> Found:
+    best: tuple[float, tuple[str, ...], float] = (np.inf, (), 0.0)
+    for parts in usable(data, len(rows), RECIPES):
+        q = features(data.name, parts)[rows]
+        run = leave_one_group_out(q, np.ones(len(rows), np.int64), data.y[rows], folds, RIDGE_LAMBDAS)
+        for place, lam in enumerate(RIDGE_LAMBDAS):
+            best = min(best, (brier((run.scores[place] + 1) / 2, data.y[rows]), parts, lam))
+    _, parts, lam = best
+    q = features(data.name, parts)
+
+    def fitted(chosen: Ints) -> Predict:
+        moments = moments_of(q[chosen], np.ones(len(chosen), np.int64), data.y[chosen], data.groups[chosen])
+        raw = candidates(moments, [lam])[0].raw()
+        return lambda asked: np.asarray((raw[0] + q[asked].astype(np.float64) @ raw[1:] + 1.0) / 2.0)
+
+    keeps = q.shape[1] * RECORDS_PER_FEATURE <= len(rows)
+    return Found(f"ridge {'+'.join(parts)} {lam:g}", brier(by_folds(rows, folds, fitted), data.y[rows]), fitted(rows), keeps)
+
+
+def logistic_fit(q: NDArray[np.int16], y: Ints, owners: Ints, lam: float) -> LogisticFit:
+    """From summed rounds of the owners."""
+    moments = Moments(**vars(moments_of(q, np.ones(len(y), np.int64), y, np.arange(len(y)))))
+    parts = [np.flatnonzero(owners == owner) for owner in np.unique(owners)]
+
+    def ask(at: Floats) -> LogisticSums:
+        packed = [logistic_sums(q[part], np.ones(len(part), np.int64), y[part], at).packed() for part in parts]
+        return logistic_sums_from(np.sum(packed, axis=0), q.shape[1])
+
+    return fit_logistic(ask, moments, lam)
+
+
+def logistic(data: Table, rows: Ints, folds: Ints) -> Found:
+    best: tuple[float, tuple[str, ...], float] = (np.inf, (), 0.0)
+    weights = np.ones(len(rows), np.int64)
+    for parts in usable(data, len(rows), LOGISTIC_RECIPES):
+        q = features(data.name, parts)[rows]
+        for lam in LOGISTIC_LAMBDAS:
+            fit = logistic_fit(q, data.y[rows], data.owners[rows], lam)
+            chance = probability(fold_out_logits(fit, q, weights, data.y[rows], data.groups[rows]))
+            best = min(best, (brier(chance, data.y[rows]), parts, lam))
+    _, parts, lam = best
+    q = features(data.name, parts)
+
+    def fitted(chosen: Ints) -> Predict:
+        fit = logistic_fit(q[chosen], data.y[chosen], data.owners[chosen], lam)
+        return lambda asked: probability(fit.logits(q[asked]))
+
+    keeps = q.shape[1] * RECORDS_PER_FEATURE <= len(rows)
+    return Found(f"logistic {'+'.join(parts)} {lam:g}", brier(by_folds(rows, folds, fitted), data.y[rows]), fitted(rows), keeps)
+
+
+def tree_edges(q: NDArray[np.int16], many: bool) -> Edges:
+    """Bins merged from summed counts, or with many records, equal parts of the range."""
+    fine = equal_edges(q.shape[1], 256)
+    return fine if many else merged_edges(fine_counts(q, fine), GROUP_MIN, TREE_BINS)
+
+
+def grown_trees(q: NDArray[np.int16], y: Ints, owners: Ints, plan: TreePlan, heard: Callable[[Growth], None] | None = None) -> Growth:
+    """From summed histograms of the owners."""
+    binned = binned_rows(q, plan.edges)
+    parts = [np.flatnonzero(owners == owner) for owner in np.unique(owners)]
+    held = [Rows(binned[part], y[part].astype(np.float64), np.ones(len(part), np.int64)) for part in parts]
+    return grow(start(plan, len(y), float(y.sum())), held, heard)
+
+
+def staged(data: Table, q: NDArray[np.int16], rows: Ints, folds: Ints, plan: TreePlan) -> Floats:
+    """(stages, rows) fold-out probabilities after every TREES_STEP trees."""
+    stages = plan.trees // TREES_STEP
+    result = np.empty((stages, len(rows)))
+    for fold in np.unique(folds):
+        kept, out = rows[folds != fold], folds == fold
+        growth = grown_trees(q[kept], data.y[kept], np.zeros(len(kept), np.int64), plan)
+        for stage in range(stages):
+            part = Growth(plan, growth.base, growth.grown[: (stage + 1) * TREES_STEP])
+            result[stage, out] = probability(forest_scores(forest_of(part), q[rows[out]]))
+    return result
+
+
+def trees(data: Table, rows: Ints, folds: Ints) -> Found:
+    q, many = features(data.name, ("columns",)), len(rows) >= MANY_RECORDS
+    edges = tree_edges(q[rows], many)
+    best: tuple[float, int, TreePlan] | None = None
+    for settings in FINE_PLANS if many else PLANS:
+        plan = TreePlan(edges=edges, trees=TREES, **settings)
+        found = staged(data, q, rows, folds, plan)
+        for stage, chance in enumerate(found):
+            score = brier(chance, data.y[rows])
+            if best is None or score < best[0]:
+                best = (score, (stage + 1) * TREES_STEP, plan)
+    assert best is not None
+    score, count, plan = best
+    chosen = TreePlan(**{**vars(plan), "trees": count})
+    forest = forest_of(grown_trees(q[rows], data.y[rows], data.owners[rows], chosen))
+    name = f"trees {count} x depth {plan.depth}"
+    return Found(name, score, lambda asked: probability(forest_scores(forest, q[asked])), False)
+
+
+def ours(data: Table, rows: Ints, folds: Ints) -> list[Found]:
+    """Best of each kind, best first."""
+    kinds = [trees(data, rows, folds), ridge(data, rows, folds)]
+    if len(rows) < MANY_RECORDS:
+        kinds.append(logistic(data, rows, folds))
+    return sorted(kinds, key=lambda found: found.brier)
