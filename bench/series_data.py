@@ -238,7 +238,8 @@ def hydrological_year(day: date) -> int:
 
 
 def flood_windows(basin: list[Gauge], lead: int = 1) -> list[FloodWindow]:
-    """Watched days of a basin's gauges, which cover the same days: discharge from WATCH_SHARE of the warning level, or WATCH_RAIN_MM of rain.
+    """Watched days of a basin's gauges, which cover the same days: discharge from WATCH_SHARE of the warning level, or WATCH_RAIN_MM of
+    rain.
 
     An event is held out if its first day lies in every third hydrological year.
     """
