@@ -238,8 +238,8 @@ def warned(rows: Rows, high: Floats, level: float) -> dict[str, Any]:
 
 
 def event_recall(floods: list[Mask], alarms: list[Mask]) -> tuple[int, int]:
-    """(independent events of a basin, events of which no flooded gauge was warned for its first flooded day). Each (days,) a gauge, over the
-    same days."""
+    """(independent events of a basin, events of which no flooded gauge was warned for its first flooded day). floods, alarms: (days,) a
+    gauge, over the same days."""
     codes = event_codes(np.any(floods, axis=0))
     events = [code for code in np.unique(codes) if code >= 0]
     missed = 0
@@ -337,8 +337,8 @@ REGIONS: dict[str, Callable[[], list[Gauge]]] = {"Lahn": lahn, "Québec and Miss
 
 
 def proofs(data: list[Rows], rows: list[dict[str, Any]]) -> dict[str, Any]:
-    """By rule: what the independent events prove, in the last five years, and in all years (before them, each day foretold without its year).
-    Gauges of one basin share events; distant catchments add theirs up."""
+    """By rule: what the independent events prove, in the last five years, and in all years (those before, each day foretold without its
+    year). Gauges of one basin share events; distant catchments add theirs up."""
     basin = len({one.gauge.begin for one in data}) == 1
     groups = [list(range(len(data)))] if basin else [[k] for k in range(len(data))]
     levels = [warning_level(one.gauge) for one in data]

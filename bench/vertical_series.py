@@ -142,7 +142,7 @@ def flood_lines(row: dict[str, Any]) -> list[str]:
     lines = [
         f"{row['region']}, {row['lead_days']} days ahead, {row['features']} features; pooled: {row['pooled_model']}",
         "  Nash-Sutcliffe: " + ", ".join(f"{name} {value:.3f}" for name, value in scores.items()),
-        f"  error over pooled {row['error_over_pooled']:.3f}; 90 % bands hold {row['band_held']:.1%}, adaptive {row['band_held_adaptive']:.1%}",
+        f"  error over pooled {row['error_over_pooled']:.3f}; 90 % bands: {row['band_held']:.1%}, adaptive {row['band_held_adaptive']:.1%}",
     ]
     for gauge in row["gauges"]:
         likely, cautious = gauge["warnings"]["likeliest"], gauge["warnings"]["cautious"]
