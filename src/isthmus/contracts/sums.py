@@ -26,7 +26,8 @@ class Moments:
     """Raw weighted moments of quantised features q (int16) with labels y in {-1, +1} and integer weights w.
 
     records, groups: unweighted counts of records (not views) and of groups. sum_x, sum_yx: (d,). gram: (d, d), symmetric,
-    sum of w q q^T. Every view of a record adds to the weighted sums.
+    sum of w q q^T. Every view of a record adds to the weighted sums. span: the largest y there may be: 1 for labels, more for a number that
+    is foretold (contracts.targets); declared, so it is not packed.
     """
 
     records: int
@@ -36,6 +37,7 @@ class Moments:
     sum_wx: Ints
     sum_wyx: Ints
     gram: Ints
+    span: int = 1
 
     @property
     def dimension(self) -> int:

@@ -34,16 +34,17 @@ Floats = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class LocalRows:
-    """A site's own labelled rows: q (n, d) int16, w (n,) positive integers, y (n,) in {-1, +1}, groups (n,) labels; views of one
-    record, and records that belong together, share a group."""
+    """A site's own labelled rows: q (n, d) int16, w (n,) positive integers, y (n,) in {-1, +1}, or in [-span, span] of a number that is
+    foretold, groups (n,) labels; views of one record, and records that belong together, share a group."""
 
     q: NDArray[np.int16]
     w: NDArray[Any]
     y: NDArray[Any]
     groups: NDArray[Any]
+    span: int = 1
 
     def moments(self) -> Moments:
-        return moments_of(self.q, self.w, self.y, self.groups)
+        return moments_of(self.q, self.w, self.y, self.groups, span=self.span)
 
 
 @dataclass(frozen=True)
@@ -91,6 +92,7 @@ def weighted_sum(fleet: Moments, local: Moments, factor: float) -> Moments:
         sum_wx=total(fleet.sum_wx, local.sum_wx),
         sum_wyx=total(fleet.sum_wyx, local.sum_wyx),
         gram=total(fleet.gram, local.gram),
+        span=fleet.span,
     )
 
 
