@@ -148,14 +148,7 @@ def certify_breaches(certify: Certify) -> Iterator[Breach]:
     if certify.auc_ppm_min < PPM // 2:
         yield Breach("blind-bars", at("auc_ppm_min"), f"auc_ppm_min is {certify.auc_ppm_min}: a coin passes", "write 500000 or more")
     yield from _least(certify, "certify", {"groups_min": 2, "slice_records_min": 1})
-    for place, family in enumerate(certify.families):
-        if family not in FAMILIES:
-            yield Breach("unknown-family", at("families", place), f"no corruption is called {family!r}", f"use {', '.join(FAMILIES)}")
-    if len(set(certify.families)) < len(certify.families):
-        yield Breach("unknown-family", at("families"), "a corruption is named twice", "name each once")
-    if list(certify.severities) != list(range(1, len(certify.severities) + 1)) or len(certify.severities) > len(SEVERITIES):
-        what = f"the severities {list(certify.severities)} do not count from 1 to at most {len(SEVERITIES)}"
-        yield Breach("bad-severities", at("severities"), what, "write 1, 2, 3 and so on: a severity counts only when all milder ones hold")
+    yield from _condition_breaches("certify", certify.families, certify.severities)
     if not (math.isfinite(certify.planning_design_effect) and certify.planning_design_effect >= 1):
         what = f"planning_design_effect is {certify.planning_design_effect:g}; groups never make records count for more than they are"
         yield Breach("out-of-range", at("planning_design_effect"), what, "write 1 or more")
@@ -165,6 +158,20 @@ def certify_breaches(certify: Certify) -> Iterator[Breach]:
     if not 1 <= certify.validity_days <= VALIDITY_DAYS_MAX:
         what = f"validity_days is {certify.validity_days}; a certificate lasts 1 to {VALIDITY_DAYS_MAX} days"
         yield Breach("out-of-range", at("validity_days"), what, f"write 1 to {VALIDITY_DAYS_MAX}, in days")
+
+
+def _condition_breaches(section: str, families: tuple[str, ...], severities: tuple[int, ...]) -> Iterator[Breach]:
+    """Corruptions that are known, and severities that count up from the mildest."""
+    for place, family in enumerate(families):
+        if family not in FAMILIES:
+            what = f"no corruption is called {family!r}"
+            yield Breach("unknown-family", (section, "families", place), what, f"use {', '.join(FAMILIES)}")
+    if len(set(families)) < len(families):
+        yield Breach("unknown-family", (section, "families"), "a corruption is named twice", "name each once")
+    if list(severities) != list(range(1, len(severities) + 1)) or len(severities) > len(SEVERITIES):
+        what = f"the severities {list(severities)} do not count from 1 to at most {len(SEVERITIES)}"
+        hint = "write 1, 2, 3 and so on: a severity counts only when all milder ones hold"
+        yield Breach("bad-severities", (section, "severities"), what, hint)
 
 
 def serve_breaches(serve: Serve) -> Iterator[Breach]:
@@ -187,7 +194,7 @@ def serve_breaches(serve: Serve) -> Iterator[Breach]:
 
 
 def replicate_breaches(replicate: Replicate) -> Iterator[Breach]:
-    """Samples enough to draw, and weights that the combiner takes."""
+    """Samples enough to draw, weights that the combiner takes, and conditions that can be measured."""
     yield from _least(replicate, "replicate", {"samples_default": FIT_MIN})
     for place, weight in enumerate(replicate.weightings):
         if not WEIGHTING_LEAST_ABOVE < weight <= WEIGHTING_MOST:
@@ -195,6 +202,7 @@ def replicate_breaches(replicate: Replicate) -> Iterator[Breach]:
             yield Breach("bad-weightings", ("replicate", "weightings", place), what, f"write 0.0625 to {WEIGHTING_MOST}")
     if not replicate.weightings:
         yield Breach("bad-weightings", ("replicate", "weightings"), "no weighting is named", f"write 0.0625 to {WEIGHTING_MOST}")
+    yield from _condition_breaches("replicate", replicate.families or (), replicate.severities or ())
 
 
 def _least(part: Any, section: str, least: dict[str, int]) -> Iterator[Breach]:
