@@ -5,7 +5,8 @@
 Two shifts on real solar cells. mono to poly: a fleet that only ever saw monocrystalline cells, and a site of polycrystalline ones.
 unseen modules: the sample owners' fleet, and the twelve modules of line 4. At the site n labels are drawn at random, as
 `isthmus replicate` does; the others only measure. Weightings and penalties are averaged over by exact leave-one-out on the n labels,
-thresholds are not looked at: AUC says how well cells are ranked. Images: ELPV data set, CC BY-NC-SA 4.0, for evaluation.
+thresholds are not looked at: AUC says how well cells are ranked. Then a roll-out to a hundred sites (bench/rollout.py): how many get a
+promise, and how many promises are broken. Images: ELPV data set, CC BY-NC-SA 4.0, for evaluation.
 """
 
 from __future__ import annotations
