@@ -1,13 +1,13 @@
 """A hundred-site roll-out by the product's own functions: who gets a promise, and whose promise is broken. Part of bench/replicate.py.
 
-At each site of bench/rollout_sites.py FIT labels are fitted on and PROOF are kept for proof; thresholds come from the site's left-out scores,
-with the fleet's where the exchangeability test trusts them; the promises are tried in sequence by `judge`. Then the truth: the errors among
-answered of all cells of that site that nobody has used.
+At each site of bench/rollout_sites.py FIT labels are fitted on and PROOF are kept for proof; thresholds come from the site's left-out
+scores, with the fleet's where the exchangeability test trusts them; the promises are tried in sequence by `judge`. Then the truth: the
+errors among answered of all cells of that site that nobody has used.
 
-What counts as broken. The rest is finite: 70 to 350 cells, of which 30 to 180 are answered, so its error rate has a spread of its own, 2 to
-4 points. The raw count compares it as it is with the promised rate, and counts a promise as broken also where only that spread is
-to blame; it is the one that the bar is about. Beside it: over the whole stock (proof and rest), which is what was drawn from; those whose
-rest proves the break at 95 % by itself; and the same for the bound that the certificate states, which is sharper than the rate promised.
+What counts as broken. The rest is finite: 70 to 350 cells, of which 30 to 180 are answered, so its error rate has a spread of its own, 2
+to 4 points. The raw count compares it as it is with the promised rate, and counts a promise as broken also where only that spread is to
+blame; it is the one that the bar is about. Beside it: over the whole stock (proof and rest), which is what was drawn from; those whose rest
+proves the break at 95 % by itself; and the same for the bound that the certificate states, which is sharper than the rate promised.
 """
 
 from __future__ import annotations
@@ -56,8 +56,8 @@ class Fleet:
 
 @dataclass(frozen=True)
 class Carried:
-    """One site, ended. promise: the strictest rate that was proven, in ppm; 0 without. bound: as certified. proof, rest: (answered, errors).
-    why: the first bar that failed at the easiest promise."""
+    """One site, ended. promise: the strictest rate that was proven, in ppm; 0 without. bound: as certified. proof, rest: (answered,
+    errors). auc: of the fleet's head and of the site's, on the rest. why: the first bar that failed at the easiest promise."""
 
     promise: int
     bound: float
@@ -221,23 +221,18 @@ def rollout_bars(figures: Mapping[str, Any]) -> list[dict[str, Any]]:
     """Of a hundred sites; of another number, in proportion."""
     shipped = figures["ways"][SHIPPED]
     scale = SITES / shipped["sites"]
+    name = f"roll-out, {FIT} + {PROOF} labels a site"
     return [
-        bar(
-            f"roll-out, {FIT} labels to fit and {PROOF} to prove: sites with a promise, of 100",
-            shipped["promised"] * scale,
-            PROMISED_MIN,
-            "sites",
-        ),
-        bar("roll-out: promises broken on the site's rest, of 100 sites", shipped["broken"] * scale, BROKEN_MAX, "sites", at_most=True),
-        bar("roll-out of 100 sites on 2 cores, features anew", figures["wall_s_on_2_cores"] * scale, SECONDS, "s", at_most=True),
+        bar(f"{name}: sites with a promise, of 100", shipped["promised"] * scale, PROMISED_MIN, "sites"),
+        bar(f"{name}: promises broken on the rest, of 100 sites", shipped["broken"] * scale, BROKEN_MAX, "sites", at_most=True),
+        bar(f"{name}: 100 sites on 2 cores, features anew", figures["wall_s_on_2_cores"] * scale, SECONDS, "s", at_most=True),
     ]
 
 
 def rollout_table(figures: Mapping[str, Any]) -> list[str]:
     """For people."""
-    lines = [
-        f"{'roll-out':30}{'fit':>5}{'proof':>7}{'promised':>10}{'broken':>8}{'stock':>7}{'sure':>6}{'answered':>10}{'error':>8}  refused by"
-    ]
+    names = f"{'promised':>10}{'broken':>8}{'stock':>7}{'sure':>6}{'answered':>10}{'error':>8}"
+    lines = [f"{'roll-out':30}{'fit':>5}{'proof':>7}{names}  refused by"]
     for name, row in figures["ways"].items():
         error = "–" if row["mean_rest_error"] is None else f"{row['mean_rest_error']:.1%}"
         answered = "–" if row["mean_answered"] is None else f"{row['mean_answered']:.0%}"
