@@ -180,6 +180,24 @@ def show_all(found: list[Outcome], counts: dict[str, int]) -> None:
     console.print(", ".join(f"{count} {name}" for name, count in counts.items()))
 
 
+def one_site(wanted: SiteSettings, as_json: bool) -> int:
+    """One site: the sample arithmetic before the work, the result after it."""
+    plans: list[Json] = []
+
+    def before(plan: Json) -> None:
+        plans.append(plan)
+        if not as_json:
+            show_plan(plan)
+
+    with Teller() as tell:
+        view = replicated(wanted, tell, before)
+    if as_json:
+        click.echo(json.dumps(site_json(view, plans[0])))
+    else:
+        show(view)
+    return 0 if view.state == "certified" else 1
+
+
 @click.command()
 @click.argument("scenario")
 @click.option("--site", default=None, help="The site's name: lower-case letters, digits, hyphens.")
@@ -262,17 +280,4 @@ def replicate(
         clock=SystemClock(),
         values=values,
     )
-    plans: list[Json] = []
-
-    def before(plan: Json) -> None:
-        plans.append(plan)
-        if not as_json:
-            show_plan(plan)
-
-    with Teller() as tell:
-        view = replicated(wanted, tell, before)
-    if as_json:
-        click.echo(json.dumps(site_json(view, plans[0])))
-    else:
-        show(view)
-    return 0 if view.state == "certified" else 1
+    return one_site(wanted, as_json)
