@@ -150,8 +150,8 @@ def test_the_lifespan_starts_and_stops_its_threads(tmp_path: Path) -> None:
     found = Up(tmp_path)
     with found.http as http:
         assert http.get("/v2/health/live").status_code == 200
-        assert found.exchange.upkeep._thread.is_alive() and found.exchange.worker._thread.is_alive()
-    assert not found.exchange.upkeep._thread.is_alive() and not found.exchange.worker._thread.is_alive()
+        assert found.exchange.upkeep._thread.is_alive() and found.exchange.worker.alive
+    assert not found.exchange.upkeep._thread.is_alive() and not found.exchange.worker.alive
     found.exchange.close()
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Mapping
 from typing import TypeVar
 
@@ -72,6 +73,7 @@ class Deployer:
 
     def __init__(self, catalogue: Catalogue, registry: Registry, prices: PriceList) -> None:
         self._catalogue, self._registry, self._prices = catalogue, registry, prices
+        self._publishing = threading.Lock()
 
     def deploy(
         self, scenario: Scenario, site: str, head: Head, digests: tuple[str, str], records: Mapping[str, int], now_s: int
@@ -81,7 +83,8 @@ class Deployer:
         Raises CertificateError when the certificate does not cover the artefact.
         """
         artefact, certificate = digests
-        price, split = self._published(price_of(scenario, now_s), split_of(scenario, records, now_s))
+        with self._publishing:  # sites that end at the same moment publish the same price
+            price, split = self._published(price_of(scenario, now_s), split_of(scenario, records, now_s))
         deployment = Deployment(
             name=scenario.id if site == "fleet" else f"{scenario.id}-{site}",
             version=artefact.removeprefix("sha256:")[:PARTS_ID_CHARS],

@@ -26,7 +26,8 @@ REPORT_DEFAULT = "isthmus-report.html"
 
 
 class Teller:
-    """A progress line on standard error: what is done now, how much of it, time left."""
+    """A progress line on standard error: what is done now, how much of it, time left. What follows ` | ` in a text may change without
+    the times beginning anew."""
 
     def __init__(self) -> None:
         columns = (
@@ -50,10 +51,11 @@ class Teller:
         self._progress.stop()
 
     def __call__(self, what: str, done: int, total: int) -> None:
-        if what != self._label:
-            self._label = what
+        label = what.partition(" | ")[0]
+        if label != self._label:
+            self._label = label
             self._progress.reset(self._task, description=what, total=total or None)
-        self._progress.update(self._task, completed=done, total=total or None)
+        self._progress.update(self._task, description=what, completed=done, total=total or None)
 
 
 def tell_result(facts: RunFacts, report: Path, as_json: bool) -> None:

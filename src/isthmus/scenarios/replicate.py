@@ -2,24 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
+from isthmus.assurance.arithmetic import prospects
 from isthmus.client.http import ExchangeClient
+from isthmus.contracts.bars import PPM
 from isthmus.contracts.build import RunView
 from isthmus.contracts.errors import FolderError, InputError, NotFoundError
 from isthmus.contracts.ports import Clock, Json
 from isthmus.contracts.scenario import Scenario
 from isthmus.contracts.statistic import EVALUATE, SITE_HEAD
 from isthmus.kit.ids import slug
-from isthmus.sandbox.folder import read_folder
-from isthmus.scenarios.draw import site_folder
-from isthmus.scenarios.local import LocalFleet, Owner, Tell, Terms, agree, ended_run, prepare_owner, wait_for_nodes
-from isthmus.scenarios.package import find_package, load_package
+from isthmus.sandbox.folder import HOLDOUT, read_folder
+from isthmus.scenarios.draw import draw, site_folder
+from isthmus.scenarios.local import EXCHANGE, LocalFleet, Owner, Tell, Terms, agree, ended_run, prepare_owner, wait_for_nodes
+from isthmus.scenarios.package import SiteValues, find_package, load_package
 from isthmus.scenarios.samples import sample as sample_named
 
 AT_SITE = "/site"
@@ -30,7 +32,7 @@ FIT_MAX = 40
 @dataclass(frozen=True, kw_only=True)
 class SiteSettings:
     """What the command was told. samples: the site's labelled folder, or a number of labels of the sample's line. fit, proof: how many
-    to fit on and to keep for proof; None: up to FIT_MAX, at most half, and the rest. values: a file of this site's own values."""
+    to fit on and to keep for proof; None: up to FIT_MAX, at most half, and the rest. values: this site's own, or a file of them."""
 
     scenario: str
     state: Path
@@ -40,7 +42,7 @@ class SiteSettings:
     proof: int | None
     seed: int
     clock: Clock
-    values: Path | None = None
+    values: SiteValues | None = None
 
 
 def site_terms(purpose: str) -> Terms:
@@ -56,8 +58,24 @@ def site_terms(purpose: str) -> Terms:
     )
 
 
-def prepare_site(settings: SiteSettings, scenario: Scenario) -> Owner:
-    """Draws the samples and makes the site's node. Raises FolderError, InputError."""
+@dataclass(frozen=True)
+class Drawn:
+    """A site's samples before any work. folder: labelled. fit, proof: how many are fitted on, and kept for proof. good, defects: of the
+    latter."""
+
+    site: str
+    name: str
+    folder: Path
+    licence: str
+    sample: bool
+    fit: int
+    proof: int
+    good: int
+    defects: int
+
+
+def drawn(settings: SiteSettings, scenario: Scenario) -> Drawn:
+    """Which samples a site has, and how they will be used. Raises FolderError, InputError."""
     site = slug(settings.site, "site")
     state = settings.state
     if isinstance(settings.samples, int):
@@ -77,8 +95,28 @@ def prepare_site(settings: SiteSettings, scenario: Scenario) -> Owner:
         count = len(read_folder(source).files)
         fit = settings.fit if settings.fit is not None else min(FIT_MAX, int(count * FIT_SHARE))
         proof = settings.proof if settings.proof is not None else count - fit
-    data = site_folder(source, state / "site-data" / site, fit, proof, settings.seed)
-    return prepare_owner(site, name, "site", data, state / "nodes" / site, licence, sample, scenario.interface.schema)
+    files = read_folder(source).files
+    split_of = draw(files, fit, proof, settings.seed)
+    kept = [file.label for file in files if split_of[file.path] == HOLDOUT]
+    defects = sum(label > 0 for label in kept)
+    return Drawn(site, name, source, licence, sample, fit, proof, len(kept) - defects, defects)
+
+
+def plan_of(found: Drawn, scenario: Scenario) -> Json:
+    """The arithmetic of what this site's samples can show at best, before anything is begun."""
+    certify = scenario.certify
+    lines = prospects(found.good, found.defects, [ppm / PPM for ppm in certify.promises_ppm], certify.confidence_ppm / PPM)
+    counts = {"site": found.site, "fit": found.fit, "proof": found.proof, "proof_good": found.good, "proof_defects": found.defects}
+    return {**counts, "prospects": [asdict(line) for line in lines]}
+
+
+def prepare_site(settings: SiteSettings, scenario: Scenario) -> Owner:
+    """Draws the samples and makes the site's node. Raises FolderError, InputError."""
+    found = drawn(settings, scenario)
+    data = site_folder(found.folder, settings.state / "site-data" / found.site, found.fit, found.proof, settings.seed)
+    return prepare_owner(
+        found.site, found.name, "site", data, settings.state / "nodes" / found.site, found.licence, found.sample, scenario.interface.schema
+    )
 
 
 def certified_run(runs: Sequence[Any], scenario: Scenario) -> RunView:
@@ -97,10 +135,10 @@ def request_site(
     wanted: Json = {"run": run.id, "site": site.party, "fit": site.records_train, "proof": site.records_holdout}
     if own is not None:
         wanted["scenario"] = msgspec.to_builtins(own)
-    return ended_run(operator, fleet, operator.post("/v1/sites", wanted), "next line", tell)
+    return ended_run(operator, fleet, operator.post("/v1/sites", wanted), "next line", tell, {EXCHANGE, site.party})
 
 
-def open_package(name: str, state: Path, values: Path | None = None) -> Scenario:
+def open_package(name: str, state: Path, values: SiteValues | None = None) -> Scenario:
     """The scenario with site values, when there is an exchange in the state folder that may have run it. Raises NotFoundError."""
     scenario = load_package(find_package(name, state), values)
     if not (state / "exchange").is_dir():
@@ -108,9 +146,13 @@ def open_package(name: str, state: Path, values: Path | None = None) -> Scenario
     return scenario
 
 
-def replicate(settings: SiteSettings, tell: Tell) -> RunView:
-    """The site's run with its result. Raises IsthmusError; a refusal by the bars is a result, not an error."""
+def replicate(settings: SiteSettings, tell: Tell, before: Callable[[Json], None] = lambda plan: None) -> RunView:
+    """The site's run with its result. before: hears the sample arithmetic (see `plan_of`) before any work begins.
+
+    Raises IsthmusError; a refusal by the bars is a result, not an error.
+    """
     scenario = open_package(settings.scenario, settings.state, settings.values)
+    before(plan_of(drawn(settings, scenario), scenario))
     tell("site", 0, 0)
     site = prepare_site(settings, scenario)
     with LocalFleet(settings.state / "logs") as fleet:
