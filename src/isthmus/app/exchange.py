@@ -20,10 +20,12 @@ from isthmus.app.build import JOB_TTL_S, Build, Workshop
 from isthmus.app.build_routes import BuildService, build_routes
 from isthmus.app.catalogue import Catalogue, write_whole
 from isthmus.app.certificate_gate import CertificateGate
-from isthmus.app.deploy import EXCHANGE, Deployer
+from isthmus.app.deploy import EXCHANGE, Deployer, Made
 from isthmus.app.gateway_routes import gateway_routes
 from isthmus.app.jobs import SandboxJobs
 from isthmus.app.ledger_routes import LedgerService, ledger_routes
+from isthmus.app.life_routes import LifeService, life_routes
+from isthmus.app.lives import Lives
 from isthmus.app.overview import ExchangeOverview
 from isthmus.app.sandbox_routes import sandbox_routes
 from isthmus.app.site import SiteBuild, site_purpose, site_scenario
@@ -62,7 +64,8 @@ class Exchange:
         self.meter = Meter(self.book_db, clock, self.key)
         gate = CertificateGate(self.catalogue, {self.key.key_id: self.key.public_hex})
         self.registry = Registry(gate, EngineProcess, clock, DECODERS)
-        self.deployer = Deployer(self.catalogue, self.registry, self.meter.prices)
+        self.lives = Lives(state, self.registry, self.catalogue.artefact_path, self.key, clock)
+        self.deployer = Deployer(self.catalogue, self.lives, self.meter.prices)
         self.serving = Service(self.registry, self.keys, self.meter, clock, __version__)
         self.jobs = SandboxJobs(self.sandbox)
         self.worker = Worker(self.catalogue, {"build": self._build, "site": self._site}, clock, log)
@@ -104,7 +107,8 @@ class Exchange:
             head = self.catalogue.head(result["artefact_digest"])
             digests = (result["artefact_digest"], result["certificate"]["digest"])
             records = {party: asset["records_train"] for party, asset in result["owners"].items()}
-            deployment = self.deployer.deploy(request.scenario, "fleet", head, digests, records, int(self.clock.now_s()))
+            made = Made(run_id, request.without, request.origin, request.candidate)
+            deployment = self.deployer.deploy(request.scenario, "fleet", head, digests, records, int(self.clock.now_s()), made)
             result = {**result, "deployment": msgspec.to_builtins(deployment)}
         return certified, result
 
@@ -117,7 +121,8 @@ class Exchange:
             head = self.catalogue.head(result["artefact_digest"])
             records = {party: asset["records_train"] for party, asset in fleet["owners"].items()} | {request.site: result["fit"]}
             digests = (result["artefact_digest"], result["certificate"]["digest"])
-            deployment = self.deployer.deploy(scenario, request.site, head, digests, records, int(self.clock.now_s()))
+            made = Made(run_id, origin=request.origin, candidate=request.candidate)
+            deployment = self.deployer.deploy(scenario, request.site, head, digests, records, int(self.clock.now_s()), made)
             result = {**result, "deployment": msgspec.to_builtins(deployment)}
         return certified, result
 
@@ -131,10 +136,11 @@ class Exchange:
         return {"agreements": [self.jobs.agreement_digest(request.site, site_purpose(scenario.purpose))]}
 
     def routes(self) -> list[BaseRoute]:
-        service = BuildService(self.catalogue, self.worker, self.registry, self.keys, self._basis)
+        service = BuildService(self.catalogue, self.worker, self.keys, self._basis)
         return [
             *sandbox_routes(self.sandbox, self.is_operator),
             *build_routes(service),
+            *life_routes(LifeService(self.lives, self.keys)),
             *ledger_routes(LedgerService(self.meter, self.keys, EXCHANGE)),
             *gateway_routes(self.serving),
             Route("/", _to_console, methods=["GET"]),
@@ -172,6 +178,7 @@ class Exchange:
 
     def close(self) -> None:
         self.catalogue.close()
+        self.lives.close()
         self.jobstore.close()
         self.keys_db.close()
         self.book_db.close()

@@ -55,7 +55,7 @@ class ExchangeOverview:
         return Overview(
             at_ms=int(self._clock.now_s() * 1000),
             scenarios=scenarios,
-            deployments=tuple(self._deployment(entry) for entry in self._registry.all()[:rows_max]),
+            deployments=tuple(self._deployment(entry) for entry in self._registry.serving()[:rows_max]),
             holds=holds,
             receipts=receipts,
             receipts_total=self._meter.log.size(),

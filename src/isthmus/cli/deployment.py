@@ -1,0 +1,211 @@
+"""`isthmus deployment`: deployments through their versions."""
+
+from __future__ import annotations
+
+import datetime
+import json
+from pathlib import Path
+from typing import Any
+
+import click
+import msgspec
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from isthmus.app.lifelog import checked_steps
+from isthmus.cli.receipt import URL_DEFAULT, public_key_text
+from isthmus.client.http import ExchangeClient
+from isthmus.contracts.errors import InputError
+from isthmus.contracts.life import DeploymentHistory, DeploymentView, LifeStep, RetireOrder, RollbackOrder
+from isthmus.kit.clock import SystemClock
+from isthmus.kit.config import read_settings
+from isthmus.kit.ids import new_id
+from isthmus.kit.signing import Envelope, key_id
+
+SHOWN_CHARS = 19
+JSON_HELP = "One JSON object instead of a table."
+URL = click.option("--url", default=URL_DEFAULT, show_default=True, help="Where the exchange answers.")
+KEY = click.option("--key", default=None, help="The operator's key; default: operator.token in the state folder.")
+STATE = click.option("--state", type=click.Path(path_type=Path), default=None, help="State folder; default from ISTHMUS_STATE.")
+AS_JSON = click.option("--json", "as_json", is_flag=True, help=JSON_HELP)
+WHY = click.option("--why", required=True, help="The reason, for the record.")
+ORDER_ID = click.option("--id", "order_id", default=None, help="Id of this order: with the same one again, nothing is done twice.")
+
+
+@click.group()
+def deployment() -> None:
+    """Deployments through their versions: what serves, what served, and how to go back.
+
+    A deployment is one name that callers use, such as bottle-caps or bottle-caps-line-4. Each certified run or replicate gives it a
+    version. Every step is kept for good, signed by the exchange: which version, by whom, when and why.
+
+    \b
+    When a new version disappoints:
+      isthmus deployment list
+      isthmus deployment rollback bottle-caps --why "more false alarms since Monday"
+      isthmus deployment history bottle-caps
+
+    Going back takes seconds and loses no request. Nothing serves without a valid certificate, also not by going back.
+    """
+
+
+def operator(url: str, key: str | None, state: Path | None) -> ExchangeClient:
+    """A client with the operator's key. Raises InputError when there is none."""
+    if key is None:
+        path = read_settings(state=state).state / "exchange" / "operator.token"
+        try:
+            key = path.read_text(encoding="ascii").strip()
+        except (OSError, UnicodeDecodeError) as error:
+            raise InputError(f"there is no operator's key in {path}", "give --key, or the exchange's --state") from error
+    return ExchangeClient(url, key)
+
+
+def an_id(order_id: str | None) -> str:
+    return order_id if order_id is not None else new_id("order", SystemClock().now_s())
+
+
+def when(at_s: int) -> str:
+    return datetime.datetime.fromtimestamp(at_s, datetime.UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
+
+
+@deployment.command("list")
+@URL
+@KEY
+@STATE
+@AS_JSON
+def list_command(url: str, key: str | None, state: Path | None, as_json: bool) -> None:
+    """Lists every deployment: which version serves, and why one does not.
+
+    Example:  isthmus deployment list --json
+    """
+    with operator(url, key, state) as exchange:
+        document = exchange.get("/v1/deployments")
+    if as_json:
+        click.echo(json.dumps({"deployments": document}))
+        return
+    table = Table(title=f"{len(document)} deployment{'' if len(document) == 1 else 's'}", title_justify="left")
+    for name in ("name", "site", "state", "serves", "scenario", "versions", "problem"):
+        table.add_column(name, overflow="fold")
+    for view in msgspec.convert(document, list[DeploymentView]):
+        serving = next((one.version for one in view.versions if one.version.number == view.current), None)
+        table.add_row(
+            escape(view.name),
+            escape(view.site),
+            view.state if view.ready or view.state != "serving" else "[bold red]refusing[/]",
+            "–" if serving is None else f"{serving.number} ({serving.deployment.version})",
+            "–" if serving is None else escape(serving.scenario or "–"),
+            str(len(view.versions)),
+            escape(view.problem),
+        )
+    Console().print(table)
+
+
+@deployment.command()
+@click.argument("name")
+@click.option("--public-key", default=None, help="The exchange's public key that you trust: 64 hex digits, or a file; default: the one it sends.")
+@URL
+@KEY
+@STATE
+@AS_JSON
+def history(name: str, public_key: str | None, url: str, key: str | None, state: Path | None, as_json: bool) -> None:
+    """Shows the versions of NAME and every step of its life, after the chain of signatures was checked.
+
+    With --public-key the check does not rest on the exchange's own word. Exit code 1 or more when a step was edited, moved or taken out.
+
+    Example:  isthmus deployment history bottle-caps
+    """
+    with operator(url, key, state) as exchange:
+        found = msgspec.convert(exchange.get(f"/v1/deployments/{name}"), DeploymentHistory)
+    public = found.public_key if public_key is None else public_key_text(public_key)
+    steps = checked_steps([msgspec.convert(step, Envelope) for step in found.steps], {key_id(public): public})
+    if as_json:
+        shown = {"deployment": msgspec.to_builtins(found.deployment), "steps": msgspec.to_builtins(steps), "public_key": public}
+        click.echo(json.dumps(shown))
+        return
+    _show_versions(found.deployment)
+    table = Table(title=f"{len(steps)} steps, each signed by key {key_id(public)} and naming the one before", title_justify="left")
+    for title in ("step", "when", "what", "serves", "who", "why"):
+        table.add_column(title, overflow="fold")
+    for step in steps:
+        change = f"{'–' if step.before is None else step.before} → {'–' if step.after is None else step.after}"
+        table.add_row(str(step.seq), when(step.at_s), step.action, change, escape(step.who), escape(step.why))
+    Console().print(table)
+
+
+def _show_versions(view: DeploymentView) -> None:
+    table = Table(title=f"{escape(view.name)}: {view.state}", title_justify="left")
+    for title in ("version", "state", "scenario", "artefact", "certificate", "package", "values", "problem"):
+        table.add_column(title, overflow="fold")
+    for one in view.versions:
+        version, of = one.version, one.version.deployment
+        table.add_row(
+            f"{version.number} ({of.version})",
+            one.state,
+            escape(version.scenario or "–"),
+            of.artefact_digest[:SHOWN_CHARS],
+            of.certificate_digest[:SHOWN_CHARS],
+            version.origin.package[:SHOWN_CHARS] or "–",
+            escape(", ".join(f"{name}={json.dumps(value)}" for name, value in version.origin.values.items()) or "–"),
+            escape(one.problem),
+        )
+    Console().print(table)
+
+
+def _told(document: Any, as_json: bool, sentence: str) -> None:
+    if as_json:
+        click.echo(json.dumps(document))
+    else:
+        Console(soft_wrap=True).print(sentence)
+
+
+@deployment.command()
+@click.argument("name")
+@click.option("--to", type=click.IntRange(1), default=None, help="Number of the version; default: the last one whose certificate holds.")
+@WHY
+@ORDER_ID
+@URL
+@KEY
+@STATE
+@AS_JSON
+def rollback(
+    name: str, to: int | None, why: str, order_id: str | None, url: str, key: str | None, state: Path | None, as_json: bool
+) -> None:
+    """Takes NAME back to the version that served before.
+
+    The previous version was kept loaded, so this takes a moment; requests under way are answered by the version that has them. A version
+    whose certificate expired or was withdrawn is passed over, and so is one that was fitted on the data of an owner who has left since. If
+    none is left, nothing changes and each reason is said. A retired deployment is taken back by this too.
+
+    \b
+    Examples:
+      isthmus deployment rollback bottle-caps --why "misses dents since the new lamp"
+      isthmus deployment rollback bottle-caps --to 3 --why "the lamp was it" --id ticket-812
+    """
+    order = RollbackOrder(id=an_id(order_id), why=why, to=to)
+    with operator(url, key, state) as exchange:
+        document = exchange.post(f"/v1/deployments/{name}/rollback", msgspec.to_builtins(order))
+    step = msgspec.convert(document, LifeStep)
+    _told(document, as_json, f"{escape(name)} serves version {step.after} again (step {step.seq}, order {escape(step.id)})")
+
+
+@deployment.command()
+@click.argument("name")
+@WHY
+@ORDER_ID
+@URL
+@KEY
+@STATE
+@AS_JSON
+def retire(name: str, why: str, order_id: str | None, url: str, key: str | None, state: Path | None, as_json: bool) -> None:
+    """Takes NAME out of service. Its history and all receipts stay.
+
+    Requests under way are answered; new ones get 410 deployment-retired. `isthmus deployment rollback NAME` takes it back.
+
+    Example:  isthmus deployment retire bottle-caps --why "line 4 was sold"
+    """
+    order = RetireOrder(id=an_id(order_id), why=why)
+    with operator(url, key, state) as exchange:
+        document = exchange.post(f"/v1/deployments/{name}/retire", msgspec.to_builtins(order))
+    step = msgspec.convert(document, LifeStep)
+    _told(document, as_json, f"{escape(name)} is retired (step {step.seq}, order {escape(step.id)}); its history and receipts stay")
