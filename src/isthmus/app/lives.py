@@ -21,6 +21,7 @@ from isthmus.contracts.errors import (
     DeploymentStoppedError,
     InputError,
     IsthmusError,
+    LogTamperedError,
     NotFoundError,
 )
 from isthmus.contracts.life import (
@@ -81,7 +82,10 @@ class Lives:
 
     def steps(self, name: str) -> list[LifeStep]:
         """Checked as they are read: a record that was edited is told, never served from. Raises LogTamperedError."""
-        return checked_steps(self.envelopes(name), {self._key.key_id: self._key.public_hex})
+        found = checked_steps(self.envelopes(name), {self._key.key_id: self._key.public_hex})
+        if found and found[0].name != name:
+            raise LogTamperedError(f"the record of {name} is that of {found[0].name}", "restore the record from a copy")
+        return found
 
     def life(self, name: str) -> Life:
         """Raises NotFoundError when there never was such a deployment."""
@@ -249,7 +253,9 @@ class Lives:
         for number, version in life.versions.items():
             found = version.deployment.version
             if found not in kept:
-                state = {"rolled-back": "was gone back from", "proposed": "was not put into service"}.get(life.states[number], "is superseded")
+                state = {"rolled-back": "was gone back from", "proposed": "was not put into service"}.get(
+                    life.states[number], "is superseded"
+                )
                 why = DeploymentStoppedError(f"{name} version {found} {state}; {current} serves", "name no version, or that one")
                 self._registry.drop(name, found, why)
 
@@ -257,10 +263,11 @@ class Lives:
         """Loads what the record says serves, then what would be gone back to; returns name -> refusal of what may not serve."""
         refused: dict[str, str] = {}
         with self._lock:
-            lives = {name: life_of(self.steps(name)) for name in self.names()}
-            for name, life in lives.items():
+            lives: dict[str, Life] = {}
+            for name in self.names():
                 try:
-                    self._settle(name, life)
+                    lives[name] = life_of(self.steps(name))
+                    self._settle(name, lives[name])
                 except IsthmusError as error:
                     refused[name] = str(error)
             for life in lives.values():
@@ -308,7 +315,16 @@ class Lives:
         return ""
 
     def views(self) -> list[DeploymentView]:
-        return [self.view(name) for name in self.names()]
+        """All of them; one whose record was damaged is there with what is wrong with it."""
+        found: list[DeploymentView] = []
+        for name in self.names():
+            try:
+                found.append(self.view(name))
+            except LogTamperedError as error:
+                found.append(
+                    DeploymentView(name=name, site="", state="damaged", current=None, ready=False, problem=error.message, versions=())
+                )
+        return found
 
     def history(self, name: str) -> DeploymentHistory:
         """Raises NotFoundError."""

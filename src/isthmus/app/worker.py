@@ -57,7 +57,9 @@ class Worker:
     def submit(self, kind: str, request: RunRequest | SiteRequest, basis: Json) -> str:
         """The run's id; the same request on the same basis (assets, certificates) is the same run."""
         prefix = "run_" if kind == "build" else "site_"
-        wanted = {name: value for name, value in msgspec.to_builtins(request).items() if name != "origin" and (name != "candidate" or value)}
+        wanted = {
+            name: value for name, value in msgspec.to_builtins(request).items() if name != "origin" and (name != "candidate" or value)
+        }
         run_id = prefix + digest_of({"request": wanted, "basis": basis}).removeprefix("sha256:")[:ID_CHARS]
         if self._catalogue.begin(run_id, kind, request):
             self._waiting.put(run_id)

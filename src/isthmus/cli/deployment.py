@@ -103,7 +103,9 @@ def list_command(url: str, key: str | None, state: Path | None, as_json: bool) -
 
 @deployment.command()
 @click.argument("name")
-@click.option("--public-key", default=None, help="The exchange's public key that you trust: 64 hex digits, or a file; default: the one it sends.")
+@click.option(
+    "--public-key", default=None, help="The exchange's public key that you trust: 64 hex digits, or a file; default: the one it sends."
+)
 @URL
 @KEY
 @STATE

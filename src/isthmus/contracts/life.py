@@ -78,7 +78,7 @@ class DeploymentView(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
 
     name: str
     site: str
-    state: Literal["serving", "proposed", "retired"]
+    state: Literal["serving", "proposed", "retired", "damaged"]
     current: int | None
     ready: bool
     problem: str
