@@ -14,7 +14,7 @@ from isthmus.contracts.build import RunView
 from isthmus.contracts.errors import FolderError, InputError, NotFoundError
 from isthmus.contracts.ports import Clock, Json
 from isthmus.contracts.scenario import Scenario
-from isthmus.contracts.statistic import EVALUATE, SITE_HEAD
+from isthmus.contracts.statistic import EVALUATE, PAIR, SITE_HEAD
 from isthmus.kit.ids import slug
 from isthmus.sandbox.folder import read_folder
 from isthmus.scenarios.draw import site_folder
@@ -47,7 +47,7 @@ def site_terms(purpose: str) -> Terms:
     """What a site lets its exchange do: fit the site's own model beside the data, and count its verdicts."""
     return Terms(
         purpose=purpose + AT_SITE,
-        operations=(SITE_HEAD, EVALUATE),
+        operations=(SITE_HEAD, EVALUATE, PAIR),
         least_participants=1,
         least_group_size=1,
         visibility="individual",

@@ -18,7 +18,7 @@ from isthmus.contracts.errors import CertificateError, FolderError, InputError, 
 from isthmus.contracts.head import Head
 from isthmus.contracts.ports import Clock, Json
 from isthmus.contracts.scenario import Scenario
-from isthmus.contracts.statistic import CLUSTERS, EVALUATE, FOLD_OUT, MOMENTS, OWN_HEAD, TrainingParams
+from isthmus.contracts.statistic import CLUSTERS, EVALUATE, FOLD_OUT, MOMENTS, OWN_HEAD, PAIR, TrainingParams
 from isthmus.kit.pictures import DECODER
 from isthmus.kit.signing import Envelope, key_id
 from isthmus.sandbox.folder import LabelledFile, read_folder
@@ -34,7 +34,7 @@ from isthmus.scenarios.serving import serve_samples
 
 AFTER_LEAVING = "/after-leaving"
 OWNERS_MIN = 3
-FLEET_OPERATIONS = (MOMENTS, FOLD_OUT, CLUSTERS, EVALUATE, OWN_HEAD)
+FLEET_OPERATIONS = (MOMENTS, FOLD_OUT, CLUSTERS, EVALUATE, OWN_HEAD, PAIR)
 SITE = "line-4"
 NAME_CHARS = 40
 RESERVED = frozenset({"joint", "fleet", "exchange", "sample-user", "sample-compute", "sample-model-vendor", SITE})
@@ -200,7 +200,7 @@ class ScenarioRun:
             agree(owner, key, keys, together, clock)
             after = Terms(
                 purpose=purpose + AFTER_LEAVING,
-                operations=(MOMENTS, FOLD_OUT, CLUSTERS, EVALUATE),
+                operations=(MOMENTS, FOLD_OUT, CLUSTERS, EVALUATE, PAIR),
                 least_participants=2,
                 visibility="individual",
             )
