@@ -20,6 +20,7 @@ from isthmus.app.build import JOB_TTL_S, Build, Workshop
 from isthmus.app.build_routes import BuildService, build_routes
 from isthmus.app.catalogue import Catalogue, write_whole
 from isthmus.app.certificate_gate import CertificateGate
+from isthmus.app.comparison import Comparison
 from isthmus.app.deploy import EXCHANGE, Deployer, Made
 from isthmus.app.gateway_routes import gateway_routes
 from isthmus.app.jobs import SandboxJobs
@@ -34,6 +35,7 @@ from isthmus.app.worker import Worker
 from isthmus.console.pages import console_routes
 from isthmus.contracts.build import RunRequest, SiteRequest
 from isthmus.contracts.errors import AuthError, ExchangeStateError, ForbiddenError, StorageError
+from isthmus.contracts.life import ComparisonRequest
 from isthmus.contracts.ports import Clock, Json
 from isthmus.foundry.engine_process import EngineProcess
 from isthmus.gateway.registry import Registry
@@ -68,7 +70,7 @@ class Exchange:
         self.deployer = Deployer(self.catalogue, self.lives, self.meter.prices)
         self.serving = Service(self.registry, self.keys, self.meter, clock, __version__)
         self.jobs = SandboxJobs(self.sandbox)
-        self.worker = Worker(self.catalogue, {"build": self._build, "site": self._site}, clock, log)
+        self.worker = Worker(self.catalogue, {"build": self._build, "site": self._site, "comparison": self._comparison}, clock, log)
         self.upkeep = Upkeep(self._expire, log)
         self.operator_token = self._operator_token()
 
@@ -126,12 +128,17 @@ class Exchange:
             result = {**result, "deployment": msgspec.to_builtins(deployment)}
         return certified, result
 
+    def _comparison(self, run_id: str, request: ComparisonRequest) -> tuple[bool, Json]:
+        return Comparison(self._workshop(), self.lives, run_id, request).walk()
+
     def _basis(self, kind: str, request: Any) -> Json:
         """What a run rests on: each owner's agreement for the purpose, which names its asset."""
         if isinstance(request, RunRequest):
             staying = sorted(set(request.owners) - set(request.without))
             purpose = Build.purpose_of(request)
             return {"agreements": [self.jobs.agreement_digest(party, purpose) for party in staying]}
+        if isinstance(request, ComparisonRequest):
+            return Comparison(self._workshop(), self.lives, "", request).basis()
         scenario = self.catalogue.request_of(request.run)[1].scenario
         return {"agreements": [self.jobs.agreement_digest(request.site, site_purpose(scenario.purpose))]}
 
@@ -140,7 +147,7 @@ class Exchange:
         return [
             *sandbox_routes(self.sandbox, self.is_operator),
             *build_routes(service),
-            *life_routes(LifeService(self.lives, self.keys)),
+            *life_routes(LifeService(self.lives, self.keys, self.catalogue, self.worker, self._basis)),
             *ledger_routes(LedgerService(self.meter, self.keys, EXCHANGE)),
             *gateway_routes(self.serving),
             Route("/", _to_console, methods=["GET"]),

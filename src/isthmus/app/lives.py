@@ -34,9 +34,10 @@ from isthmus.contracts.life import (
     LifeStep,
     RetireOrder,
     RollbackOrder,
+    UpgradeOrder,
     VersionView,
 )
-from isthmus.contracts.ports import Clock
+from isthmus.contracts.ports import Clock, Json
 from isthmus.gateway.registry import Registry
 from isthmus.kit.canonical import digest_of
 from isthmus.kit.database import Database, named_sql
@@ -56,6 +57,18 @@ def version_name(deployment: Deployment) -> str:
     """A version's name at the data path: another artefact, certificate, price or split is another version."""
     terms = [deployment.artefact_digest, deployment.certificate_digest, deployment.price_id, deployment.split_id]
     return digest_of(terms).removeprefix("sha256:")[:VERSION_CHARS]
+
+
+_ACCEPT = "give more held-out records, or say why it is taken all the same: --accept-worse REASON"
+
+
+def _unproven(compared: Json | None, old: int, new: int) -> list[str]:
+    """Why a comparison does not carry an upgrade; empty when it does."""
+    if compared is None:
+        return ["it was not compared with what serves"]
+    if (compared.get("old"), compared.get("new")) != (old, new):
+        return [f"the comparison is of versions {compared.get('old')} and {compared.get('new')}, not of {old} and {new}"]
+    return [] if compared.get("passed") else list(compared.get("failures", ()))
 
 
 class Lives:
@@ -220,6 +233,49 @@ class Lives:
         except IsthmusError as error:
             return error.message
         return ""
+
+    @staticmethod
+    def upgrade_target(name: str, life: Life, to: int | None) -> int:
+        """The number that an upgrade is to: as told, else the newest that was proposed. Raises ConflictError, NotFoundError."""
+        if to is None:
+            proposed = [number for number, state in life.states.items() if state == "proposed"]
+            if not proposed:
+                raise ConflictError(f"no version of {name} is proposed", "make one: isthmus run SCENARIO --candidate")
+            return max(proposed)
+        if to not in life.versions:
+            raise NotFoundError(f"{name} has no version {to}", f"see its versions: isthmus deployment history {name}")
+        if to == life.current:
+            raise ConflictError(f"{name} serves version {to} already", "name another version")
+        return to
+
+    def upgrade(self, name: str, order: UpgradeOrder, who: str, compared: Json | None) -> LifeStep:
+        """From what serves to a certified version that is shown not to be inferior. compared: what the comparison found.
+
+        Raises ConflictError with the reasons when that is not shown, unless the order says why it is accepted; the certificate is never
+        waived.
+        """
+        with self._lock:
+            life = self.life(name)
+            standing = self.known(name, "upgrade", order)
+            if standing is not None:
+                self._settle(name, life)
+                return standing
+            number = self.upgrade_target(name, life, order.to)
+            unproven = [] if life.current is None else _unproven(compared, life.current, number)
+            if unproven and not order.accept_worse.strip():
+                raise ConflictError(f"version {number} of {name} is not shown to be as good: {'; '.join(unproven)}", _ACCEPT)
+            if len(order.accept_worse) > WHY_CHARS_MAX:
+                raise InputError("the reason of --accept-worse is too long", f"use up to {WHY_CHARS_MAX} characters")
+            why = self._why_not(life, number)
+            if why:
+                raise ConflictError(f"version {number} of {name} cannot serve: {why}", "certify it again")
+            proof = {
+                "comparison": order.comparison,
+                "found": compared,
+                "accepted": order.accept_worse if unproven else "",
+                "unproven": unproven,
+            }
+            return self._recorded(life.versions[number], name, "upgrade", order, who, before=life.current, after=number, proof=proof)
 
     def retire(self, name: str, order: RetireOrder, who: str) -> LifeStep:
         """Takes the deployment out of service: requests under way are answered, new ones are refused, engines end. The record and all

@@ -13,6 +13,7 @@ import msgspec
 from isthmus.app.catalogue import Catalogue
 from isthmus.contracts.build import RunRequest, RunState, SiteRequest
 from isthmus.contracts.errors import IsthmusError, StorageError
+from isthmus.contracts.life import ComparisonRequest
 from isthmus.contracts.ports import Clock, Json
 from isthmus.kit.canonical import digest_of
 from isthmus.kit.log import Log
@@ -20,6 +21,8 @@ from isthmus.kit.log import Log
 STOP_WAIT_S = 10.0
 RETRY_S = 5.0
 ID_CHARS = 24
+PREFIXES = {"build": "run_", "site": "site_", "comparison": "cmp_"}
+Request = RunRequest | SiteRequest | ComparisonRequest
 
 Walk = Callable[[str, Any], tuple[bool, Json]]
 
@@ -54,9 +57,9 @@ class Worker:
         if self._stopping.wait(seconds):
             raise RunCancelled
 
-    def submit(self, kind: str, request: RunRequest | SiteRequest, basis: Json) -> str:
+    def submit(self, kind: str, request: Request, basis: Json) -> str:
         """The run's id; the same request on the same basis (assets, certificates) is the same run."""
-        prefix = "run_" if kind == "build" else "site_"
+        prefix = PREFIXES[kind]
         wanted = {
             name: value for name, value in msgspec.to_builtins(request).items() if name != "origin" and (name != "candidate" or value)
         }

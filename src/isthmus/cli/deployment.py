@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 import json
+import time
 from pathlib import Path
 from typing import Any
 
@@ -16,14 +17,24 @@ from rich.table import Table
 from isthmus.app.lifelog import checked_steps
 from isthmus.cli.receipt import URL_DEFAULT, public_key_text
 from isthmus.client.http import ExchangeClient
-from isthmus.contracts.errors import InputError
-from isthmus.contracts.life import DeploymentHistory, DeploymentView, LifeStep, RetireOrder, RollbackOrder
+from isthmus.contracts.build import ENDED, RunView
+from isthmus.contracts.errors import InputError, JobFailedError
+from isthmus.contracts.life import (
+    ComparisonOrder,
+    DeploymentHistory,
+    DeploymentView,
+    LifeStep,
+    RetireOrder,
+    RollbackOrder,
+    UpgradeOrder,
+)
 from isthmus.kit.clock import SystemClock
 from isthmus.kit.config import read_settings
 from isthmus.kit.ids import new_id
 from isthmus.kit.signing import Envelope, key_id
 
 SHOWN_CHARS = 19
+POLL_S = 0.25
 JSON_HELP = "One JSON object instead of a table."
 URL = click.option("--url", default=URL_DEFAULT, show_default=True, help="Where the exchange answers.")
 KEY = click.option("--key", default=None, help="The operator's key; default: operator.token in the state folder.")
@@ -45,6 +56,11 @@ def deployment() -> None:
       isthmus deployment list
       isthmus deployment rollback bottle-caps --why "more false alarms since Monday"
       isthmus deployment history bottle-caps
+
+    \b
+    When a new version should prove itself first:
+      isthmus run bottle-caps --data A --data B --data C --candidate
+      isthmus deployment upgrade bottle-caps --why "a fourth owner joined"
 
     Going back takes seconds and loses no request. Nothing serves without a valid certificate, also not by going back.
     """
@@ -159,6 +175,123 @@ def _told(document: Any, as_json: bool, sentence: str) -> None:
         click.echo(json.dumps(document))
     else:
         Console(soft_wrap=True).print(sentence)
+
+
+def compared(exchange: ExchangeClient, name: str, order: ComparisonOrder) -> RunView:
+    """Has two versions compared at the owners' nodes; waits for the end. Raises JobFailedError."""
+    view = msgspec.convert(exchange.post(f"/v1/deployments/{name}/comparison", msgspec.to_builtins(order)), RunView)
+    while view.state not in ENDED:
+        time.sleep(POLL_S)
+        view = msgspec.convert(exchange.get(f"/v1/runs/{view.id}"), RunView)
+    if view.state == "failed":
+        error = view.error or {}
+        raise JobFailedError(f"the comparison failed: {error.get('message', 'no reason was given')}", str(error.get("next", "")))
+    return msgspec.convert(exchange.get(f"/v1/runs/{view.id}"), RunView)
+
+
+def _show_comparison(found: dict[str, Any]) -> None:
+    console = Console()
+    title = f"versions {found['old']} and {found['new']} on the same {found['records']} held-out records of {', '.join(found['parties'])}"
+    table = Table(title=escape(title), title_justify="left")
+    for name in ("of all records", "more", "fewer", "difference", "may be as much as", "less than", ""):
+        table.add_column(name, justify="left" if name in ("of all records", "") else "right", overflow="fold")
+    for one in found["differences"]:
+        mark = "[green]shown[/]" if one["holds"] else "[bold red]not shown[/]"
+        shares = (f"{one[name]:+.2%}" for name in ("share", "bound"))
+        table.add_row(one["what"], str(one["worse"]), str(one["better"]), *shares, f"{one['margin']:.2%}", mark)
+    console.print(table)
+    needed = found["records_needed"]
+    if needed:
+        console.print(f"at these rates {needed} held-out records would show it")
+
+
+@deployment.command()
+@click.argument("name")
+@click.option("--to", type=click.IntRange(1), default=None, help="Number of the version; default: the newest that was proposed.")
+@click.option(
+    "--margin",
+    type=click.FloatRange(0, 50, min_open=True),
+    default=2.0,
+    show_default=True,
+    help="More wrong answers borne, in % of records.",
+)
+@click.option(
+    "--lost",
+    type=click.FloatRange(0, 50, min_open=True),
+    default=5.0,
+    show_default=True,
+    help="Fewer right answers borne, in % of records.",
+)
+@click.option("--why", default="", help="The reason, for the record; needed unless --dry-run.")
+@click.option(
+    "--accept-worse", default="", metavar="REASON", help="Upgrade although it is not shown to be as good; the reason is recorded."
+)
+@click.option("--dry-run", is_flag=True, help="Compare and tell; change nothing.")
+@ORDER_ID
+@URL
+@KEY
+@STATE
+@AS_JSON
+def upgrade(
+    name: str,
+    to: int | None,
+    margin: float,
+    lost: float,
+    why: str,
+    accept_worse: str,
+    dry_run: bool,
+    order_id: str | None,
+    url: str,
+    key: str | None,
+    state: Path | None,
+    as_json: bool,
+) -> int:
+    """Puts a proposed version of NAME in the place of the one that serves, once it is shown not to be inferior.
+
+    Both versions judge the same held-out records at the owners' nodes; only counts leave. The new one is not inferior when, at 95 %
+    confidence, it gives at most --margin more wrong answers and loses at most --lost right ones. Else the upgrade is refused, and how
+    many records would show it is said. --accept-worse takes it all the same, with a reason; a certificate is never waived.
+
+    A version is proposed by a run with --candidate. The owners' nodes must be up.
+
+    \b
+    Examples:
+      isthmus run bottle-caps --data A --data B --data C --candidate
+      isthmus deployment upgrade bottle-caps --dry-run
+      isthmus deployment upgrade bottle-caps --why "a fourth owner joined"
+
+    Exit code 1: not shown, so not done.
+    """
+    if not dry_run and not why.strip():
+        raise click.UsageError("give --why, or --dry-run")
+    wanted = ComparisonOrder(to=to, margin_ppm=round(margin * 10_000), lost_margin_ppm=round(lost * 10_000))
+    with operator(url, key, state) as exchange:
+        try:
+            view = compared(exchange, name, wanted)
+        except JobFailedError:
+            if dry_run or not accept_worse:
+                raise
+            view = None
+        result = None if view is None else view.result
+        if result is not None and not as_json:
+            _show_comparison(result)
+        passed = result is not None and result["passed"]
+        if dry_run or not (passed or accept_worse):
+            if as_json:
+                click.echo(json.dumps({"comparison": result, "step": None}))
+            elif not passed:
+                Console(soft_wrap=True).print("not shown to be as good: " + escape("; ".join((result or {}).get("failures", ()))))
+            return 0 if passed else 1
+        number = to if result is None else result["new"]
+        order = UpgradeOrder(id=an_id(order_id), why=why, to=number, comparison="" if view is None else view.id, accept_worse=accept_worse)
+        document = exchange.post(f"/v1/deployments/{name}/upgrade", msgspec.to_builtins(order))
+    step = msgspec.convert(document, LifeStep)
+    _told(
+        {"comparison": result, "step": document},
+        as_json,
+        f"{escape(name)} serves version {step.after} (step {step.seq}, order {escape(step.id)})",
+    )
+    return 0
 
 
 @deployment.command()

@@ -106,3 +106,35 @@ class RetireOrder(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
 
     id: str
     why: str
+
+
+class ComparisonOrder(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """to: number of the version that may replace the one that serves; None, the newest that was proposed. margin_ppm: more wrong answers
+    among all records that would be borne; lost_margin_ppm: fewer right ones."""
+
+    to: int | None = None
+    margin_ppm: int = 20_000
+    lost_margin_ppm: int = 50_000
+    confidence_ppm: int = 950_000
+
+
+class ComparisonRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Two versions of one deployment, run as shadow and original over the owners' held-out records. old, new: their numbers."""
+
+    deployment: str
+    old: int
+    new: int
+    margin_ppm: int
+    lost_margin_ppm: int
+    confidence_ppm: int
+
+
+class UpgradeOrder(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """id: of this order, chosen by who asks. to: as in ComparisonOrder. comparison: id of the run that compared what serves with
+    this one. accept_worse: why the upgrade is made although the comparison is not there or does not show enough; empty as a rule."""
+
+    id: str
+    why: str
+    to: int | None = None
+    comparison: str = ""
+    accept_worse: str = ""
