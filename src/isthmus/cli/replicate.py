@@ -128,6 +128,7 @@ def show_all(found: list[Outcome], counts: dict[str, int]) -> None:
     default=None,
     help="A YAML file of this site's values: price, shares, weightings, validity. Others stay as they were certified.",
 )
+@click.option("--candidate", is_flag=True, help="Only propose what is certified; isthmus deployment upgrade puts it into service.")
 @click.option("--seed", type=int, default=0, show_default=True, help="Draws the samples.")
 @click.option("--state", type=click.Path(path_type=Path), default=None, help="State folder of the run; default from ISTHMUS_STATE.")
 @click.option("--json", "as_json", is_flag=True, help="One object on standard output instead of the table.")
@@ -139,6 +140,7 @@ def replicate(
     fit: int | None,
     proof: int | None,
     values: Path | None,
+    candidate: bool,
     seed: int,
     state: Path | None,
     as_json: bool,
@@ -156,8 +158,10 @@ def replicate(
     """
     settings = read_settings(state=state)
     if every is not None:
-        if (site, samples, fit, proof) != (None, None, None, None):
-            raise click.UsageError("--all goes without --site, --samples, --fit and --proof: write them into the CSV")
+        if (site, samples, fit, proof) != (None, None, None, None) or candidate:
+            raise click.UsageError(
+                "--all goes without --site, --samples, --fit, --proof and --candidate: write the first four into the CSV"
+            )
         return roll_out(scenario, every, settings.state, seed, values, as_json)
     if site is None or samples is None:
         raise click.UsageError("give --site and --samples together, or --all with a CSV of sites")
@@ -171,6 +175,7 @@ def replicate(
         seed=seed,
         clock=SystemClock(),
         values=values,
+        candidate=candidate,
     )
     with Teller() as tell:
         view = replicated(wanted, tell)

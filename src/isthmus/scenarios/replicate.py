@@ -21,6 +21,7 @@ from isthmus.scenarios.draw import site_folder
 from isthmus.scenarios.local import LocalFleet, Owner, Tell, Terms, agree, ended_run, prepare_owner, wait_for_nodes
 from isthmus.scenarios.package import find_package, load_package
 from isthmus.scenarios.sample_owners import LICENCE, PARTIES, sample_folders
+from isthmus.scenarios.workbench import origin_of
 
 AT_SITE = "/site"
 FIT_SHARE = 0.5
@@ -30,7 +31,8 @@ FIT_MAX = 40
 @dataclass(frozen=True, kw_only=True)
 class SiteSettings:
     """What the command was told. samples: the site's labelled folder, or a number of labels of the sample's line. fit, proof: how many
-    to fit on and to keep for proof; None: up to FIT_MAX, at most half, and the rest. values: a file of this site's own values."""
+    to fit on and to keep for proof; None: up to FIT_MAX, at most half, and the rest. values: a file of this site's own values. candidate: what is
+    certified is proposed, not put into service."""
 
     scenario: str
     state: Path
@@ -41,6 +43,7 @@ class SiteSettings:
     seed: int
     clock: Clock
     values: Path | None = None
+    candidate: bool = False
 
 
 def site_terms(purpose: str) -> Terms:
@@ -89,10 +92,11 @@ def certified_run(runs: Sequence[Any], scenario: Scenario) -> RunView:
 
 
 def request_site(
-    operator: ExchangeClient, fleet: LocalFleet, run: RunView, site: Owner, tell: Tell, own: Scenario | None = None
+    operator: ExchangeClient, fleet: LocalFleet, run: RunView, site: Owner, tell: Tell, own: Scenario | None = None, **more: Any
 ) -> RunView:
-    """Asks the exchange to carry a run to a site whose node is up; waits for the end. own: the scenario with the site's own values."""
-    wanted: Json = {"run": run.id, "site": site.party, "fit": site.records_train, "proof": site.records_holdout}
+    """Asks the exchange to carry a run to a site whose node is up; waits for the end. own: the scenario with the site's own values.
+    more: further fields of the SiteRequest."""
+    wanted: Json = {"run": run.id, "site": site.party, "fit": site.records_train, "proof": site.records_holdout, **more}
     if own is not None:
         wanted["scenario"] = msgspec.to_builtins(own)
     return ended_run(operator, fleet, operator.post("/v1/sites", wanted), "next line", tell)
@@ -119,4 +123,6 @@ def replicate(settings: SiteSettings, tell: Tell) -> RunView:
         with ExchangeClient(url, token) as operator:
             run = certified_run(operator.get("/v1/runs"), scenario)
             wait_for_nodes(operator, fleet, {site.party})
-            return request_site(operator, fleet, run, site, tell, None if settings.values is None else scenario)
+            own = None if settings.values is None else scenario
+            origin = msgspec.to_builtins(origin_of(find_package(settings.scenario, settings.state), settings.values))
+            return request_site(operator, fleet, run, site, tell, own, origin=origin, candidate=settings.candidate)
