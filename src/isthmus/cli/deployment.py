@@ -16,11 +16,13 @@ from rich.table import Table
 
 from isthmus.app.lifelog import checked_steps
 from isthmus.cli.receipt import URL_DEFAULT, public_key_text
+from isthmus.cli.sitevalues import merge_json, show_merge, write_values
 from isthmus.client.http import ExchangeClient
 from isthmus.contracts.build import ENDED, RunView
-from isthmus.contracts.errors import InputError, JobFailedError
+from isthmus.contracts.errors import ConflictError, InputError, JobFailedError, NotFoundError
 from isthmus.contracts.life import (
     ComparisonOrder,
+    DeployedVersion,
     DeploymentHistory,
     DeploymentView,
     LifeStep,
@@ -32,6 +34,9 @@ from isthmus.kit.clock import SystemClock
 from isthmus.kit.config import read_settings
 from isthmus.kit.ids import new_id
 from isthmus.kit.signing import Envelope, key_id
+from isthmus.scenarios.contents import Contents
+from isthmus.scenarios.valuemerge import package_merge
+from isthmus.scenarios.workbench import contents_of, digest_of_contents, listed
 
 SHOWN_CHARS = 19
 POLL_S = 0.25
@@ -168,6 +173,60 @@ def _show_versions(view: DeploymentView) -> None:
             escape(one.problem),
         )
     Console().print(table)
+
+
+@deployment.command()
+@click.argument("name")
+@click.argument("package", metavar="PACKAGE")
+@click.option("--from", "before", default=None, help="The package that serves now; default: the installed one of the recorded digest.")
+@click.option("--out", type=click.Path(path_type=Path), default=None, help="Write the values for PACKAGE to this file.")
+@URL
+@KEY
+@STATE
+@AS_JSON
+def values(
+    name: str, package: str, before: str | None, out: Path | None, url: str, key: str | None, state: Path | None, as_json: bool
+) -> int:
+    """Carries the site's values of NAME, as its record has them, to PACKAGE: the next version of its scenario.
+
+    A three-way merge of the old package's defaults, the site's values and the new package's knobs. What no longer fits is a conflict,
+    with a sentence each; then no file is written.
+
+    \b
+    Example, the whole way to a new package:
+      isthmus deployment values bottle-caps bottle-caps@0.2.0 --out site.yaml
+      isthmus run bottle-caps@0.2.0 --values site.yaml --data A --data B --data C --candidate
+      isthmus deployment upgrade bottle-caps --why "0.2.0 knows dents"
+
+    Exit code 1: a conflict.
+    """
+    home = read_settings(state=state).state
+    with operator(url, key, state) as exchange:
+        view = msgspec.convert(exchange.get(f"/v1/deployments/{name}"), DeploymentHistory).deployment
+    serving = next((one.version for one in view.versions if one.version.number == view.current), None)
+    if serving is None:
+        raise ConflictError(f"nothing serves as {name}", "name the packages: isthmus scenario diff OLD NEW --values FILE")
+    old = contents_of(before, home) if before is not None else _recorded(serving, home)
+    if serving.origin.package and digest_of_contents(old) != serving.origin.package:
+        raise ConflictError(f"{before} is not the package that version {serving.number} of {name} was made from", "give --from that one")
+    merge = package_merge(old, serving.origin.values, contents_of(package, home))
+    if as_json:
+        click.echo(json.dumps(merge_json(merge)))
+    else:
+        show_merge(merge)
+    if out is not None and not merge.conflicts:
+        write_values(merge, out)
+    return 1 if merge.conflicts else 0
+
+
+def _recorded(version: DeployedVersion, home: Path) -> Contents:
+    """The package that a version was made from, among those that a name finds. Raises NotFoundError."""
+    for one, found, _ in listed(home):
+        if found is not None:
+            contents = contents_of(str(one.folder), home)
+            if digest_of_contents(contents) == version.origin.package:
+                return contents
+    raise NotFoundError(f"no package here has the digest of version {version.number}", "give it with --from, as a folder or an archive")
 
 
 def _told(document: Any, as_json: bool, sentence: str) -> None:

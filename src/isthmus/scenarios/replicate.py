@@ -31,8 +31,8 @@ FIT_MAX = 40
 @dataclass(frozen=True, kw_only=True)
 class SiteSettings:
     """What the command was told. samples: the site's labelled folder, or a number of labels of the sample's line. fit, proof: how many
-    to fit on and to keep for proof; None: up to FIT_MAX, at most half, and the rest. values: a file of this site's own values. candidate: what is
-    certified is proposed, not put into service."""
+    to fit on and to keep for proof; None: up to FIT_MAX, at most half, and the rest. values: a file of this site's own values.
+    candidate: what is certified is proposed, not put into service."""
 
     scenario: str
     state: Path
