@@ -67,6 +67,13 @@ def test_the_counts_are_those_of_both_models(versions: Versions) -> None:
     assert [(old[0], old[1]), (new[0], new[1])] == answered
 
 
+def test_other_margins_ask_the_owners_nothing_more(versions: Versions) -> None:
+    versions.put("run_2", 200_000, candidate=True)
+    first, made = compared(versions)[1], versions.house.jobs.made
+    second = compared(versions, "cmp_2", margin_ppm=100)[1]
+    assert versions.house.jobs.made == made and first["table"] == second["table"] and first["job"] == second["job"]
+
+
 def test_what_is_not_shown_is_refused_with_reasons_or_accepted_with_one(versions: Versions) -> None:
     versions.put("run_2", 200_000, candidate=True)
     passed, found = compared(versions, margin_ppm=100, lost_margin_ppm=100)

@@ -20,7 +20,9 @@ from isthmus.contracts.ports import Json
 from isthmus.contracts.scenario import Scenario
 from isthmus.contracts.statistic import PAIR, PairParams
 from isthmus.contracts.sums import OUTCOMES, pair_from
+from isthmus.kit.canonical import digest_of
 
+PAIR_ID_CHARS = 24
 MARGIN_PPM_MAX = 500_000
 """How much worse a version may be that replaces another, in parts per million of all records."""
 
@@ -66,8 +68,9 @@ class Comparison:
         self._shop.catalogue.step_now(self._run_id, "compare")
         began = self._shop.clock.monotonic_s()
         old, new = (self._shop.catalogue.head(version.deployment.artefact_digest) for version in (self._old, self._new))
+        # the job is named by the pair: asked again with other margins, it is the same job, and nothing more leaves an owner
         request = JobRequest(
-            run_id=self._run_id,
+            run_id="pair_" + digest_of(self.basis()).removeprefix("sha256:")[:PAIR_ID_CHARS],
             round=1,
             purpose=self._purpose,
             scenario=self._new.scenario,

@@ -206,6 +206,7 @@ class Lives:
                     target = life.versions[number]
                     return self._recorded(target, name, "rollback", order, who, before=life.current, after=number)
                 refused.append(f"version {number}: {why}")
+            refused += [f"version {n}: it was gone back from (--to {n} takes it)" for n in life.served if life.states[n] == "rolled-back"]
             said = "; ".join(refused) or "no other version has served"
             raise ConflictError(f"{name} has nothing to go back to: {said}", "certify a version and deploy it, or retire the deployment")
 
