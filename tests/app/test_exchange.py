@@ -32,6 +32,11 @@ OPERATOR_ROUTES = [
     ("GET", "/v1/models/sha256:0/artefact"),
     ("POST", "/v1/certificates/sha256:0/revocation"),
     ("GET", "/v1/deployments"),
+    ("GET", "/v1/deployments/cells"),
+    ("POST", "/v1/deployments/cells/comparison"),
+    ("POST", "/v1/deployments/cells/upgrade"),
+    ("POST", "/v1/deployments/cells/rollback"),
+    ("POST", "/v1/deployments/cells/retire"),
 ]
 
 

@@ -132,6 +132,22 @@ def test_diff_says_whether_a_certificate_stands(tmp_path: Path, capsys: pytest.C
     assert "certify.groups_min" in said and "needs a new certificate" in said and "another version" in said
 
 
+def test_diff_carries_a_sites_values_over(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    one = str(on_disk(tmp_path / "one", package()))
+    renamed = str(on_disk(tmp_path / "two", changed('"price_micros"', '"fee_micros"', "values.schema.json")))
+    narrow = str(on_disk(tmp_path / "three", changed('"maximum": 10000000', '"maximum": 3000', "values.schema.json")))
+    (tmp_path / "site.yaml").write_text("price_micros: 5000\nvalidity_days: 90\n")
+    found = told(capsys, "diff", one, renamed, "--values", "site.yaml", "--out", "new.yaml")["merge"]
+    assert found["values"] == {"fee_micros": 5000, "validity_days": 90} and found["conflicts"] == []
+    assert (tmp_path / "new.yaml").read_text() == "fee_micros: 5000\nvalidity_days: 90\n"
+    assert told(capsys, "show", renamed, "--values", "new.yaml")["scenario"]["serve"]["micros_per_inference"] == 5000
+    said = table(capsys, "diff", one, narrow, "--values", "site.yaml", "--out", "no.yaml", code=1)
+    assert "conflict" in said and "above the most that is allowed; write 3000 or less" in said and not (tmp_path / "no.yaml").exists()
+    (tmp_path / "site.yaml").write_text("prize: 5000\n")
+    assert told(capsys, "diff", one, narrow, "--values", "site.yaml", code=2)["error"]["code"] == "bad-input"
+    assert told(capsys, "diff", one, narrow, "--out", "x.yaml", code=2)["error"]["code"] == "bad-usage"
+
+
 def test_refusals(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert told(capsys, "show", "no-such", code=2)["error"]["code"] == "not-found"
     assert told(capsys, "validate", "no-such", code=2)["error"]["code"] == "bad-folder"

@@ -1,4 +1,4 @@
-"""HTTP routes of runs, models, certificates and deployments."""
+"""HTTP routes of runs, models and certificates."""
 
 from __future__ import annotations
 
@@ -18,7 +18,6 @@ from isthmus.app.ledger_routes import answer, bearer, body_of, guarded
 from isthmus.app.worker import Worker
 from isthmus.contracts.build import RunRequest, SiteRequest
 from isthmus.contracts.ports import Json
-from isthmus.gateway.registry import Registry
 
 
 class Revocation(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -33,7 +32,6 @@ class BuildService:
 
     catalogue: Catalogue
     worker: Worker
-    registry: Registry
     keys: KeyRing
     basis: Callable[[str, Any], Json]
 
@@ -140,19 +138,6 @@ class _Routes:
         await run_in_threadpool(self._service.catalogue.revoke, request.path_params["certificate"], wanted.why)
         return answer({"revoked": True})
 
-    async def deployments(self, request: Request) -> Response:
-        """Every deployment, and whether it would serve now
-
-        Operator only.
-        """
-        await self._operator(request)
-
-        def rows() -> list[Json]:
-            service = self._service
-            return [{"deployment": e.deployment, "ready": service.registry.ready(e)} for e in service.registry.all()]
-
-        return answer(await run_in_threadpool(rows))
-
 
 def build_routes(service: BuildService) -> list[Route]:
     """The routes, to be put at the root."""
@@ -168,6 +153,5 @@ def build_routes(service: BuildService) -> list[Route]:
         ("GET", "/v1/certificates/{certificate}", r.certificate),
         ("POST", "/v1/certificates/{certificate}/revocation", r.revoke),
         ("GET", "/v1/bars/{bars}", r.bars),
-        ("GET", "/v1/deployments", r.deployments),
     ]
     return [Route(path, guarded(handler), methods=[method]) for method, path, handler in table]

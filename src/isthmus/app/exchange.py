@@ -20,10 +20,13 @@ from isthmus.app.build import JOB_TTL_S, Build, Workshop
 from isthmus.app.build_routes import BuildService, build_routes
 from isthmus.app.catalogue import Catalogue, write_whole
 from isthmus.app.certificate_gate import CertificateGate
-from isthmus.app.deploy import EXCHANGE, Deployer
+from isthmus.app.comparison import Comparison
+from isthmus.app.deploy import EXCHANGE, Deployer, Made
 from isthmus.app.gateway_routes import gateway_routes
 from isthmus.app.jobs import SandboxJobs
 from isthmus.app.ledger_routes import LedgerService, ledger_routes
+from isthmus.app.life_routes import LifeService, life_routes
+from isthmus.app.lives import Lives
 from isthmus.app.overview import ExchangeOverview
 from isthmus.app.sandbox_routes import sandbox_routes
 from isthmus.app.site import SiteBuild, site_purpose, site_scenario
@@ -32,6 +35,7 @@ from isthmus.app.worker import Worker
 from isthmus.console.pages import console_routes
 from isthmus.contracts.build import RunRequest, SiteRequest
 from isthmus.contracts.errors import AuthError, ExchangeStateError, ForbiddenError, StorageError
+from isthmus.contracts.life import ComparisonRequest
 from isthmus.contracts.ports import Clock, Json
 from isthmus.foundry.engine_process import EngineProcess
 from isthmus.gateway.registry import Registry
@@ -62,10 +66,11 @@ class Exchange:
         self.meter = Meter(self.book_db, clock, self.key)
         gate = CertificateGate(self.catalogue, {self.key.key_id: self.key.public_hex})
         self.registry = Registry(gate, EngineProcess, clock, DECODERS)
-        self.deployer = Deployer(self.catalogue, self.registry, self.meter.prices)
+        self.lives = Lives(state, self.registry, self.catalogue.artefact_path, self.key, clock)
+        self.deployer = Deployer(self.catalogue, self.lives, self.meter.prices)
         self.serving = Service(self.registry, self.keys, self.meter, clock, __version__)
         self.jobs = SandboxJobs(self.sandbox)
-        self.worker = Worker(self.catalogue, {"build": self._build, "site": self._site}, clock, log)
+        self.worker = Worker(self.catalogue, {"build": self._build, "site": self._site, "comparison": self._comparison}, clock, log)
         self.upkeep = Upkeep(self._expire, log)
         self.operator_token = self._operator_token()
 
@@ -104,7 +109,8 @@ class Exchange:
             head = self.catalogue.head(result["artefact_digest"])
             digests = (result["artefact_digest"], result["certificate"]["digest"])
             records = {party: asset["records_train"] for party, asset in result["owners"].items()}
-            deployment = self.deployer.deploy(request.scenario, "fleet", head, digests, records, int(self.clock.now_s()))
+            made = Made(run_id, request.without, request.origin, request.candidate)
+            deployment = self.deployer.deploy(request.scenario, "fleet", head, digests, records, int(self.clock.now_s()), made)
             result = {**result, "deployment": msgspec.to_builtins(deployment)}
         return certified, result
 
@@ -117,9 +123,13 @@ class Exchange:
             head = self.catalogue.head(result["artefact_digest"])
             records = {party: asset["records_train"] for party, asset in fleet["owners"].items()} | {request.site: result["fit"]}
             digests = (result["artefact_digest"], result["certificate"]["digest"])
-            deployment = self.deployer.deploy(scenario, request.site, head, digests, records, int(self.clock.now_s()))
+            made = Made(run_id, origin=request.origin, candidate=request.candidate)
+            deployment = self.deployer.deploy(scenario, request.site, head, digests, records, int(self.clock.now_s()), made)
             result = {**result, "deployment": msgspec.to_builtins(deployment)}
         return certified, result
+
+    def _comparison(self, run_id: str, request: ComparisonRequest) -> tuple[bool, Json]:
+        return Comparison(self._workshop(), self.lives, run_id, request).walk()
 
     def _basis(self, kind: str, request: Any) -> Json:
         """What a run rests on: each owner's agreement for the purpose, which names its asset."""
@@ -127,14 +137,17 @@ class Exchange:
             staying = sorted(set(request.owners) - set(request.without))
             purpose = Build.purpose_of(request)
             return {"agreements": [self.jobs.agreement_digest(party, purpose) for party in staying]}
+        if isinstance(request, ComparisonRequest):
+            return Comparison(self._workshop(), self.lives, "", request).basis()
         scenario = self.catalogue.request_of(request.run)[1].scenario
         return {"agreements": [self.jobs.agreement_digest(request.site, site_purpose(scenario.purpose))]}
 
     def routes(self) -> list[BaseRoute]:
-        service = BuildService(self.catalogue, self.worker, self.registry, self.keys, self._basis)
+        service = BuildService(self.catalogue, self.worker, self.keys, self._basis)
         return [
             *sandbox_routes(self.sandbox, self.is_operator),
             *build_routes(service),
+            *life_routes(LifeService(self.lives, self.keys, self.catalogue, self.worker, self._basis)),
             *ledger_routes(LedgerService(self.meter, self.keys, EXCHANGE)),
             *gateway_routes(self.serving),
             Route("/", _to_console, methods=["GET"]),
@@ -172,6 +185,7 @@ class Exchange:
 
     def close(self) -> None:
         self.catalogue.close()
+        self.lives.close()
         self.jobstore.close()
         self.keys_db.close()
         self.book_db.close()

@@ -13,9 +13,12 @@ import traceback
 from collections.abc import Callable, Mapping
 from typing import Any
 
+import msgspec
+
 from isthmus.app.catalogue import Catalogue
 from isthmus.contracts.build import RunRequest, RunState, SiteRequest
 from isthmus.contracts.errors import IsthmusError, StorageError
+from isthmus.contracts.life import ComparisonRequest
 from isthmus.contracts.ports import Clock, Json
 from isthmus.kit.canonical import digest_of
 from isthmus.kit.log import Log
@@ -23,8 +26,10 @@ from isthmus.kit.log import Log
 STOP_WAIT_S = 10.0
 RETRY_S = 5.0
 ID_CHARS = 24
-LANES: Mapping[str, int] = {"build": 1, "site": 32}
+LANES: Mapping[str, int] = {"build": 1, "site": 32, "comparison": 1}
 """Runs of a kind that are walked at the same time."""
+PREFIXES = {"build": "run_", "site": "site_", "comparison": "cmp_"}
+Request = RunRequest | SiteRequest | ComparisonRequest
 
 Walk = Callable[[str, Any], tuple[bool, Json]]
 
@@ -73,10 +78,13 @@ class Worker:
         if self._stopping.wait(seconds):
             raise RunCancelled
 
-    def submit(self, kind: str, request: RunRequest | SiteRequest, basis: Json) -> str:
+    def submit(self, kind: str, request: Request, basis: Json) -> str:
         """The run's id; the same request on the same basis (assets, certificates) is the same run."""
-        prefix = "run_" if kind == "build" else "site_"
-        run_id = prefix + digest_of({"request": request, "basis": basis}).removeprefix("sha256:")[:ID_CHARS]
+        prefix = PREFIXES[kind]
+        wanted = {
+            name: value for name, value in msgspec.to_builtins(request).items() if name != "origin" and (name != "candidate" or value)
+        }
+        run_id = prefix + digest_of({"request": wanted, "basis": basis}).removeprefix("sha256:")[:ID_CHARS]
         if self._catalogue.begin(run_id, kind, request):
             self._waiting[kind].put(run_id)
         return run_id

@@ -24,7 +24,7 @@ from isthmus.contracts.agreement import ANY_STAGE, Agreement
 from isthmus.contracts.errors import InputError, UnreachableError
 from isthmus.contracts.head import Head, Stage
 from isthmus.contracts.ports import SharedExtractor
-from isthmus.contracts.statistic import CLUSTERS, EVALUATE, FOLD_OUT, MOMENTS, OWN_HEAD, SITE_HEADS, SiteHeadParams, SiteHeads
+from isthmus.contracts.statistic import CLUSTERS, EVALUATE, FOLD_OUT, MOMENTS, OWN_HEAD, PAIR, SITE_HEADS, SiteHeadParams, SiteHeads
 from isthmus.contracts.sums import SCORE_BINS, Moments
 from isthmus.foundry.engine import Scorer
 from isthmus.foundry.export import artefact_digest, build_artefact
@@ -43,7 +43,7 @@ from isthmus.sandbox.statistics.foldout import score_histogram
 from isthmus.sandbox.uplink import HttpUplink
 
 STATE = click.option("--state", type=click.Path(path_type=Path), required=True, help="The node's own state folder.")
-DEFAULT_OPERATIONS = (MOMENTS, FOLD_OUT, CLUSTERS, EVALUATE)
+DEFAULT_OPERATIONS = (MOMENTS, FOLD_OUT, CLUSTERS, EVALUATE, PAIR)
 DAY_S = 24 * 3600
 
 

@@ -224,6 +224,7 @@ def one_site(wanted: SiteSettings, as_json: bool) -> int:
     default=None,
     help="A YAML file of this site's values: price, shares, weightings, validity. Others stay as they were certified.",
 )
+@click.option("--candidate", is_flag=True, help="Only propose what is certified; isthmus deployment upgrade puts it into service.")
 @click.option("--seed", type=int, default=0, show_default=True, help="Draws the samples.")
 @click.option("--state", type=click.Path(path_type=Path), default=None, help="State folder of the run; default from ISTHMUS_STATE.")
 @click.option("--json", "as_json", is_flag=True, help="One object on standard output instead of the table.")
@@ -236,6 +237,7 @@ def replicate(
     fit: int | None,
     proof: int | None,
     values: Path | None,
+    candidate: bool,
     seed: int,
     state: Path | None,
     as_json: bool,
@@ -253,8 +255,8 @@ def replicate(
     """
     settings = read_settings(state=state)
     if every is not None:
-        if (site, samples, fit, proof) != (None, None, None, None):
-            raise click.UsageError("--all goes without --site, --samples, --fit and --proof: write them into the CSV")
+        if (site, samples, fit, proof) != (None, None, None, None) or candidate:
+            raise click.UsageError("--all goes without --site, --samples, --fit, --proof, --candidate: write the first four into the CSV")
         wanted_all = Rollout(
             scenario=scenario,
             sites=read_sites(every),
@@ -279,5 +281,6 @@ def replicate(
         seed=seed,
         clock=SystemClock(),
         values=values,
+        candidate=candidate,
     )
     return one_site(wanted, as_json)

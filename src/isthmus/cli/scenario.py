@@ -13,6 +13,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from isthmus.cli.sitevalues import merge_json, show_merge, write_values
 from isthmus.contracts.package import Finding
 from isthmus.contracts.scenario import Scenario
 from isthmus.kit.config import read_settings
@@ -24,6 +25,7 @@ from isthmus.scenarios.package import scenario_of, site_values
 from isthmus.scenarios.packagediff import Change, PackageDiff, package_diff, told_elsewhere
 from isthmus.scenarios.template import classes_of
 from isthmus.scenarios.validation import knobs_of, validate
+from isthmus.scenarios.valuemerge import package_merge
 from isthmus.scenarios.values import Knob, at_path
 from isthmus.scenarios.workbench import begin, contents_of, digest_of_contents, install_given, listed, pack, relock
 
@@ -226,23 +228,44 @@ def _knob_cells(knob: Knob, value: Any) -> tuple[str, str, str]:
 @scenario.command()
 @click.argument("before", metavar="BEFORE")
 @click.argument("after", metavar="AFTER")
+@click.option("--values", type=FOLDER, default=None, help="A site's values for BEFORE: also say what becomes of each under AFTER.")
+@click.option("--out", type=FOLDER, default=None, help="Write the values for AFTER to this file; refused while one is in conflict.")
 @click.option("--state", type=FOLDER, default=None, help=STATE_HELP)
 @click.option("--json", "as_json", is_flag=True, help=JSON_HELP)
-def diff(before: str, after: str, state: Path | None, as_json: bool) -> None:
+def diff(before: str, after: str, values: Path | None, out: Path | None, state: Path | None, as_json: bool) -> int:
     """Says what differs between two packages, and whether a certificate of BEFORE still says what AFTER is.
 
     Each is a name, NAME@VERSION, a folder, or an archive. A price or a README needs no new certificate; a recipe, a bar or a use does.
 
-    Example:  isthmus scenario diff bottle-caps-0.1.0.isthmus.zip bottle-caps
+    With --values it carries a site's values over: a renamed knob keeps its value, what the site had left at the old default follows the
+    new one, and what no longer fits is a conflict (exit code 1), never silently changed.
+
+    \b
+    Examples:
+      isthmus scenario diff bottle-caps-0.1.0.isthmus.zip bottle-caps
+      isthmus scenario diff bottle-caps@0.1.0 bottle-caps@0.2.0 --values line-4.yaml --out line-4-new.yaml
     """
+    if out is not None and values is None:
+        raise click.UsageError("--out goes with --values")
     home = read_settings(state=state).state
-    found = package_diff(contents_of(before, home), contents_of(after, home))
+    packages = contents_of(before, home), contents_of(after, home)
+    found = package_diff(*packages)
+    merge = None
+    if values is not None:
+        scenario_of(packages[0], values, before)
+        merge = package_merge(packages[0], site_values(packages[0], values), packages[1])
     if as_json:
         changes = [{name: getattr(change, name) for name in change.__dataclass_fields__} for change in found.changes]
         says = {"before": found.names[0], "after": found.names[1], "needs_new_certificate": found.certificate}
-        say({**says, "same_version_other_content": found.clash, "changes": changes})
+        carried = {} if merge is None else {"merge": merge_json(merge)}
+        say({**says, "same_version_other_content": found.clash, "changes": changes, **carried})
     else:
         _show_diff(found)
+        if merge is not None:
+            show_merge(merge)
+    if merge is not None and out is not None and not merge.conflicts:
+        write_values(merge, out)
+    return 1 if merge is not None and merge.conflicts else 0
 
 
 def _show_diff(found: PackageDiff) -> None:

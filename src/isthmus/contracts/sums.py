@@ -163,6 +163,45 @@ def evaluation_from(vector: Ints) -> Evaluation:
     return Evaluation(counts, group_sums_from(vector[n : n + 6]), vector[n + 6 :].reshape(2, EVALUATION_BINS).copy())
 
 
+OUTCOMES = ("right", "wrong", "person")
+"""What a model makes of a labelled record."""
+
+
+@dataclass(frozen=True)
+class PairSums:
+    """Two models on the same labelled records. table: (3, 3) counts, the old model's outcome by the new one's, in the order of OUTCOMES.
+
+    Over groups of size n, with w = wrong answers of the new model less those of the old, and r = right answers of the old less those of
+    the new: nn, ww, wn, rr, rn are the sums of squares and products.
+    """
+
+    groups: int
+    table: Ints
+    nn: int
+    ww: int
+    wn: int
+    rr: int
+    rn: int
+
+    @property
+    def records(self) -> int:
+        return int(self.table.sum())
+
+    def packed(self) -> Ints:
+        ends = np.array([self.nn, self.ww, self.wn, self.rr, self.rn], dtype=np.int64)
+        return np.concatenate([np.array([self.groups], dtype=np.int64), self.table.reshape(-1), ends])
+
+
+PAIR_SIZE = 1 + len(OUTCOMES) ** 2 + 5
+
+
+def pair_from(vector: Ints) -> PairSums:
+    """Inverse of `PairSums.packed`. Raises ValueError on a wrong size."""
+    if vector.shape != (PAIR_SIZE,):
+        raise ValueError(f"sums of a pair have {PAIR_SIZE} entries, not {vector.shape}")
+    return PairSums(int(vector[0]), vector[1:10].reshape(3, 3).copy(), *(int(v) for v in vector[10:]))
+
+
 def score_bins(scores: NDArray[Any], bins: int = SCORE_BINS) -> Ints:
     """Bin index of each score."""
     scaled = (np.asarray(scores, dtype=np.float64) + SCORE_LIMIT) * (bins / (2 * SCORE_LIMIT))

@@ -98,19 +98,20 @@ class Service:
 
     def ready(self, name: str | None = None, version: str | None = None) -> bool:
         """Whether the named deployment (or, without a name, every one) would serve now. Raises UnknownModelError."""
-        entries = self.registry.all() if name is None else (self.registry.find(name, version),)
+        entries = self.registry.serving() if name is None else (self.registry.find(name, version),)
         return all(self.registry.ready(entry) for entry in entries)
 
     def infer(self, caller: Caller, name: str, version: str | None, body: bytes, header_bytes: int | None) -> Reply:
         """Answers one inference request. Raises IsthmusError; then nothing was charged, unless an earlier try of the same id was."""
-        entry = self.registry.find(name, version)
-        self.registry.admit(entry)
-        request = parse_request(body, header_bytes, name, entry.deployment.version, entry.deployment.schema)
-        digest = digest_of([name, version or "", -1 if header_bytes is None else header_bytes, sha256_hex(body)])
-        if request.request_id is None:
-            return self._answered(entry, caller, request, new_id("req", self._clock.now_s()), digest)
-        request_id = request.request_id
-        return self._flights.once((caller.party, request_id), digest, lambda: self._answered(entry, caller, request, request_id, digest))
+        with self.registry.leased(name, version) as entry:
+            self.registry.admit(entry)
+            request = parse_request(body, header_bytes, name, entry.deployment.version, entry.deployment.schema)
+            digest = digest_of([name, version or "", -1 if header_bytes is None else header_bytes, sha256_hex(body)])
+            if request.request_id is None:
+                return self._answered(entry, caller, request, new_id("req", self._clock.now_s()), digest)
+            request_id = request.request_id
+            work = lambda: self._answered(entry, caller, request, request_id, digest)  # noqa: E731
+            return self._flights.once((caller.party, request_id), digest, work)
 
     def _answered(self, entry: Loaded, caller: Caller, request: RecordRequest, request_id: str, digest: str) -> Reply:
         deployment = entry.deployment

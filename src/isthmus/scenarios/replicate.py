@@ -16,13 +16,14 @@ from isthmus.contracts.build import RunView
 from isthmus.contracts.errors import FolderError, InputError, NotFoundError
 from isthmus.contracts.ports import Clock, Json
 from isthmus.contracts.scenario import Scenario
-from isthmus.contracts.statistic import EVALUATE, SITE_HEAD
+from isthmus.contracts.statistic import EVALUATE, PAIR, SITE_HEAD
 from isthmus.kit.ids import slug
 from isthmus.sandbox.folder import HOLDOUT, read_folder
 from isthmus.scenarios.draw import draw, site_folder
 from isthmus.scenarios.local import EXCHANGE, LocalFleet, Owner, Tell, Terms, agree, ended_run, prepare_owner, wait_for_nodes
 from isthmus.scenarios.package import SiteValues, find_package, load_package
 from isthmus.scenarios.samples import sample as sample_named
+from isthmus.scenarios.workbench import origin_of
 
 AT_SITE = "/site"
 FIT_SHARE = 0.5
@@ -32,7 +33,8 @@ FIT_MAX = 40
 @dataclass(frozen=True, kw_only=True)
 class SiteSettings:
     """What the command was told. samples: the site's labelled folder, or a number of labels of the sample's line. fit, proof: how many
-    to fit on and to keep for proof; None: up to FIT_MAX, at most half, and the rest. values: this site's own, or a file of them."""
+    to fit on and to keep for proof; None: up to FIT_MAX, at most half, and the rest. values: this site's own, or a file of them.
+    candidate: what is certified is proposed, not put into service."""
 
     scenario: str
     state: Path
@@ -43,13 +45,14 @@ class SiteSettings:
     seed: int
     clock: Clock
     values: SiteValues | None = None
+    candidate: bool = False
 
 
 def site_terms(purpose: str) -> Terms:
     """What a site lets its exchange do: fit the site's own model beside the data, and count its verdicts."""
     return Terms(
         purpose=purpose + AT_SITE,
-        operations=(SITE_HEAD, EVALUATE),
+        operations=(SITE_HEAD, EVALUATE, PAIR),
         least_participants=1,
         least_group_size=1,
         visibility="individual",
@@ -129,10 +132,11 @@ def certified_run(runs: Sequence[Any], scenario: Scenario) -> RunView:
 
 
 def request_site(
-    operator: ExchangeClient, fleet: LocalFleet, run: RunView, site: Owner, tell: Tell, own: Scenario | None = None
+    operator: ExchangeClient, fleet: LocalFleet, run: RunView, site: Owner, tell: Tell, own: Scenario | None = None, **more: Any
 ) -> RunView:
-    """Asks the exchange to carry a run to a site whose node is up; waits for the end. own: the scenario with the site's own values."""
-    wanted: Json = {"run": run.id, "site": site.party, "fit": site.records_train, "proof": site.records_holdout}
+    """Asks the exchange to carry a run to a site whose node is up; waits for the end. own: the scenario with the site's own values.
+    more: further fields of the SiteRequest."""
+    wanted: Json = {"run": run.id, "site": site.party, "fit": site.records_train, "proof": site.records_holdout, **more}
     if own is not None:
         wanted["scenario"] = msgspec.to_builtins(own)
     return ended_run(operator, fleet, operator.post("/v1/sites", wanted), "next line", tell, {EXCHANGE, site.party})
@@ -163,4 +167,6 @@ def replicate(settings: SiteSettings, tell: Tell, before: Callable[[Json], None]
         with ExchangeClient(url, token) as operator:
             run = certified_run(operator.get("/v1/runs"), scenario)
             wait_for_nodes(operator, fleet, {site.party})
-            return request_site(operator, fleet, run, site, tell, None if settings.values is None else scenario)
+            own = None if settings.values is None else scenario
+            origin = msgspec.to_builtins(origin_of(find_package(settings.scenario, settings.state), settings.values))
+            return request_site(operator, fleet, run, site, tell, own, origin=origin, candidate=settings.candidate)

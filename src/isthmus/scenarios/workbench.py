@@ -8,12 +8,13 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from isthmus.contracts.errors import ConflictError, FolderError, InputError, IsthmusError, PackageError, StorageError
+from isthmus.contracts.life import Origin
 from isthmus.contracts.package import Finding, PackageLock
 from isthmus.contracts.scenario import Scenario
 from isthmus.scenarios.archive import ARCHIVE_BYTES_MAX, archive_name, packed, unpacked
 from isthmus.scenarios.contents import LOCK, MANIFEST, Contents, read_contents
 from isthmus.scenarios.lock import lock_bytes, lock_of, read_lock
-from isthmus.scenarios.package import find_package, scenario_of, shipped, shipped_folder
+from isthmus.scenarios.package import SiteValues, find_package, scenario_of, shipped, shipped_folder, site_values
 from isthmus.scenarios.shelves import Shelved, distributed, install, installed, write_contents
 from isthmus.scenarios.template import begun
 from isthmus.scenarios.validation import content_findings, ordered
@@ -119,6 +120,12 @@ def digest_of_contents(contents: Contents) -> str:
         return read_lock(contents[LOCK]).digest
     named = scenario_of(contents, where=MANIFEST)
     return lock_of(contents, named.id, named.version).digest
+
+
+def origin_of(folder: Path, values: SiteValues | None) -> Origin:
+    """What a scenario of this folder is loaded from: the package's digest, and the site values that apply. Raises as scenario_of."""
+    contents, _ = read_contents(folder)
+    return Origin(package=digest_of_contents(contents), values=dict(site_values(contents, values)))
 
 
 def _read(path: Path) -> bytes:
