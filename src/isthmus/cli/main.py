@@ -35,6 +35,7 @@ EXIT_PIPE = 141
 COMMANDS: dict[str, dict[str, str]] = {
     "begin": {
         "try": "isthmus.cli.try_folder:try_folder",
+        "label": "isthmus.cli.label:label",
         "run": "isthmus.cli.run:run",
         "replicate": "isthmus.cli.replicate:replicate",
         "scenario": "isthmus.cli.scenario:scenario",

@@ -17,6 +17,7 @@ from isthmus.contracts.scenario import Scenario
 from isthmus.contracts.statistic import EVALUATE, SITE_HEAD
 from isthmus.kit.ids import slug
 from isthmus.sandbox.folder import read_folder
+from isthmus.sandbox.labelbook import chosen_paths
 from isthmus.scenarios.draw import site_folder
 from isthmus.scenarios.local import LocalFleet, Owner, Tell, Terms, agree, ended_run, prepare_owner, wait_for_nodes
 from isthmus.scenarios.package import find_package, load_package
@@ -72,9 +73,10 @@ def prepare_site(settings: SiteSettings, scenario: Scenario) -> Owner:
         source, name, licence, sample = settings.samples, site, "proprietary", False
         if not source.is_dir():
             raise FolderError(f"{source} is not a folder", "give a folder with labels.csv, or with sub-folders of images")
-        count = len(read_folder(source).files)
+        files, chosen = read_folder(source).files, chosen_paths(source)
+        count, teaching = len(files), sum(file.path in chosen for file in files)
         fit = settings.fit if settings.fit is not None else min(FIT_MAX, int(count * FIT_SHARE))
-        proof = settings.proof if settings.proof is not None else count - fit
+        proof = settings.proof if settings.proof is not None else count - max(fit, teaching)
     data = site_folder(source, state / "site-data" / site, fit, proof, settings.seed)
     return prepare_owner(site, name, "site", data, state / "nodes" / site, licence, sample)
 
