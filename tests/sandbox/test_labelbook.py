@@ -88,14 +88,14 @@ def test_a_line_that_somebody_adds_meanwhile_is_kept(tmp_path: Path, monkeypatch
         book.shelf()
         target.write_text(target.read_text() + "c.png,defect,sure,g,train\n")
         assert book.changed_by_others()
-        made = labelbook._with_line
+        made = labelbook._table
 
         def slow(*given: object) -> bytes:
-            monkeypatch.setattr(labelbook, "_with_line", made)
+            monkeypatch.setattr(labelbook, "_table", made)
             target.write_text(target.read_text() + "d.png,defect,sure,g,train\n")  # saved between reading and writing
             return made(*given)  # type: ignore[arg-type]
 
-        monkeypatch.setattr(labelbook, "_with_line", slow)
+        monkeypatch.setattr(labelbook, "_table", slow)
         book.write("b.png", 1, True, "chosen", "g")
         assert not book.changed_by_others()
     assert set(said(tmp_path)) == {"a.png", "b.png", "c.png", "d.png"}
@@ -103,13 +103,13 @@ def test_a_line_that_somebody_adds_meanwhile_is_kept(tmp_path: Path, monkeypatch
 
 def test_one_who_keeps_writing_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     listed(tmp_path, "path,label\na.png,good\n", "a.png", "b.png")
-    target, made = tmp_path / "labels.csv", labelbook._with_line
+    target, made = tmp_path / "labels.csv", labelbook._table
 
     def slow(*given: object) -> bytes:
         target.write_text(target.read_text() + "\n")
         return made(*given)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(labelbook, "_with_line", slow)
+    monkeypatch.setattr(labelbook, "_table", slow)
     with open_book(tmp_path, SetClock()) as book, pytest.raises(ConflictError, match="written by somebody else"):
         book.write("b.png", 1, True, "chosen", "g")
     assert set(said(tmp_path)) == {"a.png"}
@@ -246,3 +246,14 @@ def test_unlabelled_pictures_are_ignored_by_a_normal_run(tmp_path: Path) -> None
     pictures(tmp_path / "only", "unlabelled/c.png")
     with pytest.raises(FolderError, match="neither"):
         read_folder(tmp_path / "only")
+
+
+@pytest.mark.parametrize("text", ["path,label\na.png,good,more\n", "name,label\na.png,good\n", 'path,label\n"a.png,good\n', "\xff\xfe", ""])
+def test_a_table_that_others_broke_is_not_written_over(tmp_path: Path, text: str) -> None:
+    listed(tmp_path, "path,label\na.png,good\n", "a.png", "b.png")
+    with open_book(tmp_path, SetClock()) as book:
+        broken = text.encode("latin-1")
+        (tmp_path / "labels.csv").write_bytes(broken)
+        with pytest.raises(FolderError):
+            book.write("b.png", 1, True, "chosen", "g")
+    assert (tmp_path / "labels.csv").read_bytes() == broken

@@ -188,7 +188,12 @@ class LabelModel:
         rows, y, w = self._labels()
         scores = np.zeros(len(rows))
         codes = groups[rows]
-        for code in np.unique(codes):
+        found = np.unique(codes)
+        if len(found) == len(codes):
+            z = self.z[rows]
+            leverage = w * np.einsum("ij,ij->i", z @ self.solution.inverse, z)
+            return rows, np.asarray(y - (y - z @ self.solution.coefficients) / (1.0 - leverage))
+        for code in found:
             mine = codes == code
             scores[mine] = self._without(self.z[rows[mine]], y[mine], w[mine])
         return rows, scores

@@ -109,6 +109,7 @@ class LabelBook:
         self._cut_torn_line()
         self._drop_void()
         self._seen: bytes | None = None
+        self._header: list[str] = list(COLUMNS)
 
     # Reading.
 
@@ -193,10 +194,11 @@ class LabelBook:
         """One answer; durable when this returns. label: -1, 1, or 0 to put the picture off. Raises FolderError, StorageError."""
         before = None
         if label:
-            standing = next((file for file in read_labels(self.root).files if file.path == path), None)
-            if standing is not None and standing.split != TRAIN:
+            names, *rows = self._lines(self._raw())
+            standing = next((row for row in rows if _clean(row[names.index("path")]) == path), None)
+            if standing is not None and standing[names.index("split")].strip() != TRAIN:
                 raise ConflictError(f"{path} is held out, so its label is not changed here", "edit labels.csv by hand if it is wrong")
-            before = (standing.label, standing.sure) if standing else None
+            before = _said(names, standing) if standing else None
         answer = Answer(path=path, label=label, at_ms=int(self._clock.now_s() * 1000), sure=sure, how=how, before=before)
         self._journal(answer)  # first, so that what the model chose is known of every line that reaches labels.csv
         if label:
@@ -236,7 +238,9 @@ class LabelBook:
         target = self.root / LABELS_NAME
         for _ in range(RETRIES):
             raw = self._raw()
-            new = _with_line(raw, self._lines(raw), path, said, group)
+            names, *rows = self._lines(raw)
+            header = names if raw is None else self._header
+            new = _table(raw, [header, *_with_line(names, rows, path, said, group)])
             if self._raw() == raw:
                 _write_whole(target, new)
                 self._seen = new
@@ -244,21 +248,35 @@ class LabelBook:
         raise ConflictError(f"{target} is being written by somebody else", "close it there, then answer again")
 
     def _lines(self, raw: bytes | None) -> list[list[str]]:
-        """Header and rows, with all columns that an answer needs; what was inferred until now is written down."""
-        folder = read_labels(self.root)
-        known = {file.path: file for file in folder.files}
+        """Names of columns, then rows, with all columns that an answer needs; what was inferred until now is written down.
+
+        Raises FolderError when the table is not one that `read_labels` takes.
+        """
         if raw is None:
-            rows = [[f.path, WORDS[f.label], "sure" if f.sure else "unsure", f.group, f.kind, f.split] for f in folder.files]
-            return [list(COLUMNS), *rows]
-        header, *rows = [row for row in csv.reader(io.StringIO(raw.decode("utf-8-sig"), newline=""), strict=True) if row]
-        names = [name.strip().lower() for name in header]
-        for missing in (name for name in ("certainty", "group", "split") if name not in names):
-            header.append(missing)
-            for row in rows:
-                row += [""] * (len(header) - 1 - len(row))
+            files = read_labels(self.root).files
+            return [list(COLUMNS), *([f.path, WORDS[f.label], "sure" if f.sure else "unsure", f.group, f.kind, f.split] for f in files)]
+        try:
+            header, *rows = [row for row in csv.reader(io.StringIO(raw.decode("utf-8-sig"), newline=""), strict=True) if row]
+            names = [name.strip().lower() for name in header]
+            if not {"path", "label"} <= set(names) or any(len(row) > len(names) for row in rows):
+                raise ValueError("a row or the header is not as it should be")
+        except (csv.Error, ValueError):
+            read_labels(self.root)  # says what is wrong, and where
+            raise ConflictError(f"{self.root / LABELS_NAME} changed while it was read", "answer again") from None
+        missing = [name for name in ("certainty", "group", "split") if name not in names]
+        known = {file.path: file for file in read_labels(self.root).files} if missing else {}
+        for row in rows:
+            row += [""] * (len(names) - len(row))
+            for name in missing:
                 file = known[_clean(row[names.index("path")])]
-                row.append({"certainty": "sure", "group": file.group, "split": file.split}[missing])
-        return [header, *rows]
+                row.append({"certainty": "sure", "group": file.group, "split": file.split}[name])
+        self._header = [*header, *missing]
+        return [[*names, *missing], *rows]
+
+
+def _said(names: list[str], row: list[str]) -> tuple[int, bool]:
+    """(label, sureness) of a row."""
+    return (-1 if row[names.index("label")].strip().lower() == WORDS[-1] else 1, row[names.index("certainty")].strip() != "unsure")
 
 
 def _plain(path: Path, root: Path) -> bool:
@@ -276,26 +294,28 @@ def _group(path: str, place: int) -> str:
 
 
 def _clean(path: str) -> str:
-    return PurePosixPath(path.strip().replace("\\", "/")).as_posix()
+    """As `read_labels` writes it; most paths are so already."""
+    path = path.strip().replace("\\", "/")
+    return PurePosixPath(path).as_posix() if "//" in path or "./" in path else path
 
 
-def _with_line(raw: bytes | None, lines: list[list[str]], path: str, said: tuple[int, bool] | None, group: str) -> bytes:
-    """The CSV's bytes with this picture's line set, or without it when `said` is None. Keeps byte order mark and line ends."""
-    header, rows = lines[0], lines[1:]
-    names = [name.strip().lower() for name in header]
+def _with_line(names: list[str], rows: list[list[str]], path: str, said: tuple[int, bool] | None, group: str) -> list[list[str]]:
+    """The rows with this picture's set, or without it when `said` is None."""
     place = next((i for i, row in enumerate(rows) if _clean(row[names.index("path")]) == path), None)
     if said is None:
-        rows = [row for i, row in enumerate(rows) if i != place]
-    else:
-        words = {"label": WORDS[said[0]], "certainty": "sure" if said[1] else "unsure"}
-        if place is None:
-            words |= {"path": path, "group": group, "split": TRAIN}
-            rows.append([words.get(name, "") for name in names])
-        else:
-            row = rows[place] + [""] * (len(names) - len(rows[place]))
-            rows[place] = [words.get(name, value) for name, value in zip(names, row, strict=True)]
+        return [row for i, row in enumerate(rows) if i != place]
+    words = {"label": WORDS[said[0]], "certainty": "sure" if said[1] else "unsure"}
+    if place is None:
+        words |= {"path": path, "group": group, "split": TRAIN}
+        return [*rows, [words.get(name, "") for name in names]]
+    changed = [words.get(name, value) for name, value in zip(names, rows[place], strict=True)]
+    return [*rows[:place], changed, *rows[place + 1 :]]
+
+
+def _table(raw: bytes | None, lines: list[list[str]]) -> bytes:
+    """CSV with the byte order mark and line ends that were there."""
     out = io.StringIO()
-    csv.writer(out, lineterminator="\r\n" if raw and b"\r\n" in raw else "\n").writerows([header, *rows])
+    csv.writer(out, lineterminator="\r\n" if raw and b"\r\n" in raw else "\n").writerows(lines)
     return (b"\xef\xbb\xbf" if raw and raw.startswith(b"\xef\xbb\xbf") else b"") + out.getvalue().encode("utf-8")
 
 

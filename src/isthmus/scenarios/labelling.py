@@ -35,6 +35,7 @@ CONFIDENCE = 0.95
 PICTURES_MAX_DEFAULT = 2000
 RECENT_MAX = 24
 MEASURED_MIN = 5
+REPLAYED_MAX = 60
 VIEW_PIXELS_MAX = 1600
 BATCH_PIXELS_MAX = 12_000_000
 BATCH_IMAGES = 16
@@ -203,7 +204,7 @@ class Desk:
             if taken is None:
                 raise ConflictError("there is no answer to take back", "labels that were there before stay; change them in labels.csv")
             written_s = self._clock.monotonic_s()
-            self._load(first=taken.path)
+            self._forget(taken)
             self._took = Took(write_ms=_ms(written_s - began_s), learn_ms=_ms(self._clock.monotonic_s() - written_s))
             return self._state()
 
@@ -219,7 +220,8 @@ class Desk:
             self._load()
 
     def _load(self, first: str | None = None) -> None:
-        """Everything anew from labels.csv and the journal. first: a path to ask next, if it is open."""
+        """Everything anew from labels.csv and the journal; of a long history the curve has REPLAYED_MAX points. first: a path to ask next,
+        if it is open."""
         shelf = self._book.shelf()
         answers = [answer for answer in self._book.answers() if answer.path in self._rows]
         labels = {f.path: _given(f.label, f.sure) for f in shelf.labelled.files if f.split == TRAIN and f.path in self._rows}
@@ -236,17 +238,35 @@ class Desk:
         before = [path for path in labels if path not in self._hows]
         self._model.learn([self._rows[path] for path in before], [labels[path] for path in before])
         self._measure()
-        for answer in answers:
+        step = 1 + len(answers) // REPLAYED_MAX
+        for place, answer in enumerate(answers, start=1):
             row = self._rows[answer.path]
             guess = self._guess(row)
             if answer.label and answer.path in labels:
                 self._model.add(row, _given(answer.label, answer.sure))
-                self._measure()
             self._count(answer, guess)
+            if answer.label and (place % step == 0 or place == len(answers)):
+                self._measure()
         for path, label in labels.items():  # labels.csv is what counts
             if self._model.given.get(self._rows[path]) != label:
                 self._model.add(self._rows[path], label)
         self._choose(first)
+
+    def _forget(self, taken: Answer) -> None:
+        """Takes back what the last answer taught; the plain case without going through all answers again."""
+        row = self._rows.get(taken.path)
+        last = self._said[-1] if self._said else None
+        plain = taken.label and taken.how != "changed" and taken.before is None and last is not None and last.name == taken.path
+        if row is None or not plain or row not in self._model.given:
+            self._load(first=taken.path)
+            return
+        self._model.remove(row)
+        self._said.pop()
+        self._hows.pop(taken.path, None)
+        self._open[row] = True
+        while self._curve and self._curve[-1].labels > len(self._model.given):
+            self._curve.pop()
+        self._choose(taken.path)
 
     def _guess(self, row: int) -> float | None:
         """What chance the model gives a defect; None while it knows one class only."""
@@ -256,9 +276,10 @@ class Desk:
         return round(min(1.0, max(0.0, (1.0 + score) / 2.0)), 3)
 
     def _learn(self, row: int, given: Answer, guess: float | None) -> None:
-        self._count(given, guess)
         if given.label:
             self._model.add(row, _given(given.label, given.sure))
+        self._count(given, guess)
+        if given.label:
             self._measure()
         self._choose()
 
