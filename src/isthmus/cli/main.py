@@ -48,6 +48,7 @@ COMMANDS: dict[str, dict[str, str]] = {
         "certificate": "isthmus.cli.certificate:certificate",
         "receipt": "isthmus.cli.receipt:receipt",
         "statement": "isthmus.cli.statement:statement",
+        "worth": "isthmus.cli.worth:worth",
         "book": "isthmus.cli.book:book",
     },
     "care": {
