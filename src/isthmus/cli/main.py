@@ -35,6 +35,7 @@ EXIT_PIPE = 141
 COMMANDS: dict[str, dict[str, str]] = {
     "begin": {
         "try": "isthmus.cli.try_folder:try_folder",
+        "label": "isthmus.cli.label:label",
         "run": "isthmus.cli.run:run",
         "replicate": "isthmus.cli.replicate:replicate",
         "scenario": "isthmus.cli.scenario:scenario",
@@ -48,6 +49,7 @@ COMMANDS: dict[str, dict[str, str]] = {
         "certificate": "isthmus.cli.certificate:certificate",
         "receipt": "isthmus.cli.receipt:receipt",
         "statement": "isthmus.cli.statement:statement",
+        "worth": "isthmus.cli.worth:worth",
         "book": "isthmus.cli.book:book",
     },
     "care": {

@@ -34,6 +34,10 @@ class Texts:
     def has(self, key: str) -> bool:
         return key in self._base
 
+    def all(self) -> dict[str, str]:
+        """Every sentence by its key, English where the language lacks one; for pages that fill them in themselves."""
+        return {**self._base, **self._sentences}
+
 
 def languages(folder: Path = FOLDER) -> list[str]:
     """Codes of the languages that have a file."""

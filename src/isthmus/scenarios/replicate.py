@@ -19,6 +19,7 @@ from isthmus.contracts.scenario import Scenario
 from isthmus.contracts.statistic import EVALUATE, PAIR, SITE_HEAD
 from isthmus.kit.ids import slug
 from isthmus.sandbox.folder import HOLDOUT, read_folder
+from isthmus.sandbox.labelbook import chosen_paths
 from isthmus.scenarios.draw import draw, site_folder
 from isthmus.scenarios.local import EXCHANGE, LocalFleet, Owner, Tell, Terms, agree, ended_run, prepare_owner, wait_for_nodes
 from isthmus.scenarios.package import SiteValues, find_package, load_package
@@ -95,11 +96,12 @@ def drawn(settings: SiteSettings, scenario: Scenario) -> Drawn:
         source, name, licence, sample = settings.samples, site, "proprietary", False
         if not source.is_dir():
             raise FolderError(f"{source} is not a folder", "give a folder with labels.csv, or with sub-folders of images")
-        count = len(read_folder(source).files)
+        files, chosen = read_folder(source).files, chosen_paths(source)
+        count, teaching = len(files), sum(file.path in chosen for file in files)
         fit = settings.fit if settings.fit is not None else min(FIT_MAX, int(count * FIT_SHARE))
-        proof = settings.proof if settings.proof is not None else count - fit
+        proof = settings.proof if settings.proof is not None else count - max(fit, teaching)
     files = read_folder(source).files
-    split_of = draw(files, fit, proof, settings.seed)
+    split_of = draw(files, fit, proof, settings.seed, chosen_paths(source))
     kept = [file.label for file in files if split_of[file.path] == HOLDOUT]
     defects = sum(label > 0 for label in kept)
     return Drawn(site, name, source, licence, sample, fit, proof, len(kept) - defects, defects)
@@ -115,11 +117,10 @@ def plan_of(found: Drawn, scenario: Scenario) -> Json:
 
 def prepare_site(settings: SiteSettings, scenario: Scenario) -> Owner:
     """Draws the samples and makes the site's node. Raises FolderError, InputError."""
-    found = drawn(settings, scenario)
+    found, schema = drawn(settings, scenario), scenario.interface.schema
     data = site_folder(found.folder, settings.state / "site-data" / found.site, found.fit, found.proof, settings.seed)
-    return prepare_owner(
-        found.site, found.name, "site", data, settings.state / "nodes" / found.site, found.licence, found.sample, scenario.interface.schema
-    )
+    home = settings.state / "nodes" / found.site
+    return prepare_owner(found.site, found.name, "site", data, home, found.licence, found.sample, schema)
 
 
 def certified_run(runs: Sequence[Any], scenario: Scenario) -> RunView:
