@@ -21,6 +21,8 @@ from isthmus.app.build_routes import BuildService, build_routes
 from isthmus.app.catalogue import Catalogue, write_whole
 from isthmus.app.certificate_gate import CertificateGate
 from isthmus.app.deploy import EXCHANGE, Deployer
+from isthmus.app.edge import EdgeDesk
+from isthmus.app.edge_routes import edge_routes
 from isthmus.app.gateway_routes import gateway_routes
 from isthmus.app.jobs import SandboxJobs
 from isthmus.app.ledger_routes import LedgerService, ledger_routes
@@ -63,6 +65,7 @@ class Exchange:
         gate = CertificateGate(self.catalogue, {self.key.key_id: self.key.public_hex})
         self.registry = Registry(gate, EngineProcess, clock, DECODERS)
         self.deployer = Deployer(self.catalogue, self.registry, self.meter.prices)
+        self.edge = EdgeDesk(state / "edge.sqlite", clock, self.key, self.catalogue, self.registry, self.meter, self.keys, EXCHANGE)
         self.serving = Service(self.registry, self.keys, self.meter, clock, __version__)
         self.jobs = SandboxJobs(self.sandbox)
         self.worker = Worker(self.catalogue, {"build": self._build, "site": self._site}, clock, log)
@@ -137,6 +140,7 @@ class Exchange:
             *build_routes(service),
             *ledger_routes(LedgerService(self.meter, self.keys, EXCHANGE)),
             *gateway_routes(self.serving),
+            *edge_routes(self.edge, self.keys),
             Route("/", _to_console, methods=["GET"]),
             *console_routes(ExchangeOverview(self.catalogue, self.registry, self.meter, self.clock)),
         ]
@@ -160,6 +164,9 @@ class Exchange:
         ended = self.meter.recover(self.clock.now_s())
         if ended:
             self.log.warning("holds-recovered", count=len(ended))
+        late = self.edge.settle_all()
+        if late:
+            self.log.warning("edge-settled", receipts=late)
         for name, why in self.deployer.load_all().items():
             self.log.warning("deployment-refused", deployment=name, message=why)
         self.worker.start()
@@ -173,6 +180,7 @@ class Exchange:
     def close(self) -> None:
         self.catalogue.close()
         self.jobstore.close()
+        self.edge.close()
         self.keys_db.close()
         self.book_db.close()
 

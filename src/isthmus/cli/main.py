@@ -42,6 +42,7 @@ COMMANDS: dict[str, dict[str, str]] = {
     "serve": {
         "up": "isthmus.cli.up:up",
         "node": "isthmus.cli.node:node",
+        "export": "isthmus.cli.export:export",
     },
     "verify": {
         "certificate": "isthmus.cli.certificate:certificate",
