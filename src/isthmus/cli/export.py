@@ -24,7 +24,7 @@ from isthmus.kit.signing import key_id
 from isthmus.scenarios.local import LocalFleet
 
 RUNNER = Path(__file__).parent / "edge"
-RUNNER_FILES = ("runner.py", "certificate.py", "pictures.py", "mqtt_source.py", "opcua_source.py")
+RUNNER_FILES = ("runner.py", "certificate.py", "pictures.py", "spool.py", "mqtt.py", "opcua.py")
 FORMAT = "isthmus-edge/1"
 TARGETS = {
     "cpu-fp32": "certified: onnxruntime's CPUExecutionProvider",
@@ -87,8 +87,7 @@ def write_box(folder: Path, box: EdgeBox, artefact: bytes, url: str) -> None:
         **{name: getattr(box, name) for name in EdgeBox.__struct_fields__ if name not in ("certificate", "key", "public_key")},
     }
     for name in RUNNER_FILES:
-        if (RUNNER / name).exists():
-            write_whole(folder / name, (RUNNER / name).read_bytes())
+        write_whole(folder / name, (RUNNER / name).read_bytes())
     write_whole(folder / "model.onnx", artefact)
     write_whole(folder / "certificate.json", msgspec.json.encode(envelope))
     write_whole(folder / "issuer.pub", box.public_key.encode() + b"\n")
