@@ -12,7 +12,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from starlette.testclient import TestClient
 
+from isthmus.app.build import Build
 from isthmus.app.edge import EdgeDesk
+from isthmus.assurance.certificate import read
+from isthmus.cli.export import target_of
 from isthmus.contracts.edge import EdgeBox, EdgeOrder, EdgeTaken
 from isthmus.contracts.errors import (
     AuthError,
@@ -26,9 +29,11 @@ from isthmus.contracts.errors import (
     UnknownModelError,
 )
 from isthmus.contracts.money import AccountName
+from isthmus.foundry.export import artefact_digest, build_artefact
+from isthmus.foundry.features import BACKBONES, stage
 from isthmus.ledger.check import check_book
 from tests.app.edge_world import PARTY, EdgeWorld, batch, journal
-from tests.app.world import scenario
+from tests.app.world import house, request, scenario
 
 PRICE_MICROS = scenario().serve.micros_per_inference
 CURRENCY = scenario().serve.currency
@@ -207,3 +212,23 @@ def test_the_routes(world: EdgeWorld) -> None:
     assert ask("POST", f"/v1/edge/tickets/{made['box']}/two", body={"verdict": "good"})[0] == 400
     assert ask("POST", f"/v1/edge/boxes/{made['box']}/retirement")[1]["returned_micros"] == 6 * PRICE_MICROS
     assert any(found["box"] == made["box"] for found in ask("GET", "/v1/edge/boxes")[1])
+
+
+def test_integers_are_certified_as_a_target_of_their_own(tmp_path: Path) -> None:
+    """Nodes compute integer features, the head is solved from their sums, and the nodes rebuild just this artefact."""
+    made, plain = house(tmp_path), request()
+    recipe = msgspec.structs.replace(plain.scenario.recipe, backbone="efficientnet-lite0-dim-int8")
+    wanted = msgspec.structs.replace(plain, scenario=msgspec.structs.replace(plain.scenario, recipe=recipe))
+    made.begun("run_8", wanted)
+    certified, result = Build(made.shop, "run_8", wanted).walk()
+    head = made.catalogue.head(result["artefact_digest"])
+    assert certified and target_of(head) == "cpu-int8"
+    assert (
+        artefact_digest(build_artefact(head))
+        == result["artefact_digest"]
+        == artefact_digest(made.catalogue.artefact(result["artefact_digest"]))
+    )
+    assert head.stage.digest not in {stage(head.stage.parts, backbone=name).digest for name in BACKBONES if name != head.stage.backbone}
+    envelope = made.catalogue.certificate(result["certificate"]["digest"])
+    assert read(envelope, {made.key.key_id: made.key.public_hex}).predicate.stage_digest == head.stage.digest
+    made.catalogue.close()

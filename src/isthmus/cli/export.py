@@ -18,6 +18,8 @@ from isthmus.client.http import ExchangeClient
 from isthmus.contracts.deployment import Deployment
 from isthmus.contracts.edge import ALLOWANCE_MAX, EdgeBox
 from isthmus.contracts.errors import InputError, NotFoundError
+from isthmus.contracts.head import Head
+from isthmus.foundry.features import INTEGERS
 from isthmus.kit.clock import SystemClock
 from isthmus.kit.config import read_settings
 from isthmus.kit.signing import key_id
@@ -26,10 +28,7 @@ from isthmus.scenarios.local import LocalFleet
 RUNNER = Path(__file__).parent / "edge"
 RUNNER_FILES = ("runner.py", "certificate.py", "pictures.py", "spool.py", "mqtt.py", "opcua.py")
 FORMAT = "isthmus-edge/1"
-TARGETS = {
-    "cpu-fp32": "certified: onnxruntime's CPUExecutionProvider",
-    "other execution providers": "declared, untested: run the scenario's proof on them before use",
-}
+OTHER_TARGETS = "other execution providers are declared, untested: the certificate stands for CPUExecutionProvider"
 DIGEST_CHARS_MIN = 12
 
 
@@ -72,15 +71,20 @@ def checked_folder(folder: Path) -> Path:
     return folder
 
 
-def write_box(folder: Path, box: EdgeBox, artefact: bytes, url: str) -> None:
+def target_of(head: Head) -> str:
+    """What the model was certified for: cpu-int8 where its backbone computes in integers, else cpu-fp32."""
+    return "cpu-int8" if head.stage.backbone.endswith(INTEGERS) else "cpu-fp32"
+
+
+def write_box(folder: Path, box: EdgeBox, artefact: bytes, url: str, target: str = "cpu-fp32") -> None:
     """Writes the box, after it was checked as any holder would check it. Raises CertificateError, StorageError."""
     envelope = envelope_from(msgspec.json.encode(box.certificate))
     trusted = {key_id(box.public_key): box.public_key}
     said = check(envelope, artefact, trusted, box.tier, SystemClock().now_s(), frozenset(), box.decoder).predicate
-    target = {
+    document = {
         "format": FORMAT,
-        "target": "cpu-fp32",
-        "targets": TARGETS,
+        "target": target,
+        "other_targets": OTHER_TARGETS,
         "scenario": said.scenario,
         "valid_until_s": said.not_after_s,
         "url": url,
@@ -92,7 +96,7 @@ def write_box(folder: Path, box: EdgeBox, artefact: bytes, url: str) -> None:
     write_whole(folder / "certificate.json", msgspec.json.encode(envelope))
     write_whole(folder / "issuer.pub", box.public_key.encode() + b"\n")
     write_whole(folder / "box.key", box.key.encode() + b"\n", mode=0o600)
-    write_whole(folder / "target.json", json.dumps(target, indent=2).encode() + b"\n")
+    write_whole(folder / "target.json", json.dumps(document, indent=2).encode() + b"\n")
 
 
 @click.command()
@@ -132,9 +136,10 @@ def export(
     with operator_of(read_settings(state=state).state, url, key) as operator:
         found = deployment_of(operator.get("/v1/deployments"), name)
         artefact = operator.send("GET", f"/v1/models/{found.artefact_digest}/artefact").content
+        target = target_of(msgspec.convert(operator.get(f"/v1/models/{found.artefact_digest}/head"), Head))
         order = {"deployment": found.name, "version": found.version, "party": party, "allowance": allowance, "credit": credit}
         box = msgspec.convert(operator.post("/v1/edge/boxes", order), EdgeBox)
-    write_box(folder, box, artefact, send_to if send_to is not None else url or "")
+    write_box(folder, box, artefact, send_to if send_to is not None else url or "", target)
     said = {
         name: getattr(box, name) for name in ("box", "artefact_digest", "certificate_digest", "allowance", "prepaid_micros", "currency")
     }
@@ -142,6 +147,6 @@ def export(
         click.echo(json.dumps({"folder": str(folder), **said}))
         return
     console = Console()
-    console.print(f"{folder}: {box.deployment}, {len(artefact) / 1e6:.1f} MB, certified {box.certificate_digest[:19]}...")
+    console.print(f"{folder}: {box.deployment} for {target}, {len(artefact) / 1e6:.1f} MB, certified {box.certificate_digest[:19]}...")
     console.print(f"box {box.box}: {allowance} pictures, paid beforehand by {party}: {box.prepaid_micros / 1e6:.2f} {box.currency}")
     console.print(f"there: pip install onnxruntime numpy pillow; python {folder.name}/runner.py PICTURES")

@@ -24,8 +24,7 @@ import onnxruntime
 from certificate import Refused, canonical, certified, sha256
 from pictures import SUFFIXES, UNREADABLE, decoded, read
 
-VERDICTS = ("good", "defect", "person")
-SEND_TIMEOUT_S, BATCH, CLOCK_BACK_S = 10.0, 500, 86_400
+VERDICTS, SEND_TIMEOUT_S, BATCH, CLOCK_BACK_S = ("good", "defect", "person"), 10.0, 500, 86_400
 Stamps = dict[Path, tuple[int, int]]
 
 
@@ -99,6 +98,7 @@ class Box:
         self.deliver()
         settings = onnxruntime.SessionOptions()
         settings.intra_op_num_threads, settings.inter_op_num_threads, settings.use_deterministic_compute = options.threads, 1, True
+        settings.add_session_config_entry("session.x64quantprecision", "1")
         self.session = onnxruntime.InferenceSession(model, settings, providers=["CPUExecutionProvider"])
 
     def judge(self, path: Path) -> bool:
@@ -135,10 +135,10 @@ class Box:
     def figures(self) -> dict[str, Any]:
         """Milliseconds of each picture from bytes to verdict, and the most memory that the process had, where the system tells it."""
         status = Path("/proc/self/status")
-        peak = re.search(r"VmHWM:\s+(\d+) kB", status.read_text()) if status.exists() else None
-        ms = {"median": float(np.median(self.ms)), "most": max(self.ms)} if self.ms else None
-        counts = {"judged": len(self.ms), "failed": self.failed, "left": self.allowance - self.journal.seq}
-        return {**counts, "ms": ms, "peak_bytes": int(peak[1]) * 1024 if peak else None}
+        peak = re.search(r"VmHWM:\s+(\d+) kB", status.read_text() if status.exists() else "")
+        told: dict[str, Any] = {"ms": {"median": float(np.median(self.ms)), "most": max(self.ms)}} if self.ms else {}
+        told |= {"peak_bytes": int(peak[1]) * 1024} if peak else {}
+        return {"judged": len(self.ms), "failed": self.failed, "left": self.allowance - self.journal.seq, **told}
 
 
 def look(paths: list[Path]) -> Stamps:
