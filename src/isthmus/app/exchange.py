@@ -22,6 +22,8 @@ from isthmus.app.catalogue import Catalogue, write_whole
 from isthmus.app.certificate_gate import CertificateGate
 from isthmus.app.comparison import Comparison
 from isthmus.app.deploy import EXCHANGE, Deployer, Made
+from isthmus.app.edge import EdgeDesk
+from isthmus.app.edge_routes import edge_routes
 from isthmus.app.gateway_routes import gateway_routes
 from isthmus.app.jobs import SandboxJobs
 from isthmus.app.ledger_routes import LedgerService, ledger_routes
@@ -68,6 +70,7 @@ class Exchange:
         self.registry = Registry(gate, EngineProcess, clock, DECODERS)
         self.lives = Lives(state, self.registry, self.catalogue.artefact_path, self.key, clock)
         self.deployer = Deployer(self.catalogue, self.lives, self.meter.prices)
+        self.edge = EdgeDesk(state / "edge.sqlite", clock, self.key, self.catalogue, self.registry, self.meter, self.keys, EXCHANGE)
         self.serving = Service(self.registry, self.keys, self.meter, clock, __version__)
         self.jobs = SandboxJobs(self.sandbox)
         self.worker = Worker(self.catalogue, {"build": self._build, "site": self._site, "comparison": self._comparison}, clock, log)
@@ -150,6 +153,7 @@ class Exchange:
             *life_routes(LifeService(self.lives, self.keys, self.catalogue, self.worker, self._basis)),
             *ledger_routes(LedgerService(self.meter, self.keys, EXCHANGE)),
             *gateway_routes(self.serving),
+            *edge_routes(self.edge, self.keys),
             Route("/", _to_console, methods=["GET"]),
             *console_routes(ExchangeOverview(self.catalogue, self.registry, self.meter, self.clock)),
         ]
@@ -173,6 +177,9 @@ class Exchange:
         ended = self.meter.recover(self.clock.now_s())
         if ended:
             self.log.warning("holds-recovered", count=len(ended))
+        late = self.edge.settle_all()
+        if late:
+            self.log.warning("edge-settled", receipts=late)
         for name, why in self.deployer.load_all().items():
             self.log.warning("deployment-refused", deployment=name, message=why)
         self.worker.start()
@@ -187,6 +194,7 @@ class Exchange:
         self.catalogue.close()
         self.lives.close()
         self.jobstore.close()
+        self.edge.close()
         self.keys_db.close()
         self.book_db.close()
 

@@ -44,6 +44,7 @@ COMMANDS: dict[str, dict[str, str]] = {
         "up": "isthmus.cli.up:up",
         "node": "isthmus.cli.node:node",
         "deployment": "isthmus.cli.deployment:deployment",
+        "export": "isthmus.cli.export:export",
     },
     "verify": {
         "certificate": "isthmus.cli.certificate:certificate",
