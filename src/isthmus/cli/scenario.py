@@ -23,7 +23,6 @@ from isthmus.scenarios.located import dotted
 from isthmus.scenarios.lock import lock_of
 from isthmus.scenarios.package import scenario_of, site_values
 from isthmus.scenarios.packagediff import Change, PackageDiff, package_diff, told_elsewhere
-from isthmus.scenarios.template import classes_of
 from isthmus.scenarios.validation import knobs_of, validate
 from isthmus.scenarios.valuemerge import package_merge
 from isthmus.scenarios.values import Knob, at_path
@@ -55,22 +54,23 @@ def say(document: Mapping[str, Any]) -> None:
 
 @scenario.command()
 @click.argument("name")
-@click.option("--from", "images", type=FOLDER, help="A folder with one sub-folder of images a class; the classes are read from it.")
+@click.option("--from", "source", type=FOLDER, help="A folder of images by class, or with records.csv: what it has is read.")
 @click.option("--title", default="", help="What it inspects, in a few words; default from the name.")
 @click.option("--into", type=FOLDER, default=None, help="Folder to write the package into; default a folder NAME here.")
 @click.option("--json", "as_json", is_flag=True, help=JSON_HELP)
-def init(name: str, images: Path | None, title: str, into: Path | None, as_json: bool) -> None:
-    """Begins a package NAME from the template for image inspection. It validates as it is.
+def init(name: str, source: Path | None, title: str, into: Path | None, as_json: bool) -> None:
+    """Begins a package NAME from the template for images, or for rows of tables. It validates as it is.
 
-    No image is copied. NAME has lower-case letters, digits and hyphens.
+    No image and no row is copied. NAME has lower-case letters, digits and hyphens.
 
     \b
     Examples:
       isthmus scenario init bottle-caps
       isthmus scenario init bottle-caps --from photos --title "Caps of half-litre bottles"
+      isthmus scenario init pump-check --from pumps    (pumps/records.csv)
     """
     folder = into or Path(name)
-    lock = begin(folder, name, title, classes_of(images) if images is not None else None)
+    lock = begin(folder, name, title, source)
     if as_json:
         say({"folder": str(folder), "id": lock.id, "version": lock.version, "digest": lock.digest, "files": [f.path for f in lock.files]})
         return

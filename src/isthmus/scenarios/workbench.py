@@ -4,27 +4,30 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Mapping
 from pathlib import Path
 
 from isthmus.contracts.errors import ConflictError, FolderError, InputError, IsthmusError, PackageError, StorageError
 from isthmus.contracts.life import Origin
 from isthmus.contracts.package import Finding, PackageLock
 from isthmus.contracts.scenario import Scenario
+from isthmus.sandbox.folder import RECORDS_NAME
 from isthmus.scenarios.archive import ARCHIVE_BYTES_MAX, archive_name, packed, unpacked
+from isthmus.scenarios.columns import proposed_columns
 from isthmus.scenarios.contents import LOCK, MANIFEST, Contents, read_contents
 from isthmus.scenarios.lock import lock_bytes, lock_of, read_lock
 from isthmus.scenarios.package import SiteValues, find_package, scenario_of, shipped, shipped_folder, site_values
 from isthmus.scenarios.shelves import Shelved, distributed, install, installed, write_contents
-from isthmus.scenarios.template import begun
+from isthmus.scenarios.template import begun, classes_of
 from isthmus.scenarios.validation import content_findings, ordered
 
 LOCK_CODES = frozenset({"lock-stale", "bad-lock", "no-lock"})
 
 
-def begin(folder: Path, name: str, title: str, classes: Mapping[str, int] | None) -> PackageLock:
-    """Writes a new package into a folder that is not there, or is empty. Raises ConflictError, InputError, StorageError."""
-    contents = begun(name, title, classes)
+def begin(folder: Path, name: str, title: str, source: Path | None) -> PackageLock:
+    """Writes a new package into a folder that is not there, or is empty. source: an owner's folder, of images by class or with records.csv,
+    whose classes or columns the package begins with. Raises ConflictError, FolderError, InputError, StorageError."""
+    table = proposed_columns(source) if source is not None and (source / RECORDS_NAME).is_file() else None
+    contents = begun(name, title, classes_of(source) if source is not None and table is None else None, table)
     try:
         if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
             raise ConflictError(f"{folder} is there already", "choose another name, or another place with --into")
