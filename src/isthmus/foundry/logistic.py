@@ -9,7 +9,7 @@ The penalty is ridge regression's: lam * sum_w / 2 times the squared coefficient
 
 What is told: a round's sums are those of ridge regression with other weights. All records' weights start equal and end as p (1 - p), so
 R rounds tell at most R times the numbers of one; `entries_told` counts them. The dimension rule holds for each round; the differences
-between rounds are weightings of the same records, and nobody is left out of one. Newton's steps are few (4 to 9 in practice).
+between rounds are weightings of the same records, and nobody is left out of one. Newton's steps are few (6 to 10 on the bench tables).
 
 Penalties are compared on scores of each record by the fit without its group, from the hat matrix of the last step: exact for the last
 weighted least squares, an approximation to a new fit ("approximate leave-one-out": Rad and Maleki, JRSS B 2020).
