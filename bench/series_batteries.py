@@ -34,7 +34,7 @@ SCHEMA = Schema(
 RECIPES = (("last/1", "memory/2"), ("last/1", "hinges/30"), ("last/1", "summary", "hinges/30"))
 PEER_PARTS = ("last/2", "summary", "memory/2")
 LAMBDAS = (0.001, 0.01, 0.1, 0.3, 1.0, 3.0)
-INNER = 4
+INNER = 2
 ALPHA = 0.2
 BINS = ResidualBins(limit=2.0 * TARGET_MAX, count=4096)
 EXPERIMENTS = (

@@ -338,7 +338,7 @@ REGIONS: dict[str, Callable[[], list[Gauge]]] = {"Lahn": lahn, "Québec and Miss
 
 def proofs(data: list[Rows], rows: list[dict[str, Any]]) -> dict[str, Any]:
     """By rule: what the independent events prove, in the last five years, and in all years (those before, each day foretold without its
-    year). Gauges of one basin share events; distant catchments add theirs up."""
+    year; the other gauges' sums hold that year, which is a little kind). Gauges of one basin share events; distant ones add theirs up."""
     basin = len({one.gauge.begin for one in data}) == 1
     groups = [list(range(len(data)))] if basin else [[k] for k in range(len(data))]
     levels = [warning_level(one.gauge) for one in data]
