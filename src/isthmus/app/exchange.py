@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +33,7 @@ from isthmus.app.sandbox_routes import sandbox_routes
 from isthmus.app.site import SiteBuild, site_purpose, site_scenario
 from isthmus.app.upkeep import Upkeep
 from isthmus.app.worker import Worker
+from isthmus.assurance.probes import probed
 from isthmus.console.pages import console_routes
 from isthmus.contracts.build import RunRequest, SiteRequest
 from isthmus.contracts.errors import AuthError, ExchangeStateError, ForbiddenError, StorageError
@@ -104,7 +106,7 @@ class Exchange:
 
     def _build(self, run_id: str, request: RunRequest) -> tuple[bool, Json]:
         shop = self._workshop()
-        certified, result = Build(shop, run_id, request).walk()
+        certified, result = self._probed(request, *Build(shop, run_id, request).walk())
         if certified:
             head = self.catalogue.head(result["artefact_digest"])
             digests = (result["artefact_digest"], result["certificate"]["digest"])
@@ -116,7 +118,7 @@ class Exchange:
 
     def _site(self, run_id: str, request: SiteRequest) -> tuple[bool, Json]:
         shop = self._workshop()
-        certified, result = SiteBuild(shop, run_id, request).walk()
+        certified, result = self._probed(request, *SiteBuild(shop, run_id, request).walk())
         if certified:
             fleet = self.catalogue.view(request.run).result or {}
             scenario = site_scenario(self.catalogue.request_of(request.run)[1].scenario, request)
@@ -127,6 +129,22 @@ class Exchange:
             deployment = self.deployer.deploy(scenario, request.site, head, digests, records, int(self.clock.now_s()), made)
             result = {**result, "deployment": msgspec.to_builtins(deployment)}
         return certified, result
+
+    def _probed(self, request: RunRequest | SiteRequest, certified: bool, result: Json) -> tuple[bool, Json]:
+        """The same, unless the model fails a case of its package: then its certificate is withdrawn, and the cases are named."""
+        if not certified or not request.probes:
+            return certified, result
+        engine = EngineProcess(self.catalogue.artefact(result["artefact_digest"]))
+        try:
+            found = probed(request.probes, engine.judged)
+        finally:
+            engine.close()
+        failures = [one.sentence for one in found if not one.holds]
+        result = {**result, "probes": [{**asdict(one), "holds": one.holds} for one in found]}
+        if not failures:
+            return True, result
+        self.catalogue.revoke(result["certificate"]["digest"], "; ".join(failures))
+        return False, {**result, "certificate": None, "passed": False, "failures": failures}
 
     def _comparison(self, run_id: str, request: ComparisonRequest) -> tuple[bool, Json]:
         return Comparison(self._workshop(), self.lives, run_id, request).walk()

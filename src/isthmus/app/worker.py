@@ -22,6 +22,8 @@ STOP_WAIT_S = 10.0
 RETRY_S = 5.0
 ID_CHARS = 24
 PREFIXES = {"build": "run_", "site": "site_", "comparison": "cmp_"}
+LATER = ("candidate", "probes")
+"""Fields that requests did not always have: left empty, they make no other run."""
 Request = RunRequest | SiteRequest | ComparisonRequest
 
 Walk = Callable[[str, Any], tuple[bool, Json]]
@@ -60,9 +62,8 @@ class Worker:
     def submit(self, kind: str, request: Request, basis: Json) -> str:
         """The run's id; the same request on the same basis (assets, certificates) is the same run."""
         prefix = PREFIXES[kind]
-        wanted = {
-            name: value for name, value in msgspec.to_builtins(request).items() if name != "origin" and (name != "candidate" or value)
-        }
+        fields = msgspec.to_builtins(request)
+        wanted = {name: value for name, value in fields.items() if name != "origin" and (name not in LATER or value)}
         run_id = prefix + digest_of({"request": wanted, "basis": basis}).removeprefix("sha256:")[:ID_CHARS]
         if self._catalogue.begin(run_id, kind, request):
             self._waiting.put(run_id)

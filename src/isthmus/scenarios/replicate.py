@@ -21,7 +21,7 @@ from isthmus.scenarios.draw import site_folder
 from isthmus.scenarios.local import LocalFleet, Owner, Tell, Terms, agree, ended_run, prepare_owner, wait_for_nodes
 from isthmus.scenarios.package import find_package, load_package
 from isthmus.scenarios.sample_owners import LICENCE, PARTIES, sample_folders
-from isthmus.scenarios.workbench import origin_of
+from isthmus.scenarios.workbench import origin_of, probe_fields
 
 AT_SITE = "/site"
 FIT_SHARE = 0.5
@@ -124,5 +124,6 @@ def replicate(settings: SiteSettings, tell: Tell) -> RunView:
             run = certified_run(operator.get("/v1/runs"), scenario)
             wait_for_nodes(operator, fleet, {site.party})
             own = None if settings.values is None else scenario
-            origin = msgspec.to_builtins(origin_of(find_package(settings.scenario, settings.state), settings.values))
-            return request_site(operator, fleet, run, site, tell, own, origin=origin, candidate=settings.candidate)
+            folder = find_package(settings.scenario, settings.state)
+            more: Json = {"origin": msgspec.to_builtins(origin_of(folder, settings.values)), **probe_fields(folder)}
+            return request_site(operator, fleet, run, site, tell, own, candidate=settings.candidate, **more)
