@@ -30,6 +30,7 @@ from isthmus.app.life_routes import LifeService, life_routes
 from isthmus.app.lives import Lives
 from isthmus.app.overview import ExchangeOverview
 from isthmus.app.sandbox_routes import sandbox_routes
+from isthmus.app.shadows import Shadows
 from isthmus.app.site import SiteBuild, site_purpose, site_scenario
 from isthmus.app.upkeep import Upkeep
 from isthmus.app.worker import Worker
@@ -70,7 +71,8 @@ class Exchange:
         self.registry = Registry(gate, EngineProcess, clock, DECODERS)
         self.lives = Lives(state, self.registry, self.catalogue.artefact_path, self.key, clock)
         self.deployer = Deployer(self.catalogue, self.lives, self.meter.prices)
-        self.serving = Service(self.registry, self.keys, self.meter, clock, __version__)
+        self.shadows = Shadows(state, self.lives, self.registry, self.catalogue.artefact_path)
+        self.serving = Service(self.registry, self.keys, self.meter, clock, __version__, self.shadows.see)
         self.jobs = SandboxJobs(self.sandbox)
         self.worker = Worker(self.catalogue, {"build": self._build, "site": self._site, "comparison": self._comparison}, clock, log)
         self.upkeep = Upkeep(self._expire, log)
@@ -165,7 +167,7 @@ class Exchange:
         return [
             *sandbox_routes(self.sandbox, self.is_operator),
             *build_routes(service),
-            *life_routes(LifeService(self.lives, self.keys, self.catalogue, self.worker, self._basis)),
+            *life_routes(LifeService(self.lives, self.shadows, self.keys, self.catalogue, self.worker, self._basis)),
             *ledger_routes(LedgerService(self.meter, self.keys, EXCHANGE)),
             *gateway_routes(self.serving),
             Route("/", _to_console, methods=["GET"]),
@@ -193,17 +195,20 @@ class Exchange:
             self.log.warning("holds-recovered", count=len(ended))
         for name, why in self.deployer.load_all().items():
             self.log.warning("deployment-refused", deployment=name, message=why)
+        self.shadows.resume()
         self.worker.start()
         self.upkeep.start()
 
     def stop(self) -> None:
         self.upkeep.stop()
         self.worker.stop()
+        self.shadows.stop()
         self.registry.close()
 
     def close(self) -> None:
         self.catalogue.close()
         self.lives.close()
+        self.shadows.close()
         self.jobstore.close()
         self.keys_db.close()
         self.book_db.close()

@@ -39,6 +39,7 @@ Image = NDArray[np.uint8]
 DECODERS: Mapping[str, Callable[[bytes, str], Image]] = {DECODER: decode}
 """Named image decoders of this release."""
 
+Watch = Callable[[Deployment, list[Image], tuple[str, ...]], None]
 EXTENSIONS = ("binary_tensor_data",)
 _BEARER = "bearer "
 
@@ -46,15 +47,17 @@ _BEARER = "bearer "
 class Service:
     """Serves loaded deployments. All methods block; call them from worker threads. Safe from several at once.
 
-    release: the server's version, as GET /v2 tells it.
+    release: the server's version, as GET /v2 tells it. watch: called with each request that was answered and receipted; it must neither
+    wait nor raise.
     """
 
-    def __init__(self, registry: Registry, keys: KeyRing, meter: Meter, clock: Clock, release: str) -> None:
+    def __init__(self, registry: Registry, keys: KeyRing, meter: Meter, clock: Clock, release: str, watch: Watch | None = None) -> None:
         self.registry = registry
         self.attempts = Attempts(meter)
         self._keys = keys
         self._clock = clock
         self._release = release
+        self._watch = watch
         self._flights = Flights()
 
     def caller(self, authorization: str | None) -> Caller:
@@ -121,6 +124,8 @@ class Service:
             except BaseException as error:
                 self.attempts.void(attempt, f"{error.code}: {error.message}" if isinstance(error, IsthmusError) else type(error).__name__)
                 raise
+            if self._watch is not None:
+                self._watch(deployment, images, verdicts)
         answer = Answer(deployment.name, deployment.version, request_id, _parameters(deployment, receipt), scores, verdicts)
         return Reply(*format_answer(answer, request.outputs))
 
