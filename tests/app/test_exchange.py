@@ -34,6 +34,8 @@ OPERATOR_ROUTES = [
     ("GET", "/v1/deployments"),
     ("GET", "/v1/deployments/cells"),
     ("POST", "/v1/deployments/cells/comparison"),
+    ("POST", "/v1/deployments/cells/shadow"),
+    ("GET", "/v1/deployments/cells/shadow"),
     ("POST", "/v1/deployments/cells/upgrade"),
     ("POST", "/v1/deployments/cells/rollback"),
     ("POST", "/v1/deployments/cells/retire"),

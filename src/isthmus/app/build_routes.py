@@ -16,6 +16,7 @@ from isthmus.access.keys import KeyRing
 from isthmus.app.catalogue import Catalogue
 from isthmus.app.ledger_routes import answer, bearer, body_of, guarded
 from isthmus.app.worker import Worker
+from isthmus.assurance.probes import checked_cases
 from isthmus.contracts.build import RunRequest, SiteRequest
 from isthmus.contracts.ports import Json
 
@@ -64,6 +65,7 @@ class _Routes:
         return await self._begun("site", await body_of(request, SiteRequest))
 
     async def _begun(self, kind: str, wanted: Any) -> Response:
+        checked_cases(wanted.probes)
         service = self._service
         basis = await run_in_threadpool(service.basis, kind, wanted)
         run_id = await run_in_threadpool(service.worker.submit, kind, wanted, basis)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -31,9 +32,11 @@ from isthmus.app.life_routes import LifeService, life_routes
 from isthmus.app.lives import Lives
 from isthmus.app.overview import ExchangeOverview
 from isthmus.app.sandbox_routes import sandbox_routes
+from isthmus.app.shadows import Shadows
 from isthmus.app.site import SiteBuild, site_purpose, site_scenario
 from isthmus.app.upkeep import Upkeep
 from isthmus.app.worker import Worker
+from isthmus.assurance.probes import probed
 from isthmus.console.pages import console_routes
 from isthmus.contracts.build import RunRequest, SiteRequest
 from isthmus.contracts.errors import AuthError, ExchangeStateError, ForbiddenError, StorageError
@@ -71,7 +74,8 @@ class Exchange:
         self.lives = Lives(state, self.registry, self.catalogue.artefact_path, self.key, clock)
         self.deployer = Deployer(self.catalogue, self.lives, self.meter.prices)
         self.edge = EdgeDesk(state / "edge.sqlite", clock, self.key, self.catalogue, self.registry, self.meter, self.keys, EXCHANGE)
-        self.serving = Service(self.registry, self.keys, self.meter, clock, __version__)
+        self.shadows = Shadows(state, self.lives, self.registry, self.catalogue.artefact_path)
+        self.serving = Service(self.registry, self.keys, self.meter, clock, __version__, self.shadows.see)
         self.jobs = SandboxJobs(self.sandbox)
         self.worker = Worker(self.catalogue, {"build": self._build, "site": self._site, "comparison": self._comparison}, clock, log)
         self.upkeep = Upkeep(self._expire, log)
@@ -107,7 +111,7 @@ class Exchange:
 
     def _build(self, run_id: str, request: RunRequest) -> tuple[bool, Json]:
         shop = self._workshop()
-        certified, result = Build(shop, run_id, request).walk()
+        certified, result = self._probed(request, *Build(shop, run_id, request).walk())
         if certified:
             head = self.catalogue.head(result["artefact_digest"])
             digests = (result["artefact_digest"], result["certificate"]["digest"])
@@ -119,7 +123,7 @@ class Exchange:
 
     def _site(self, run_id: str, request: SiteRequest) -> tuple[bool, Json]:
         shop = self._workshop()
-        certified, result = SiteBuild(shop, run_id, request).walk()
+        certified, result = self._probed(request, *SiteBuild(shop, run_id, request).walk())
         if certified:
             fleet = self.catalogue.view(request.run).result or {}
             scenario = site_scenario(self.catalogue.request_of(request.run)[1].scenario, request)
@@ -130,6 +134,22 @@ class Exchange:
             deployment = self.deployer.deploy(scenario, request.site, head, digests, records, int(self.clock.now_s()), made)
             result = {**result, "deployment": msgspec.to_builtins(deployment)}
         return certified, result
+
+    def _probed(self, request: RunRequest | SiteRequest, certified: bool, result: Json) -> tuple[bool, Json]:
+        """The same, unless the model fails a case of its package: then its certificate is withdrawn, and the cases are named."""
+        if not certified or not request.probes:
+            return certified, result
+        engine = EngineProcess(self.catalogue.artefact(result["artefact_digest"]))
+        try:
+            found = probed(request.probes, engine.judged)
+        finally:
+            engine.close()
+        failures = [one.sentence for one in found if not one.holds]
+        result = {**result, "probes": [{**asdict(one), "holds": one.holds} for one in found]}
+        if not failures:
+            return True, result
+        self.catalogue.revoke(result["certificate"]["digest"], "; ".join(failures))
+        return False, {**result, "certificate": None, "passed": False, "failures": failures}
 
     def _comparison(self, run_id: str, request: ComparisonRequest) -> tuple[bool, Json]:
         return Comparison(self._workshop(), self.lives, run_id, request).walk()
@@ -150,7 +170,7 @@ class Exchange:
         return [
             *sandbox_routes(self.sandbox, self.is_operator),
             *build_routes(service),
-            *life_routes(LifeService(self.lives, self.keys, self.catalogue, self.worker, self._basis)),
+            *life_routes(LifeService(self.lives, self.shadows, self.keys, self.catalogue, self.worker, self._basis)),
             *ledger_routes(LedgerService(self.meter, self.keys, EXCHANGE)),
             *gateway_routes(self.serving),
             *edge_routes(self.edge, self.keys),
@@ -182,17 +202,20 @@ class Exchange:
             self.log.warning("edge-settled", receipts=late)
         for name, why in self.deployer.load_all().items():
             self.log.warning("deployment-refused", deployment=name, message=why)
+        self.shadows.resume()
         self.worker.start()
         self.upkeep.start()
 
     def stop(self) -> None:
         self.upkeep.stop()
         self.worker.stop()
+        self.shadows.stop()
         self.registry.close()
 
     def close(self) -> None:
         self.catalogue.close()
         self.lives.close()
+        self.shadows.close()
         self.jobstore.close()
         self.edge.close()
         self.keys_db.close()

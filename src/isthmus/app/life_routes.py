@@ -15,10 +15,11 @@ from isthmus.app.catalogue import Catalogue
 from isthmus.app.comparison import comparison_request
 from isthmus.app.ledger_routes import answer, bearer, body_of, guarded
 from isthmus.app.lives import Lives
+from isthmus.app.shadows import Shadows
 from isthmus.app.worker import Worker
 from isthmus.contracts.build import RunView
 from isthmus.contracts.errors import ConflictError
-from isthmus.contracts.life import ComparisonOrder, ComparisonRequest, LifeStep, RetireOrder, RollbackOrder, UpgradeOrder
+from isthmus.contracts.life import ComparisonOrder, ComparisonRequest, LifeStep, RetireOrder, RollbackOrder, ShadowOrder, UpgradeOrder
 from isthmus.contracts.ports import Json
 
 
@@ -27,6 +28,7 @@ class LifeService:
     """What the routes serve. basis: what makes an equal comparison another run."""
 
     lives: Lives
+    shadows: Shadows
     keys: KeyRing
     catalogue: Catalogue
     worker: Worker
@@ -68,7 +70,10 @@ class _Routes:
         """
         who = await self._operator(request)
         order = await body_of(request, RollbackOrder)
-        return answer(await run_in_threadpool(self._service.lives.rollback, request.path_params["name"], order, who))
+        name = request.path_params["name"]
+        step = await run_in_threadpool(self._service.lives.rollback, name, order, who)
+        await run_in_threadpool(self._service.shadows.settle, name)
+        return answer(step)
 
     async def compare(self, request: Request) -> Response:
         """Compares a version with the one that serves, over the owners' held-out records
@@ -89,6 +94,27 @@ class _Routes:
 
         return answer(await run_in_threadpool(begun))
 
+    async def shadow(self, request: Request) -> Response:
+        """Puts a certified version beside the one that serves
+
+        It scores the next requests after they were answered; its answers are returned to nobody and charged to nobody, only how the
+        verdicts differ is counted. The same order again goes on with the same shadow. Operator only.
+        Body: ShadowOrder
+        Answers: ShadowView
+        """
+        await self._operator(request)
+        order = await body_of(request, ShadowOrder)
+        return answer(await run_in_threadpool(self._service.shadows.begin, request.path_params["name"], order))
+
+    async def shadow_seen(self, request: Request) -> Response:
+        """What a deployment's shadow has counted so far
+
+        Operator only.
+        Answers: ShadowView
+        """
+        await self._operator(request)
+        return answer(await run_in_threadpool(self._service.shadows.view, request.path_params["name"]))
+
     async def upgrade(self, request: Request) -> Response:
         """Puts a certified version in the place of the one that serves, once a comparison has shown it not to be inferior
 
@@ -102,7 +128,10 @@ class _Routes:
         service, name = self._service, request.path_params["name"]
 
         def upgraded() -> LifeStep:
-            return service.lives.upgrade(name, order, who, _found(service.catalogue, name, order.comparison))
+            found = _found(service.catalogue, name, order.comparison)
+            step = service.lives.upgrade(name, order, who, found, service.shadows.of_pair(name, found))
+            service.shadows.settle(name)
+            return step
 
         return answer(await run_in_threadpool(upgraded))
 
@@ -115,7 +144,10 @@ class _Routes:
         """
         who = await self._operator(request)
         order = await body_of(request, RetireOrder)
-        return answer(await run_in_threadpool(self._service.lives.retire, request.path_params["name"], order, who))
+        name = request.path_params["name"]
+        step = await run_in_threadpool(self._service.lives.retire, name, order, who)
+        await run_in_threadpool(self._service.shadows.settle, name)
+        return answer(step)
 
 
 def _found(catalogue: Catalogue, name: str, run_id: str) -> Json | None:
@@ -138,6 +170,8 @@ def life_routes(service: LifeService) -> list[Route]:
         ("GET", "/v1/deployments", r.deployments),
         ("GET", "/v1/deployments/{name}", r.history),
         ("POST", "/v1/deployments/{name}/comparison", r.compare),
+        ("POST", "/v1/deployments/{name}/shadow", r.shadow),
+        ("GET", "/v1/deployments/{name}/shadow", r.shadow_seen),
         ("POST", "/v1/deployments/{name}/upgrade", r.upgrade),
         ("POST", "/v1/deployments/{name}/rollback", r.rollback),
         ("POST", "/v1/deployments/{name}/retire", r.retire),

@@ -249,8 +249,9 @@ class Lives:
             raise ConflictError(f"{name} serves version {to} already", "name another version")
         return to
 
-    def upgrade(self, name: str, order: UpgradeOrder, who: str, compared: Json | None) -> LifeStep:
-        """From what serves to a certified version that is shown not to be inferior. compared: what the comparison found.
+    def upgrade(self, name: str, order: UpgradeOrder, who: str, compared: Json | None, shadow: Json | None = None) -> LifeStep:
+        """From what serves to a certified version that is shown not to be inferior. compared: what the comparison found. shadow: what a
+        shadow run of the two counted, for the record only: it knows no labels.
 
         Raises ConflictError with the reasons when that is not shown, unless the order says why it is accepted; the certificate is never
         waived.
@@ -270,12 +271,9 @@ class Lives:
             why = self._why_not(life, number)
             if why:
                 raise ConflictError(f"version {number} of {name} cannot serve: {why}", "certify it again")
-            proof = {
-                "comparison": order.comparison,
-                "found": compared,
-                "accepted": order.accept_worse if unproven else "",
-                "unproven": unproven,
-            }
+            accepted = order.accept_worse if unproven else ""
+            found = {"comparison": order.comparison, "found": compared, "shadow": shadow}
+            proof = {**found, "accepted": accepted, "unproven": unproven}
             return self._recorded(life.versions[number], name, "upgrade", order, who, before=life.current, after=number, proof=proof)
 
     def retire(self, name: str, order: RetireOrder, who: str) -> LifeStep:

@@ -29,6 +29,8 @@ ID_CHARS = 24
 LANES: Mapping[str, int] = {"build": 1, "site": 32, "comparison": 1}
 """Runs of a kind that are walked at the same time."""
 PREFIXES = {"build": "run_", "site": "site_", "comparison": "cmp_"}
+LATER = ("candidate", "probes")
+"""Fields that requests did not always have: left empty, they make no other run."""
 Request = RunRequest | SiteRequest | ComparisonRequest
 
 Walk = Callable[[str, Any], tuple[bool, Json]]
@@ -81,9 +83,8 @@ class Worker:
     def submit(self, kind: str, request: Request, basis: Json) -> str:
         """The run's id; the same request on the same basis (assets, certificates) is the same run."""
         prefix = PREFIXES[kind]
-        wanted = {
-            name: value for name, value in msgspec.to_builtins(request).items() if name != "origin" and (name != "candidate" or value)
-        }
+        fields = msgspec.to_builtins(request)
+        wanted = {name: value for name, value in fields.items() if name != "origin" and (name not in LATER or value)}
         run_id = prefix + digest_of({"request": wanted, "basis": basis}).removeprefix("sha256:")[:ID_CHARS]
         if self._catalogue.begin(run_id, kind, request):
             self._waiting[kind].put(run_id)

@@ -28,6 +28,8 @@ from isthmus.contracts.life import (
     LifeStep,
     RetireOrder,
     RollbackOrder,
+    ShadowOrder,
+    ShadowView,
     UpgradeOrder,
 )
 from isthmus.kit.clock import SystemClock
@@ -262,6 +264,44 @@ def _show_comparison(found: dict[str, Any]) -> None:
     needed = found["records_needed"]
     if needed:
         console.print(f"at these rates {needed} held-out records would show it")
+
+
+@deployment.command()
+@click.argument("name")
+@click.option("--to", type=click.IntRange(1), default=None, help="Number of the version; default: the newest that was proposed.")
+@click.option("--requests", type=click.IntRange(1), default=200, show_default=True, help="Answered requests to compare.")
+@click.option("--show", is_flag=True, help="Begin nothing; show what was counted so far.")
+@URL
+@KEY
+@STATE
+@AS_JSON
+def shadow(name: str, to: int | None, requests: int, show: bool, url: str, key: str | None, state: Path | None, as_json: bool) -> None:
+    """Puts a proposed version of NAME beside the one that serves, and counts how their verdicts differ on real requests.
+
+    The shadow scores each request after it was answered. Its answers are returned to nobody and charged to nobody, and it slows no
+    caller: what it cannot take at once it skips. Real requests have no labels, so a shadow shows what would change, not which of the two
+    is right; `isthmus deployment upgrade` shows that. It goes on over restarts until --requests are compared or another version serves.
+
+    \b
+    Examples:
+      isthmus deployment shadow bottle-caps --requests 500
+      isthmus deployment shadow bottle-caps --show
+    """
+    with operator(url, key, state) as exchange:
+        path = f"/v1/deployments/{name}/shadow"
+        document = exchange.get(path) if show else exchange.post(path, msgspec.to_builtins(ShadowOrder(to=to, requests=requests)))
+    if as_json:
+        click.echo(json.dumps(document))
+        return
+    found = msgspec.convert(document, ShadowView)
+    table = Table(title=f"{escape(name)}: verdicts of version {found.old}, and of its shadow, version {found.new}", title_justify="left")
+    for title in ("answered", *(f"shadow: {verdict}" for verdict in found.verdicts)):
+        table.add_column(title, justify="left" if title == "answered" else "right")
+    for verdict, row in zip(found.verdicts, found.table, strict=True):
+        table.add_row(verdict, *map(str, row))
+    Console().print(table)
+    told = f"{found.state}: {found.requests} of {found.wanted} requests compared, {found.skipped} skipped, {found.failed} failed"
+    Console(soft_wrap=True).print(told)
 
 
 @deployment.command()

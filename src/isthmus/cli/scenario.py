@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -13,12 +14,15 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from isthmus.assurance.probes import probed
 from isthmus.cli.sitevalues import merge_json, show_merge, write_values
+from isthmus.contracts.errors import InputError
 from isthmus.contracts.package import Finding
 from isthmus.contracts.scenario import Scenario
+from isthmus.foundry.engine import Scorer
 from isthmus.kit.config import read_settings
 from isthmus.scenarios.archive import SUFFIX
-from isthmus.scenarios.contents import HOOKS, Contents
+from isthmus.scenarios.contents import HOOKS, PROBES_FILE, Contents
 from isthmus.scenarios.located import dotted
 from isthmus.scenarios.lock import lock_of
 from isthmus.scenarios.package import scenario_of, site_values
@@ -26,7 +30,7 @@ from isthmus.scenarios.packagediff import Change, PackageDiff, package_diff, tol
 from isthmus.scenarios.validation import knobs_of, validate
 from isthmus.scenarios.valuemerge import package_merge
 from isthmus.scenarios.values import Knob, at_path
-from isthmus.scenarios.workbench import begin, contents_of, digest_of_contents, install_given, listed, pack, relock
+from isthmus.scenarios.workbench import begin, contents_of, digest_of_contents, install_given, listed, pack, probe_cases, relock
 
 JSON_HELP = "One JSON object instead of a table."
 STATE_HELP = "State folder that packages are installed in; default from ISTHMUS_STATE."
@@ -223,6 +227,43 @@ def _knob_cells(knob: Knob, value: Any) -> tuple[str, str, str]:
     limits = ", ".join(f"{word} {json.dumps(limit)}" for word, limit in knob.limits.items() if word != "type")
     mark = "" if value == knob.default else f" (default {json.dumps(knob.default)})"
     return json.dumps(value) + mark, f"{knob.limits['type']}{', ' if limits else ''}{limits}", dotted(knob.path)
+
+
+@scenario.command()
+@click.argument("package", metavar="PACKAGE")
+@click.option("--artefact", required=True, type=FOLDER, help="The model file, as GET /v1/models/DIGEST/artefact sends it.")
+@click.option("--state", type=FOLDER, default=None, help=STATE_HELP)
+@click.option("--json", "as_json", is_flag=True, help=JSON_HELP)
+def probe(package: str, artefact: Path, state: Path | None, as_json: bool) -> int:
+    """Puts the cases in PACKAGE's probes to a model file, here and without an exchange.
+
+    `good` and `defect` must be the model's very verdict; `refused` must be left to a person, or be no image that is taken. A run does the
+    same with what it has certified, and deploys no model that fails a case.
+
+    Exit code 0: every case holds. 1: one does not.
+
+    Example:  isthmus scenario probe bottle-caps --artefact bottle-caps.onnx
+    """
+    cases = probe_cases(contents_of(package, read_settings(state=state).state))
+    if not cases:
+        raise InputError(f"{package} has no probes", f"list some in {PROBES_FILE}: file, expect, why")
+    try:
+        raw = artefact.read_bytes()
+    except OSError as error:
+        raise InputError(f"{artefact} cannot be read: {error.strerror}", "check the path and its permissions") from error
+    found = probed(cases, Scorer(raw).judged)
+    failing = sum(not one.holds for one in found)
+    if as_json:
+        say({"cases": [{**asdict(one), "holds": one.holds} for one in found], "failing": failing})
+        return 1 if failing else 0
+    table = Table(title=f"{counted(len(found), 'probe')}, {failing} failing", title_justify="left")
+    for name in ("case", "must be", "is", "", "why"):
+        table.add_column(name, overflow="fold")
+    for one in found:
+        mark = "[green]holds[/]" if one.holds else "[bold red]fails[/]"
+        table.add_row(escape(one.file), one.expect, one.found, mark, escape(one.why))
+    Console().print(table)
+    return 1 if failing else 0
 
 
 @scenario.command()

@@ -138,3 +138,29 @@ class UpgradeOrder(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     to: int | None = None
     comparison: str = ""
     accept_worse: str = ""
+
+
+class ShadowOrder(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """to: as in ComparisonOrder. requests: how many answered requests are compared."""
+
+    to: int | None = None
+    requests: int = 200
+
+
+class ShadowView(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A shadow run. old, new: numbers of the version that serves and of its shadow. wanted, requests: to compare, and compared.
+
+    table: images by the verdict that was given (rows) and the shadow's, in the order of `verdicts`. failed: requests that the shadow could
+    not score. skipped: requests that came while it was busy. state: ended means that another version serves now.
+    """
+
+    deployment: str
+    old: int
+    new: int
+    wanted: int
+    state: Literal["running", "done", "ended"]
+    requests: int
+    failed: int
+    skipped: int
+    verdicts: tuple[str, ...]
+    table: tuple[tuple[int, ...], ...]

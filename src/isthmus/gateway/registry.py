@@ -99,6 +99,15 @@ class Registry:
             self._put(entry, standby)
         raise refusal
 
+    def engine_of(self, deployment: Deployment, artefact: Path) -> Engine:
+        """An engine of verified bytes that nobody is served by; the caller closes it. Raises as `load` does."""
+        entry = Loaded(deployment, artefact)
+        self.check(deployment)
+        try:
+            return self._engines(self._checked_bytes(entry))
+        except OSError as error:
+            raise _unreadable(entry, error) from error
+
     def _put(self, entry: Loaded, standby: bool) -> None:
         name, version = entry.deployment.name, entry.deployment.version
         with self._lock:

@@ -46,6 +46,7 @@ DECODERS: Mapping[str, Callable[[bytes, str, Schema | None], Record]] = {
 }
 """Named decoders of this release."""
 
+Watch = Callable[[Deployment, list[Record], tuple[str, ...]], None]
 EXTENSIONS = ("binary_tensor_data",)
 _BEARER = "bearer "
 
@@ -53,15 +54,17 @@ _BEARER = "bearer "
 class Service:
     """Serves loaded deployments. All methods block; call them from worker threads. Safe from several at once.
 
-    release: the server's version, as GET /v2 tells it.
+    release: the server's version, as GET /v2 tells it. watch: called with each request that was answered and receipted; it must neither
+    wait nor raise.
     """
 
-    def __init__(self, registry: Registry, keys: KeyRing, meter: Meter, clock: Clock, release: str) -> None:
+    def __init__(self, registry: Registry, keys: KeyRing, meter: Meter, clock: Clock, release: str, watch: Watch | None = None) -> None:
         self.registry = registry
         self.attempts = Attempts(meter)
         self._keys = keys
         self._clock = clock
         self._release = release
+        self._watch = watch
         self._flights = Flights()
 
     def caller(self, authorization: str | None) -> Caller:
@@ -128,6 +131,8 @@ class Service:
             except BaseException as error:
                 self.attempts.void(attempt, f"{error.code}: {error.message}" if isinstance(error, IsthmusError) else type(error).__name__)
                 raise
+            if self._watch is not None:
+                self._watch(deployment, records, verdicts)
         answer = Answer(deployment.name, deployment.version, request_id, _parameters(deployment, receipt), scores, verdicts)
         return Reply(*format_answer(answer, request.outputs))
 

@@ -24,7 +24,7 @@ from isthmus.scenarios.draw import draw, site_folder
 from isthmus.scenarios.local import EXCHANGE, LocalFleet, Owner, Tell, Terms, agree, ended_run, prepare_owner, wait_for_nodes
 from isthmus.scenarios.package import SiteValues, find_package, load_package
 from isthmus.scenarios.samples import sample as sample_named
-from isthmus.scenarios.workbench import origin_of
+from isthmus.scenarios.workbench import origin_of, probe_fields
 
 AT_SITE = "/site"
 FIT_SHARE = 0.5
@@ -169,5 +169,6 @@ def replicate(settings: SiteSettings, tell: Tell, before: Callable[[Json], None]
             run = certified_run(operator.get("/v1/runs"), scenario)
             wait_for_nodes(operator, fleet, {site.party})
             own = None if settings.values is None else scenario
-            origin = msgspec.to_builtins(origin_of(find_package(settings.scenario, settings.state), settings.values))
-            return request_site(operator, fleet, run, site, tell, own, origin=origin, candidate=settings.candidate)
+            folder = find_package(settings.scenario, settings.state)
+            more: Json = {"origin": msgspec.to_builtins(origin_of(folder, settings.values)), **probe_fields(folder)}
+            return request_site(operator, fleet, run, site, tell, own, candidate=settings.candidate, **more)

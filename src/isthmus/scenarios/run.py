@@ -30,7 +30,7 @@ from isthmus.scenarios.reference import reference
 from isthmus.scenarios.replicate import SiteSettings, prepare_site, request_site, site_terms
 from isthmus.scenarios.samples import Sample, sample
 from isthmus.scenarios.serving import serve_samples
-from isthmus.scenarios.workbench import origin_of
+from isthmus.scenarios.workbench import origin_of, probe_fields
 
 AFTER_LEAVING = "/after-leaving"
 OWNERS_MIN = 3
@@ -91,7 +91,7 @@ class ScenarioRun:
         self._settings, self._tell = settings, tell
         folder = find_package(settings.scenario, settings.state)
         self._scenario: Scenario = load_package(folder, settings.values)
-        self._origin: Json = msgspec.to_builtins(origin_of(folder, settings.values))
+        self._package: Json = {"origin": msgspec.to_builtins(origin_of(folder, settings.values)), **probe_fields(folder)}
         if not settings.data and self._scenario.sample_data == "none":
             raise InputError(f"{self._scenario.id} has no sample data", "give one folder an owner with --data")
         self._sample: Sample | None = None if settings.data else sample(self._scenario.sample_data)
@@ -132,7 +132,7 @@ class ScenarioRun:
 
     def _loop(self, operator: ExchangeClient, fleet: LocalFleet, owners: list[Owner], line: Owner | None) -> None:
         candidate = self._settings.candidate
-        request: Json = {"scenario": msgspec.to_builtins(self._scenario), "owners": [o.party for o in owners], "origin": self._origin}
+        request: Json = {"scenario": msgspec.to_builtins(self._scenario), "owners": [o.party for o in owners], **self._package}
         request["candidate"] = candidate
         with self._timed("build"):
             self.facts.fleet = ended_run(operator, fleet, operator.post("/v1/runs", request), "build", self._tell)
