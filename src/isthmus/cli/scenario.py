@@ -13,6 +13,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from isthmus.cli.learn import learn
 from isthmus.contracts.package import Finding
 from isthmus.contracts.scenario import Scenario
 from isthmus.kit.config import read_settings
@@ -44,6 +45,9 @@ def scenario() -> None:
       isthmus scenario install bottle-caps-0.1.0.isthmus.zip
       isthmus run bottle-caps --data OWNER-1 --data OWNER-2 --data OWNER-3
     """
+
+
+scenario.add_command(learn)
 
 
 def say(document: Mapping[str, Any]) -> None:
