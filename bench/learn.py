@@ -3,13 +3,13 @@
     .venv/bin/python bench/learn.py [--json] [--draws 20] [--cache FOLDER] [--threads 2]
 
 In each draw the solar-cell modules are split at random: a fifth trains the first version, 45 % are a stream of new parts, the others
-measure. From the stream, in random order, the first version leaves its doubtful cells to a person; after 100, 200 and 300 judged ones a
-new version is fitted on training plus reviews, as `isthmus scenario learn` does. Beside it stand as many cells of the stream taken at
-random, and as many that were answered. Thresholds are planned anew, from fold-out scores, for an error of at most PROMISE_PPM.
+measure. From the stream, in random order, the first version leaves its doubtful cells to a person; after 100, 200 and 300 judged ones
+a new version is fitted on training plus reviews, as `isthmus scenario learn` does. Beside it stand as many cells of the stream taken
+at random, and as many that were answered. Thresholds are planned anew, from fold-out scores, for an error of at most PROMISE_PPM.
 
-Doubtful cells are harder than others, so fold-out scores that hold them make the plan too careful. `doubtful, plan without` plans on the
-first training cells only: what could be had if the nodes left reviewed records out of the fold-out histograms, which they do not do yet.
-Images: ELPV data set, CC BY-NC-SA 4.0, for evaluation.
+Doubtful cells are harder than others, so fold-out scores that hold them make the plan too careful. `doubtful, plan without` plans on
+the first training cells only: what could be had if the nodes left reviewed records out of the fold-out histograms, which they do not
+do yet. Images: ELPV data set, CC BY-NC-SA 4.0, for evaluation.
 """
 
 from __future__ import annotations

@@ -1,11 +1,11 @@
-"""`isthmus scenario learn`: reviewed doubtful cases become training records, a new version is fitted and certified, and the gain is measured.
+"""`isthmus scenario learn`: reviewed doubtful cases become training records of a new version, and its gain is measured.
 
 The held-out records stay as they were, so old and new are measured on the same ones. Whether the new version replaces the old is another
 step's to decide: `upgrade` is called with both runs.
 
 The exchange sees two totals, before and after; their difference is the sums over the new records of all owners together. So at least two
-owners must bring reviews (the nodes refuse a roster of which one member alone changed), and here the new records of any two must be enough
-for the features, as the agreement asks of a total.
+owners must bring reviews (the nodes refuse a roster of which one member alone changed), and the new records beside the largest owner's must
+be enough for the features, against every earlier run on the same features.
 """
 
 from __future__ import annotations
@@ -59,8 +59,8 @@ class Promise:
 
 @dataclass(frozen=True, kw_only=True)
 class Gain:
-    """Old and new on the same held-out records. training: records that teach. auc_ppm, auc_bound_ppm: (old, new). per_hundred: AUC gained for
-    each hundred reviewed records that were added, ppm; None when none was."""
+    """Old and new on the same held-out records. training: records that teach. Pairs are (old, new). What is gained for each hundred reviews
+    is in ppm too, and None when none was added."""
 
     records: int
     training: tuple[int, int]
@@ -98,23 +98,25 @@ def learn(settings: LearnSettings, tell: Tell, upgrade: Upgrade | None = None) -
         url, key = fleet.start_exchange(settings.state)
         token = (settings.state / "exchange" / "operator.token").read_text(encoding="ascii").strip()
         with ExchangeClient(url, token) as operator:
-            before = whole_run(operator, certified_run(operator.get("/v1/runs"), scenario))
-            parties = list((before.result or {})["owners"])
+            latest = whole_run(operator, certified_run(operator.get("/v1/runs"), scenario))
+            parties = list((latest.result or {})["owners"])
             _check_reviews(settings, parties)
             added = {}
             for place, (party, folder) in enumerate(settings.reviews.items()):
                 tell("adding reviews", place, len(settings.reviews))
                 home = settings_of(settings.state / "nodes" / party)
                 added[party] = add_reviewed(Path(home.data), folder, settings.clock)
-            check_enough({p: found.training for p, found in added.items()}, (before.result or {})["stage"]["dimension"], scenario)
             owners = [_owner(settings.state, party) for party in parties]
+            earlier = earlier_runs(operator, latest, {owner.party: owner.records_train for owner in owners})
+            before = certified_run([msgspec.to_builtins(view) for view in earlier], scenario)
+            for view in earlier:
+                check_enough(new_records(view, owners), (latest.result or {})["stage"]["dimension"], scenario)
             _agree_all(owners, key, scenario, settings.clock)
             for owner in owners:
                 fleet.start_node(owner, url)
             wait_for_nodes(operator, fleet, set(parties))
             request = {"scenario": msgspec.to_builtins(scenario), "owners": parties}
             after = ended_run(operator, fleet, operator.post("/v1/runs", request), "learn", tell)
-            before = before_of(operator, after, scenario)
             gain = gained(before.result or {}, after.result or {})
             said = None if upgrade is None or after.state != "certified" else upgrade(operator, before, after)
             return Learned(before=before, after=after, added=added, gain=gain, upgrade=said)
@@ -125,15 +127,28 @@ def whole_run(operator: ExchangeClient, listed: RunView) -> RunView:
     return msgspec.convert(operator.get(f"/v1/runs/{listed.id}"), RunView)
 
 
-def before_of(operator: ExchangeClient, after: RunView, scenario: Scenario) -> RunView:
-    """The latest certified run other than `after`: also when the same call goes on after it was cut off. Raises NotFoundError."""
-    others = [raw for raw in operator.get("/v1/runs") if msgspec.convert(raw, RunView).id != after.id]
-    try:
-        return whole_run(operator, certified_run(others, scenario))
-    except NotFoundError as error:
-        raise NotFoundError(
-            "no review is new to the certified run, so nothing was learned", "give folders with new judged pictures"
-        ) from error
+def earlier_runs(operator: ExchangeClient, latest: RunView, training: Mapping[str, int]) -> list[RunView]:
+    """Ended runs on the same features and owners with other numbers of training records than now, the newest first. So the run that a call
+    before this one had begun is none of them. training: party -> records. Raises NotFoundError when there is none."""
+    stage, found = (latest.result or {})["stage"]["digest"], []
+    for raw in operator.get("/v1/runs"):
+        listed = msgspec.convert(raw, RunView)
+        if not listed.id.startswith("run_") or listed.scenario != latest.scenario or listed.state not in ("certified", "refused"):
+            continue
+        view = whole_run(operator, listed)
+        result = view.result or {}
+        then = {party: owner["records_train"] for party, owner in result.get("owners", {}).items()}
+        if result.get("stage", {}).get("digest") == stage and set(then) == set(training) and then != training:
+            found.append(view)
+    if not any(view.state == "certified" for view in found):
+        raise NotFoundError("no review is new to the certified run, so nothing was learned", "give folders with new judged pictures")
+    return found
+
+
+def new_records(view: RunView, owners: Sequence[Owner]) -> dict[str, int]:
+    """party -> training records that have come since a run."""
+    then = (view.result or {})["owners"]
+    return {owner.party: max(0, owner.records_train - then[owner.party]["records_train"]) for owner in owners}
 
 
 def _check_reviews(settings: LearnSettings, parties: Sequence[str]) -> None:
@@ -152,12 +167,12 @@ def _check_reviews(settings: LearnSettings, parties: Sequence[str]) -> None:
 
 def check_enough(training: Mapping[str, int], dimension: int, scenario: Scenario) -> None:
     """Whether the new records of all owners less the largest are enough for the features: what one owner and the exchange together could
-    see of the others. training: party -> reviewed records that teach. Raises InputError."""
+    see of the others. training: party -> new training records. Raises InputError."""
     ratio = max(1, min(scenario.recipe.records_per_feature, LEAST_RATIO))
     others = sum(training.values()) - max(training.values())
     if others < ratio * dimension:
         raise InputError(
-            f"the reviews beside the largest owner's are {others}, too few for {dimension} features:"
+            f"the new records beside the largest owner's are {others}, too few for {dimension} features:"
             " the difference of old and new sums would tell who is among them",
             f"collect {ratio * dimension - others} more (they stay in the folders), then run this again",
         )
