@@ -63,7 +63,10 @@ def test_an_edited_certificate_is_told_when_the_key_is_given(folder: Path, capsy
     assert json.loads(capsys.readouterr().out)["error"]["code"] in ("bad-signature", "certificate-edited")
 
 
-@pytest.mark.parametrize(("text", "code"), [("{}", "certificate-edited"), ("no", "bad-document"), ('{"claims": {}}', "bad-document")])
+@pytest.mark.parametrize(
+    ("text", "code"),
+    [("{}", "bad-document"), ('{"payload": 3}', "certificate-edited"), ("no", "bad-document"), ('{"claims": {}}', "bad-document")],
+)
 def test_other_files_are_refused(folder: Path, capsys: pytest.CaptureFixture[str], text: str, code: str) -> None:
     (folder / "c.json").write_text(text, encoding="utf-8")
     assert main(words(folder, "--json")) != 0

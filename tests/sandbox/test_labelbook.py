@@ -124,7 +124,7 @@ def test_killed_between_journal_and_labels(tmp_path: Path, monkeypatch: pytest.M
         def killed(*_: object) -> None:
             raise KeyboardInterrupt
 
-        monkeypatch.setattr(labelbook, "_write_whole", killed)
+        monkeypatch.setattr(labelbook, "write_whole", killed)
         with pytest.raises(KeyboardInterrupt):
             book.write("unlabelled/b.png", 1, True, "chosen", "g")
     monkeypatch.undo()

@@ -15,6 +15,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from isthmus.assurance.probes import probed
+from isthmus.cli.learn import learn
 from isthmus.cli.sitevalues import merge_json, show_merge, write_values
 from isthmus.contracts.errors import InputError
 from isthmus.contracts.package import Finding
@@ -49,6 +50,9 @@ def scenario() -> None:
       isthmus scenario install bottle-caps-0.1.0.isthmus.zip
       isthmus run bottle-caps --data OWNER-1 --data OWNER-2 --data OWNER-3
     """
+
+
+scenario.add_command(learn)
 
 
 def say(document: Mapping[str, Any]) -> None:

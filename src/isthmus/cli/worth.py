@@ -58,6 +58,10 @@ def source_from_file(path: Path, public_key: str | None) -> Source:
             return Source(
                 what=f"the run in {path.name}", certified=bool(told.get("certificate")), checked=False, claims=_claims(told["claims"])
             )
+        if not isinstance(told, dict) or "payload" not in told:
+            raise DocumentError(
+                f"{path} holds neither a certificate nor claims", "give a certificate's file, or what isthmus replicate --json printed"
+            )
         envelope = envelope_from(raw)
         if public_key is None:
             document = parse_canonical(payload_of(envelope))

@@ -220,7 +220,7 @@ class LabelBook:
         """Removes a last journal line that a kill cut short, so that the next one starts a line of its own."""
         path = journal_path(self.root)
         if path.exists() and not (raw := path.read_bytes()).endswith(b"\n"):
-            _write_whole(path, raw[: raw.rfind(b"\n") + 1])
+            write_whole(path, raw[: raw.rfind(b"\n") + 1])
 
     def _journal(self, answer: Answer) -> None:
         path = journal_path(self.root)
@@ -242,7 +242,7 @@ class LabelBook:
             header = names if raw is None else self._header
             new = _table(raw, [header, *_with_line(names, rows, path, said, group)])
             if self._raw() == raw:
-                _write_whole(target, new)
+                write_whole(target, new)
                 self._seen = new
                 return
         raise ConflictError(f"{target} is being written by somebody else", "close it there, then answer again")
@@ -319,7 +319,7 @@ def _table(raw: bytes | None, lines: list[list[str]]) -> bytes:
     return (b"\xef\xbb\xbf" if raw and raw.startswith(b"\xef\xbb\xbf") else b"") + out.getvalue().encode("utf-8")
 
 
-def _write_whole(target: Path, raw: bytes) -> None:
+def write_whole(target: Path, raw: bytes) -> None:
     """The bytes in place of the file, on the disk, or the file as it was."""
     part = target.with_name(f".{target.name}.{os.getpid()}.part")
     try:

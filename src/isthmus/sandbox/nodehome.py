@@ -138,6 +138,11 @@ def open_home(root: Path, progress: Progress = silent) -> NodeHome:
 
 def data_folder(root: Path) -> Path:
     """Where the data of a node's state folder lies. Raises InputError."""
+    return Path(settings_of(root).data)
+
+
+def settings_of(root: Path) -> NodeSettings:
+    """What `init` was told. Raises InputError."""
     if not (root / STORE_NAME).is_file():
         raise InputError(f"{root} is no node's state folder", "run: isthmus node init")
     store = _store(root)
@@ -145,7 +150,7 @@ def data_folder(root: Path) -> Path:
     store.close()
     if raw is None:
         raise InputError(f"the state folder {root} was not finished", "run: isthmus node init")
-    return Path(msgspec.json.decode(raw, type=NodeSettings).data)
+    return msgspec.json.decode(raw, type=NodeSettings)
 
 
 def _store(root: Path) -> NodeStore:
