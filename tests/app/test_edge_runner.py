@@ -229,6 +229,19 @@ def test_an_edited_journal_and_a_clock_that_was_set_back_are_refused(world: Edge
     assert "clock stands before" in run_box(folder, seen).stderr
 
 
+def test_two_runners_do_not_write_one_journal(world: EdgeWorld, tmp_path: Path) -> None:
+    _, folder = world.folder(tmp_path / "box")
+    seen = pictures_in(tmp_path / "seen", 1)
+    words = runner_words(folder, seen, "--watch", "--poll-s", "0.05")
+    first = subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    assert first.stdout is not None and "p0000" in first.stdout.readline()
+    assert run_box(folder, pictures_in(tmp_path / "other", 1, first=5)).returncode == 0
+    pictures_in(seen, 1, first=1)
+    out, err = first.communicate(timeout=30)
+    assert first.returncode == 2 and "another runner writes journal.jsonl" in err and "p0001" not in out
+    assert run_box(folder, seen).returncode == 0, "the journal is whole"
+
+
 def test_the_runner_is_small_and_party_names_are_checked(world: EdgeWorld, tmp_path: Path) -> None:
     _, folder = world.folder(tmp_path / "box")
     assert len((folder / "runner.py").read_text(encoding="utf-8").splitlines()) <= 200

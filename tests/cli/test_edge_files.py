@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import ast
 import io
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +16,7 @@ from PIL import Image
 
 from isthmus.cli.edge.certificate import DECODER, ORDER, P, canonical, point_of, verified
 from isthmus.cli.edge.pictures import PIXELS_MAX, SUFFIXES, UNREADABLE, decoded, read
+from isthmus.cli.export import RUNNER, RUNNER_FILES
 from isthmus.kit import pictures, signing
 from isthmus.kit.canonical import canonical_bytes
 from isthmus.kit.signing import SigningKey
@@ -122,3 +125,19 @@ def test_what_the_service_refuses_a_box_refuses(tmp_path: Path) -> None:
         decoded(read(tmp_path / "o.npy"), ".npy")
     with pytest.raises(OSError):
         read(tmp_path / "nothing")
+
+
+POSIX_ONLY = {"fcntl", "grp", "posix", "pty", "pwd", "resource", "syslog", "termios", "tty", "uvloop"}
+NEEDED = {"runner.py": {"numpy", "onnxruntime"}, "pictures.py": {"numpy", "PIL"}, "mqtt.py": {"paho"}, "opcua.py": {"asyncua"}}
+
+
+@pytest.mark.parametrize("name", RUNNER_FILES)
+def test_files_of_a_box_need_little_and_nothing_that_only_posix_has(name: str) -> None:
+    tree = ast.parse((RUNNER / name).read_text(encoding="utf-8"))
+    found = {alias.name.partition(".")[0] for node in ast.walk(tree) if isinstance(node, ast.Import) for alias in node.names}
+    found |= {str(node.module).partition(".")[0] for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)}
+    siblings = {Path(file).stem for file in RUNNER_FILES}
+    assert found - set(sys.stdlib_module_names) - siblings == NEEDED.get(name, set())
+    assert not found & POSIX_ONLY
+    called = {node.attr for node in ast.walk(tree) if isinstance(node, ast.Attribute)}
+    assert not called & {"fork", "geteuid", "getuid", "kill", "killpg", "mkfifo", "setsid", "add_signal_handler", "SIGKILL"}
