@@ -141,7 +141,7 @@ class Exchange:
             return certified, result
         engine = EngineProcess(self.catalogue.artefact(result["artefact_digest"]))
         try:
-            found = probed(request.probes, engine.judged)
+            found = probed(request.probes, engine.judged, self.catalogue.head(result["artefact_digest"]).stage.schema)
         finally:
             engine.close()
         failures = [one.sentence for one in found if not one.holds]

@@ -8,14 +8,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from isthmus.contracts.errors import InputError, PictureError
+from isthmus.contracts.errors import InputError
 from isthmus.contracts.inference import VERDICTS
 from isthmus.contracts.package import ProbeCase
+from isthmus.contracts.schema import Schema
 from isthmus.kit.pictures import decode
+from isthmus.kit.records import decode_record
 
 PROBES_MAX = 64
 """Cases of a package that are put to a model."""
@@ -24,7 +27,7 @@ PROBES_BYTES_MAX = 2 * 1024 * 1024
 """All images of a package's cases together."""
 
 REFUSED, PERSON = "refused", "person"
-Judged = Callable[[list[NDArray[np.uint8]]], tuple[NDArray[np.float64], NDArray[np.int64]]]
+Judged = Callable[[list[NDArray[Any]]], tuple[NDArray[np.float64], NDArray[np.int64]]]
 
 
 @dataclass(frozen=True)
@@ -56,14 +59,15 @@ def checked_cases(cases: Sequence[ProbeCase]) -> Sequence[ProbeCase]:
     return cases
 
 
-def probed(cases: Sequence[ProbeCase], judged: Judged) -> tuple[ProbeResult, ...]:
-    """Every case's result, in order. judged: images -> scores and verdicts, as an engine has it."""
+def probed(cases: Sequence[ProbeCase], judged: Judged, schema: Schema | None = None) -> tuple[ProbeResult, ...]:
+    """Every case's result, in order. judged: decoded records -> scores and verdicts, as an engine has it. schema: of records that are no
+    pictures; a case's file then holds one as JSON."""
     found: list[ProbeResult] = []
     for case in checked_cases(cases):
         try:
-            image = decode(case.image, case.file)
-            said: str = VERDICTS[int(judged([image])[1][0])]
-        except PictureError:
+            record = decode(case.image, case.file) if schema is None else decode_record(case.image, case.file, schema)
+            said: str = VERDICTS[int(judged([record])[1][0])]
+        except InputError:
             said = REFUSED
         found.append(ProbeResult(case.file, case.expect, said, case.why))
     return tuple(found)

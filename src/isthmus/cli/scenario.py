@@ -248,14 +248,15 @@ def probe(package: str, artefact: Path, state: Path | None, as_json: bool) -> in
 
     Example:  isthmus scenario probe bottle-caps --artefact bottle-caps.onnx
     """
-    cases = probe_cases(contents_of(package, read_settings(state=state).state))
+    contents = contents_of(package, read_settings(state=state).state)
+    cases = probe_cases(contents)
     if not cases:
         raise InputError(f"{package} has no probes", f"list some in {PROBES_FILE}: file, expect, why")
     try:
         raw = artefact.read_bytes()
     except OSError as error:
         raise InputError(f"{artefact} cannot be read: {error.strerror}", "check the path and its permissions") from error
-    found = probed(cases, Scorer(raw).judged)
+    found = probed(cases, Scorer(raw).judged, scenario_of(contents, where=package).interface.schema)
     failing = sum(not one.holds for one in found)
     if as_json:
         say({"cases": [{**asdict(one), "holds": one.holds} for one in found], "failing": failing})

@@ -10,10 +10,12 @@ from typing import Any
 
 import msgspec
 
-from isthmus.contracts.errors import FolderError, PictureError
+from isthmus.contracts.errors import FolderError, InputError
 from isthmus.contracts.package import Finding, Probes
-from isthmus.contracts.scenario import Scenario
+from isthmus.contracts.scenario import Interface, Scenario
+from isthmus.contracts.schema import Schema
 from isthmus.kit.pictures import SUFFIXES, decode
+from isthmus.kit.records import decode_record
 from isthmus.scenarios.contents import (
     HOOKS,
     LOCK,
@@ -65,7 +67,7 @@ def content_findings(contents: Contents) -> list[Finding]:
     if HOOKS in contents:
         found += hook_faults(contents[HOOKS])
     found += _readme_findings(contents)
-    found += _probe_findings(contents)
+    found += _probe_findings(contents, _schema_of(manifest))
     named = manifest.value if manifest is not None and isinstance(manifest.value, dict) else {}
     return found + lock_findings(contents, str(named.get("id", "")), str(named.get("version", "")))
 
@@ -117,8 +119,8 @@ def _kind_findings(contents: Contents) -> Iterator[Finding]:
         if suffix in (".py", ".pyc", ".so", ".dll", ".pyd", ".exe", ".sh") and path != HOOKS and (path != "__init__.py" or raw.strip()):
             yield fault("stray-code", path, "it is code, and a package has no code but hooks.py", "remove it, or move its functions there")
         elif top == PROBES and len(pure.parts) > 1:
-            if path != PROBES_FILE and suffix not in SUFFIXES | {".md", ".txt"}:
-                yield warning("unknown-file", path, "it is neither an image nor a text", "remove it, or store it as PNG")
+            if path != PROBES_FILE and suffix not in SUFFIXES | {".md", ".txt", ".json"}:
+                yield warning("unknown-file", path, "it is neither a case nor a text", "remove it, or store it as PNG, or a row as JSON")
         elif top == PROMPTS and len(pure.parts) > 1:
             if suffix not in PROMPT_SUFFIXES:
                 yield warning("unknown-file", path, "a prompt is a text", "store it as .md or .txt")
@@ -178,11 +180,18 @@ def _readme_findings(contents: Contents) -> Iterator[Finding]:
             yield fault("readme-use", README, what, f"add a paragraph that begins with **{use.capitalize()}.**", 1, 1)
 
 
-def _probe_findings(contents: Contents) -> Iterator[Finding]:
-    images = {path for path in contents if path.startswith(f"{PROBES}/") and PurePosixPath(path).suffix.lower() in SUFFIXES}
+def _schema_of(manifest: Document | None) -> Schema | None:
+    """Of the manifest's records, where they are no pictures and the interface has no fault."""
+    found = _part(manifest.value.get("interface"), Interface) if manifest is not None and isinstance(manifest.value, dict) else None
+    return None if found is None else found.schema
+
+
+def _probe_findings(contents: Contents, schema: Schema | None) -> Iterator[Finding]:
+    kinds = SUFFIXES if schema is None else frozenset({".json"})
+    images = {path for path in contents if path.startswith(f"{PROBES}/") and PurePosixPath(path).suffix.lower() in kinds}
     if PROBES_FILE not in contents:
         if images:
-            yield warning("no-probes", PROBES_FILE, f"{len(images)} images of probes are in no list", f"list them in {PROBES_FILE}")
+            yield warning("no-probes", PROBES_FILE, f"{len(images)} files of probes are in no list", f"list them in {PROBES_FILE}")
         return
     document, found = read_yaml(PROBES_FILE, contents[PROBES_FILE])
     found += structure_faults(document, Probes) if document is not None else []
@@ -194,16 +203,16 @@ def _probe_findings(contents: Contents) -> Iterator[Finding]:
         line, column = document.place(("cases", place, "file"))
         path = f"{PROBES}/{probe.file}"
         if path not in contents:
-            yield fault("probe-missing", PROBES_FILE, f"{probe.file} is not in {PROBES}", "add the image, or remove the case", line, column)
+            yield fault("probe-missing", PROBES_FILE, f"{probe.file} is not in {PROBES}", "add the file, or remove the case", line, column)
         elif path in listed:
             yield fault("probe-twice", PROBES_FILE, f"{probe.file} is listed twice", "keep one of the cases", line, column)
         elif probe.expect != "refused":
             try:
-                decode(contents[path], probe.file)
-            except PictureError as error:
+                _ = decode(contents[path], probe.file) if schema is None else decode_record(contents[path], probe.file, schema)
+            except InputError as error:
                 yield fault("probe-unreadable", PROBES_FILE, error.message, f"{error.next_step}; or expect: refused", line, column)
         if not probe.why.strip():
             yield fault("empty-text", PROBES_FILE, f"the case {probe.file} does not say why", "say it in a sentence", line, column)
         listed.add(path)
     for path in sorted(images - listed):
-        yield warning("no-probes", path, f"no case of {PROBES_FILE} names it", "add a case, or remove the image")
+        yield warning("no-probes", path, f"no case of {PROBES_FILE} names it", "add a case, or remove the file")
