@@ -30,9 +30,10 @@ def run_bench(
     times: tuple[str, int, str],
     measure: Callable[[Cells, Scenario, int, Say], tuple[Figures, BarRows]],
     table: Callable[[dict[str, Any]], str],
+    more: Callable[[Cells, Scenario, Path, int, Say], tuple[Figures, BarRows]] | None = None,
 ) -> int:
     """times: an option's name, default and help, of how often to draw. measure: (cells, shipped scenario, times, progress) -> (figures,
-    bars). table: the result for people."""
+    bars). table: the result for people. more: further sections, with the cache's folder and the processor threads."""
     parser = argparse.ArgumentParser(description=doc.split("\n", maxsplit=1)[0])
     parser.add_argument("--json", action="store_true", help="one JSON object")
     parser.add_argument(f"--{times[0]}", dest="times", type=int, default=times[1], help=times[2])
@@ -41,6 +42,9 @@ def run_bench(
     given = parser.parse_args()
     data = load_cells(given.cache, given.threads, say)
     figures, bars = measure(data, load_package(find_package("solar-cell-inspection")), given.times, say)
+    if more is not None:
+        sections, rows = more(data, load_package(find_package("solar-cell-inspection")), given.cache, given.threads, say)
+        figures, bars = {**figures, **sections}, [*bars, *rows]
     say("")
     print("\r", end="", file=sys.stderr)
     result = {"bench": name, "machine": machine(), "figures": figures, "bars": bars}

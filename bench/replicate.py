@@ -5,19 +5,23 @@
 Two shifts on real solar cells. mono to poly: a fleet that only ever saw monocrystalline cells, and a site of polycrystalline ones.
 unseen modules: the sample owners' fleet, and the twelve modules of line 4. At the site n labels are drawn at random, as
 `isthmus replicate` does; the others only measure. Weightings and penalties are averaged over by exact leave-one-out on the n labels,
-thresholds are not looked at: AUC says how well cells are ranked. Images: ELPV data set, CC BY-NC-SA 4.0, for evaluation.
+thresholds are not looked at: AUC says how well cells are ranked. Then a roll-out to a hundred sites (bench/rollout.py): how many get a
+promise, and how many promises are broken. Images: ELPV data set, CC BY-NC-SA 4.0, for evaluation.
 """
 
 from __future__ import annotations
 
 import time
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from bench_command import BarRows, Figures, Say, run_bench
 from elpv import sample_parts
 from numpy.typing import NDArray
+from rollout import rolled_out, rollout_bars, rollout_table
+from rollout_sites import SITES, load_sites
 from solar_cells import Cells, Mask, area, bar, columns, fit, interval, stacked
 
 from isthmus.contracts.errors import InputError
@@ -32,6 +36,7 @@ COUNTS = (10, 20, 40, 80, 160, 320, 400)
 JUDGED_AT = 40
 SLACK = 0.005
 SECONDS = 20.0
+ROLLOUT = "rollout"
 MODELS = ("fleet", "local", "chosen")
 
 
@@ -139,6 +144,8 @@ def table(result: dict[str, Any]) -> str:
     """For people."""
     lines = []
     for name, rows in result["figures"].items():
+        if name == ROLLOUT:
+            continue
         lines.append(
             f"{name:18}{'fleet':>9}{'local':>9}{'chosen':>9}{'chosen less the better of both':>34}   weight of fleet / joined / local"
         )
@@ -149,6 +156,7 @@ def table(result: dict[str, Any]) -> str:
             figures = "".join(f"{row[model]['mean']:>9.3f}" for model in MODELS)
             lines.append(f"{row['labels']:>10} labels{figures}{gap:>34}   {chose}")
         lines.append("")
+    lines += [*rollout_table(result["figures"][ROLLOUT]), ""]
     lines += [f"{'holds' if b['holds'] else 'FAILS':6} {b['name']}: {b['value']} (goal {b['goal']} {b['unit']})" for b in result["bars"]]
     return "\n".join(lines)
 
@@ -158,5 +166,12 @@ def measure(data: Cells, scenario: Scenario, draws: int, say: Say) -> tuple[Figu
     return figures, bars_of(figures)
 
 
+def roll_out(data: Cells, scenario: Scenario, cache: Path, threads: int, say: Say) -> tuple[Figures, BarRows]:
+    """The section `rollout`."""
+    sites = load_sites(data, scenario.recipe.parts, SITES, cache, threads, say)
+    found = rolled_out(data, scenario, sites, say)
+    return {ROLLOUT: found}, rollout_bars(found)
+
+
 if __name__ == "__main__":
-    raise SystemExit(run_bench("replicate", __doc__ or "", ("draws", 20, "random draws of labels"), measure, table))
+    raise SystemExit(run_bench("replicate", __doc__ or "", ("draws", 20, "random draws of labels"), measure, table, roll_out))

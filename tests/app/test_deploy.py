@@ -12,7 +12,8 @@ import pytest
 from isthmus.app.build import Build
 from isthmus.app.catalogue import Catalogue
 from isthmus.app.certificate_gate import CertificateGate
-from isthmus.app.deploy import Deployer, price_of, split_of
+from isthmus.app.deploy import Deployer, Made, price_of, split_of
+from isthmus.app.lives import Lives
 from isthmus.contracts.deployment import Deployment
 from isthmus.contracts.errors import (
     ArtefactEditedError,
@@ -44,14 +45,15 @@ class Shop:
     def deployer(self) -> tuple[Deployer, Registry]:
         gate = CertificateGate(self.house.catalogue, {self.house.key.key_id: self.house.key.public_hex})
         registry = Registry(gate, FakeEngine, self.house.clock, {DECODER: None})
-        return Deployer(self.house.catalogue, registry, self.prices), registry
+        self.lives = Lives(self.house.root, registry, self.house.catalogue.artefact_path, self.house.key, self.house.clock)
+        return Deployer(self.house.catalogue, self.lives, self.prices), registry
 
     def deployed(self, deployer: Deployer, **changes: Any) -> Deployment:
         digests = (self.result["artefact_digest"], self.result["certificate"]["digest"])
         given = {"artefact": digests[0], "certificate": digests[1], "site": "fleet", "now_s": 5, "records": RECORDS, **changes}
         head = self.house.catalogue.head(digests[0])
         pair = (given["artefact"], given["certificate"])
-        return deployer.deploy(scenario(), given["site"], head, pair, given["records"], given["now_s"])
+        return deployer.deploy(scenario(), given["site"], head, pair, given["records"], given["now_s"], Made("run_1"))
 
     @property
     def catalogue(self) -> Catalogue:
@@ -110,7 +112,7 @@ def test_no_certificate_no_deployment(shop: Shop) -> None:
     shop.catalogue.revoke(shop.result["certificate"]["digest"], "why")
     with pytest.raises(CertificateRevokedError):
         shop.deployed(deployer)
-    assert shop.catalogue.deployments() == []
+    assert shop.lives.names() == []
 
 
 def test_terms_have_stable_ids_and_keep_their_first_beginning(shop: Shop) -> None:
@@ -119,7 +121,7 @@ def test_terms_have_stable_ids_and_keep_their_first_beginning(shop: Shop) -> Non
     again = shop.deployed(deployer, now_s=900)
     assert (first.price_id, first.split_id) == (again.price_id, again.split_id)
     assert shop.prices.price(first.price_id).effective_at_s == 5 and len(shop.prices.prices()) == 1
-    assert len(shop.catalogue.deployments()) == 1
+    assert len(shop.lives.steps(first.name)) == 1
 
 
 @pytest.mark.parametrize(
@@ -145,7 +147,7 @@ def test_an_id_that_was_published_with_other_terms_is_refused(shop: Shop) -> Non
     shop.prices.add_price(planted)
     with pytest.raises(ConflictError, match="other terms"):
         shop.deployed(shop.deployer()[0])
-    assert shop.catalogue.deployments() == []
+    assert shop.lives.names() == []
 
 
 def test_a_site_has_a_name_of_its_own(shop: Shop) -> None:

@@ -32,6 +32,13 @@ OPERATOR_ROUTES = [
     ("GET", "/v1/models/sha256:0/artefact"),
     ("POST", "/v1/certificates/sha256:0/revocation"),
     ("GET", "/v1/deployments"),
+    ("GET", "/v1/deployments/cells"),
+    ("POST", "/v1/deployments/cells/comparison"),
+    ("POST", "/v1/deployments/cells/shadow"),
+    ("GET", "/v1/deployments/cells/shadow"),
+    ("POST", "/v1/deployments/cells/upgrade"),
+    ("POST", "/v1/deployments/cells/rollback"),
+    ("POST", "/v1/deployments/cells/retire"),
 ]
 
 
@@ -150,8 +157,8 @@ def test_the_lifespan_starts_and_stops_its_threads(tmp_path: Path) -> None:
     found = Up(tmp_path)
     with found.http as http:
         assert http.get("/v2/health/live").status_code == 200
-        assert found.exchange.upkeep._thread.is_alive() and found.exchange.worker._thread.is_alive()
-    assert not found.exchange.upkeep._thread.is_alive() and not found.exchange.worker._thread.is_alive()
+        assert found.exchange.upkeep._thread.is_alive() and found.exchange.worker.alive
+    assert not found.exchange.upkeep._thread.is_alive() and not found.exchange.worker.alive
     found.exchange.close()
 
 

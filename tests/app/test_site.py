@@ -153,3 +153,60 @@ def test_a_site_may_not_change_what_was_certified(ready: House, field: str) -> N
     }[field]
     with pytest.raises(ConflictError, match=f"another {field}"):
         carried(ready, site("line-4", 50, proof=250), scenario=msgspec.structs.replace(known, **{field: other}))
+
+
+# The site's own thresholds.
+
+
+def test_thresholds_are_the_sites_own(ready: House) -> None:
+    """The fleet's scores lie elsewhere than those of a site whose classes lie far apart: its labels alone place the thresholds."""
+    certified, result = carried(ready, site("line-4", 50, fit=60, proof=250, skill=3.0))
+    fleet = ready.catalogue.view("run_1").result or {}
+    assert certified and result["thresholds"]["basis"] == "site" and not result["exchangeability"]["trusted"]
+    assert "not trusted" in result["exchangeability"]["sentence"] and result["exchangeability"]["p"] <= 0.05
+    own = {name: result["thresholds"][name] for name in ("lo", "hi")}
+    assert own != {name: fleet["thresholds"][name] for name in ("lo", "hi")}
+    assert own == {name: result["head"][name] for name in ("lo", "hi")}
+    said = msgspec.json.decode(payload_of(ready.catalogue.certificate(result["certificate"]["digest"])))["predicate"]
+    assert any("thresholds rest on the scores of: site" in note for note in said["notes"])
+
+
+def test_where_the_fleets_scores_are_trusted_they_are_joined(ready: House) -> None:
+    _, result = carried(ready, site("line-4", 50, proof=250))
+    assert result["exchangeability"]["trusted"] and result["thresholds"]["basis"] == "site and fleet"
+    tests = result["exchangeability"]["classes"]
+    assert sum(one["site"] for one in tests) == 40 and sum(one["fleet"] for one in tests) == 600
+
+
+def test_promises_are_tried_from_the_easiest_until_one_fails(tmp_path: Path) -> None:
+    of = house(tmp_path)
+    wanted = request(300_000, 200_000, 1_000)
+    of.begun("run_1", wanted)
+    _, fleet = Build(of.shop, "run_1", wanted).walk()
+    of.catalogue.end("run_1", "certified", fleet, None)
+    certified, result = carried(of, site("line-4", 50, proof=250))
+    tried = result["promises"]
+    assert [one["error_ppm_max"] for one in tried] == [300_000, 200_000, 1_000] and [one["passed"] for one in tried] == [True, True, False]
+    assert certified and result["bars"]["error_ppm_max"] == 200_000 and result["artefact_digest"] == tried[1]["artefact_digest"]
+    assert signed_bars(of, result) == msgspec.json.decode(msgspec.json.encode(result["bars"]))
+
+
+def signed_bars(of: House, result: dict[str, Any]) -> Any:
+    """The bars that the certificate names, as they were signed."""
+    said = msgspec.json.decode(payload_of(of.catalogue.certificate(result["certificate"]["digest"])))["predicate"]
+    return msgspec.json.decode(payload_of(of.catalogue.bars(said["bars_digest"])))
+
+
+def test_fewer_conditions_at_the_site_are_said_in_its_certificate(tmp_path: Path) -> None:
+    of, wanted = house(tmp_path), request()
+    fewer = msgspec.structs.replace(wanted.scenario.replicate, severities=(1,))
+    wanted = msgspec.structs.replace(wanted, scenario=msgspec.structs.replace(wanted.scenario, replicate=fewer))
+    of.begun("run_1", wanted)
+    _, fleet = Build(of.shop, "run_1", wanted).walk()
+    of.catalogue.end("run_1", "certified", fleet, None)
+    certified, result = carried(of, site("line-4", 50, proof=250))
+    assert certified and [(c["family"], c["severity"]) for c in result["claims"]["corruptions"]] == [("brightness", 1)]
+    assert any("under 1 of the fleet's 2 conditions: brightness 1" in note for note in result["notes"])
+    own = msgspec.structs.replace(wanted.scenario, replicate=msgspec.structs.replace(fewer, severities=()))
+    with pytest.raises(ConflictError, match="another replicate"):
+        carried(of, site("line-4", 50, proof=250), "site_2", scenario=own)

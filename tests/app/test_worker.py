@@ -13,6 +13,7 @@ import pytest
 
 from isthmus.app import worker as worker_module
 from isthmus.app.worker import RunCancelled, Worker
+from isthmus.contracts.build import SiteRequest
 from isthmus.contracts.errors import JobFailedError, StorageError
 from tests.app.world import House, house, request
 
@@ -174,3 +175,29 @@ def test_many_submits_at_once_walk_once(ready: House) -> None:
 
 def test_stopping_before_starting_is_harmless(ready: House) -> None:
     worker(ready, None).stop()
+
+
+def test_a_site_that_is_stuck_holds_up_neither_other_sites_nor_builds(ready: House) -> None:
+    going, ended = threading.Event(), threading.Event()
+
+    def walk(run_id: str, wanted: Any) -> tuple[bool, dict[str, Any]]:
+        if getattr(wanted, "site", "") == "stuck":
+            going.set()
+            assert ended.wait(WAIT_S)
+        return True, {}
+
+    works = Worker(ready.catalogue, {"build": walk, "site": walk}, ready.clock, ready.log, {"build": 1, "site": 2})
+    works.start()
+    fleet = works.submit("build", request(), {})
+    until(partial(ended_as, ready, fleet, "certified"))
+    stuck = works.submit("site", SiteRequest(run=fleet, site="stuck", fit=8, proof=0), {})
+    assert going.wait(WAIT_S)
+    free = works.submit("site", SiteRequest(run=fleet, site="free", fit=8, proof=0), {})
+    build = works.submit("build", request(label="again"), {})
+    until(partial(ended_as, ready, free, "certified"))
+    until(partial(ended_as, ready, build, "certified"))
+    assert state(ready, stuck) == "running" and works.alive
+    ended.set()
+    until(partial(ended_as, ready, stuck, "certified"))
+    works.stop()
+    assert not works.alive

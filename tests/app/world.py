@@ -56,7 +56,8 @@ def scenario(*promises_ppm: int, **certify: Any) -> Scenario:
         records_per_feature=4,
     )
     values: dict[str, Any] = {"families": ("brightness",), "severities": (1, 2), "promises_ppm": promises_ppm or (100_000,), **certify}
-    return msgspec.structs.replace(known, recipe=recipe, certify=msgspec.structs.replace(known.certify, **values))
+    at_site = msgspec.structs.replace(known.replicate, families=None, severities=None)
+    return msgspec.structs.replace(known, recipe=recipe, certify=msgspec.structs.replace(known.certify, **values), replicate=at_site)
 
 
 def request(*promises_ppm: int, owners: tuple[str, ...] = OWNERS, **more: Any) -> RunRequest:

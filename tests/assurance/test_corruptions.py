@@ -93,3 +93,12 @@ def test_images_of_another_kind_are_refused() -> None:
             corrupt(bad, "noise", 1)
     with pytest.raises(InputError):
         corrupt(np.zeros((4, 4, 3)), "noise", 1)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("severity", SEVERITIES)
+def test_a_grey_picture_is_blurred_as_each_of_its_channels_in_a_coloured_one(severity: int) -> None:
+    grey, coloured = image(3, grey=True), image(3, grey=True)
+    coloured[..., 2] = image(4)[..., 2]
+    found, other = corrupt(grey, "blur", severity), corrupt(coloured, "blur", severity)
+    assert np.array_equal(found[..., 0], other[..., 0]) and np.array_equal(found[..., 0], found[..., 2])
+    assert not np.array_equal(other[..., 0], other[..., 2])

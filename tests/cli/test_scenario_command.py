@@ -15,7 +15,10 @@ import isthmus.cli.replicate as replicate_command
 import isthmus.cli.run as run_command
 from isthmus.cli.main import main
 from isthmus.contracts.errors import InputError
-from isthmus.kit.pictures import encode_png
+from isthmus.contracts.head import Array, Head
+from isthmus.foundry.export import build_artefact
+from isthmus.foundry.features import stage
+from isthmus.kit.pictures import DECODER, encode_png
 from isthmus.scenarios.archive import packed
 from isthmus.scenarios.contents import LOCK, MANIFEST, README
 from isthmus.scenarios.package import shipped
@@ -132,6 +135,46 @@ def test_diff_says_whether_a_certificate_stands(tmp_path: Path, capsys: pytest.C
     assert "certify.groups_min" in said and "needs a new certificate" in said and "another version" in said
 
 
+def test_diff_carries_a_sites_values_over(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    one = str(on_disk(tmp_path / "one", package()))
+    renamed = str(on_disk(tmp_path / "two", changed('"price_micros"', '"fee_micros"', "values.schema.json")))
+    narrow = str(on_disk(tmp_path / "three", changed('"maximum": 10000000', '"maximum": 3000', "values.schema.json")))
+    (tmp_path / "site.yaml").write_text("price_micros: 5000\nvalidity_days: 90\n")
+    found = told(capsys, "diff", one, renamed, "--values", "site.yaml", "--out", "new.yaml")["merge"]
+    assert found["values"] == {"fee_micros": 5000, "validity_days": 90} and found["conflicts"] == []
+    assert (tmp_path / "new.yaml").read_text() == "fee_micros: 5000\nvalidity_days: 90\n"
+    assert told(capsys, "show", renamed, "--values", "new.yaml")["scenario"]["serve"]["micros_per_inference"] == 5000
+    said = table(capsys, "diff", one, narrow, "--values", "site.yaml", "--out", "no.yaml", code=1)
+    assert "conflict" in said and "above the most that is allowed; write 3000 or less" in said and not (tmp_path / "no.yaml").exists()
+    (tmp_path / "site.yaml").write_text("prize: 5000\n")
+    assert told(capsys, "diff", one, narrow, "--values", "site.yaml", code=2)["error"]["code"] == "bad-input"
+    assert told(capsys, "diff", one, narrow, "--out", "x.yaml", code=2)["error"]["code"] == "bad-usage"
+
+
+def test_probe_puts_the_cases_to_a_model(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    rng = np.random.default_rng(3)
+    head = Head(
+        stage=stage(("block/2",)), coefficients=Array.of(np.zeros(24)), bias=-1.0, lo=-0.5, hi=0.5, decoder=DECODER
+    )  # says good to every picture
+    (tmp_path / "model.onnx").write_bytes(build_artefact(head))
+    image = encode_png(rng.integers(0, 255, (32, 32, 3), dtype=np.uint8))
+    listed = b"cases:\n- {file: a.png, expect: good, why: a clean one}\n- {file: b.png, expect: refused, why: the floor}\n"
+    files = {"probes__probes_dot_yaml": listed, "probes__a_dot_png": image, "probes__b_dot_png": image}
+    folder = str(on_disk(tmp_path / "with", package(**files)))
+    found = told(capsys, "probe", folder, "--artefact", "model.onnx", code=1)
+    assert found["failing"] == 1 and [(one["file"], one["found"], one["holds"]) for one in found["cases"]] == [
+        ("a.png", "good", True),
+        ("b.png", "good", False),
+    ]
+    said = table(capsys, "probe", folder, "--artefact", "model.onnx", code=1)
+    assert "2 probes, 1 failing" in said and "the floor" in said
+    without = str(on_disk(tmp_path / "without", package()))
+    assert told(capsys, "probe", without, "--artefact", "model.onnx", code=2)["error"]["code"] == "bad-input"
+    assert told(capsys, "probe", folder, "--artefact", "none.onnx", code=2)["error"]["code"] == "bad-input"
+    (tmp_path / "odd.onnx").write_bytes(b"odd")
+    assert told(capsys, "probe", folder, "--artefact", "odd.onnx", code=2)["error"]["code"] == "bad-model-file"
+
+
 def test_refusals(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert told(capsys, "show", "no-such", code=2)["error"]["code"] == "not-found"
     assert told(capsys, "validate", "no-such", code=2)["error"]["code"] == "bad-folder"
@@ -156,7 +199,7 @@ def test_list_names_what_is_wrong(tmp_path: Path, capsys: pytest.CaptureFixture[
     assert "README.md" in table(capsys, "list")
 
 
-@pytest.mark.parametrize("name", ["init", "validate", "lock", "show", "diff", "package", "install", "list"])
+@pytest.mark.parametrize("name", ["init", "validate", "lock", "show", "probe", "diff", "package", "install", "list"])
 def test_help_has_an_example(name: str, capsys: pytest.CaptureFixture[str]) -> None:
     said = table(capsys, name, "--help")
     assert "Example" in said and f"isthmus scenario {name}" in said

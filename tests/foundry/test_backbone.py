@@ -12,7 +12,7 @@ from onnx import TensorProto, helper
 from PIL import Image
 
 from isthmus.contracts.errors import ModelFileError
-from isthmus.foundry.backbone import BN_EPSILON, GraphWriter, _preprocess, add_blocks, blocks
+from isthmus.foundry.backbone import BN_EPSILON, GraphWriter, add_blocks, add_preprocessing, blocks
 from isthmus.foundry.runtime import image_input, session
 from isthmus.foundry.stageparts import feature_count
 
@@ -83,7 +83,7 @@ def test_stem_and_three_blocks_equal_a_computation_by_hand(tensors: Tensors) -> 
 def test_resizing_is_that_of_pillow(side: int) -> None:
     image = np.kron(np.random.default_rng(1).integers(0, 256, (10, 10, 3)), np.ones((side // 10 + 1,) * 2 + (1,)))[:side, :side]
     image = image.astype(np.uint8)
-    found = _run(lambda g: _preprocess(g, "image", 127.0), "pre_scaled", 4, image).transpose(1, 2, 0) * 128 + 127
+    found = _run(lambda g: add_preprocessing(g, "image", 127.0), "pre_scaled", 4, image).transpose(1, 2, 0) * 128 + 127
     wanted = np.asarray(Image.fromarray(image).resize((224, 224), Image.Resampling.BILINEAR), dtype=np.float64)
     assert np.abs(found - wanted).max() <= 1.01  # Pillow rounds to whole levels, once for each axis
 

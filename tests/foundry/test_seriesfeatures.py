@@ -14,7 +14,7 @@ from onnx import TensorProto, helper
 
 from isthmus.contracts.errors import InputError
 from isthmus.contracts.schema import Column, Schema
-from isthmus.contracts.seriesparts import parsed_series_part, series_part_names, series_part_size
+from isthmus.contracts.seriesparts import DEFAULT_SERIES_PARTS, parsed_series_part, series_part_names, series_part_size
 from isthmus.foundry.backbone import GraphWriter
 from isthmus.foundry.export import _add_head
 from isthmus.foundry.foldout import moments_of
@@ -222,6 +222,10 @@ def test_windows_that_do_not_fit_are_refused(extractor: SeriesExtractor) -> None
         with pytest.raises(InputError, match=said):
             extractor.quantised(bad)
     assert extractor.quantised(good[:0]).shape == (0, extractor.dimension)
+
+
+def test_the_default_parts_are_few() -> None:
+    assert 30 <= feature_count(SCHEMA, DEFAULT_SERIES_PARTS) <= 150
 
 
 def test_each_feature_has_a_name(extractor: SeriesExtractor) -> None:

@@ -8,7 +8,7 @@ import pytest
 from isthmus.contracts.errors import InputError
 from isthmus.foundry.foldout import moments_of
 from isthmus.foundry.ridge import candidates
-from isthmus.foundry.site import LocalRows, _fits, combine, mixed, weighted_sum
+from isthmus.foundry.site import LocalRows, _fits, combine, mixed, prior_of, weighted_sum
 from tests.foundry.test_ridge import sample
 
 
@@ -63,7 +63,7 @@ def test_the_average_is_one_linear_head_and_leans_to_what_errs_least() -> None:
     found = combine(fleet, rows, 0.03, factors=(1.0, 8.0), lambdas=(0.03, 0.3))
     every = [found.fleet, *_fits(weighted_sum(fleet, rows.moments(), 8.0), rows, 128, 8.0, (0.03,))]
     mix, weight = mixed(every, rows)
-    by_hand = np.exp(-40 * np.array([f.loss for f in every]) / (4 * min(f.loss for f in every)))
+    by_hand = prior_of(every, 40) * np.exp(-40 * np.array([f.loss for f in every]) / (4 * min(f.loss for f in every)))
     assert weight == pytest.approx(by_hand / by_hand.sum())
     single = [((rows.q - f.candidate.mean) / f.candidate.scale) @ f.candidate.coefficients[1:] + f.candidate.coefficients[0] for f in every]
     raw = mix.candidate.coefficients
@@ -99,3 +99,17 @@ def test_inputs_that_cannot_be_used_are_refused() -> None:
         combine(fleet, LocalRows(rows.q[:0], rows.w[:0], rows.y[:0], rows.groups[:0]), 0.1)
     with pytest.raises(InputError):
         combine(fleet, LocalRows(rows.q[:, :5], rows.w, rows.y, rows.groups), 0.1)
+
+
+def test_with_few_labels_a_local_head_counts_for_little_before_it_is_judged() -> None:
+    q, w, y, groups = sample(1, n=800)
+    fleet, rows = moments_of(q, w, y, groups), _rows(3, 40)
+    every = [
+        combine(fleet, rows, 0.03).fleet,
+        *_fits(weighted_sum(fleet, rows.moments(), 8.0), rows, 128, 8.0, (0.03, 0.3)),
+        *_fits(rows.moments(), rows, 1, float("inf"), (0.03, 0.3)),
+    ]
+    few, enough, many = (prior_of(every, count) for count in (3, 12, 400))
+    assert few.sum() == pytest.approx(1.0) and few[3] == few[4] < 0.1 * many[3]
+    assert enough == pytest.approx(many), "from as many labels as features on it is the same"
+    assert many == pytest.approx([0.5, 0.2, 0.2, 0.05, 0.05])

@@ -34,7 +34,7 @@ PARTS = ("fleet", "site", "leave", "leaver", "serving", "reference", "artefact",
 KEYS = {
     "auc": {"joint", "alone", "pooled"},
     "certificate": {"digest", "issued", "reasons"},
-    "site": {"name", "best", "auc", "certificate", "labels", "labels_needed", "provable", "sentence"},
+    "site": {"name", "best", "auc", "certificate", "labels", "exchangeability", "labels_needed", "provable", "sentence"},
     "leave": {"party", "auc", "records", "dimension", "answered_share", "error_bound", "error_goal", "refusal"},
     "runs": {"fleet", "site", "leave"},
 }

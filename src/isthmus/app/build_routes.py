@@ -1,4 +1,4 @@
-"""HTTP routes of runs, models, certificates and deployments."""
+"""HTTP routes of runs, models and certificates."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from isthmus.access.keys import KeyRing
 from isthmus.app.catalogue import Catalogue
 from isthmus.app.ledger_routes import answer, bearer, body_of, guarded
 from isthmus.app.worker import Worker
+from isthmus.assurance.probes import checked_cases
 from isthmus.contracts.build import RunRequest, SiteRequest
 from isthmus.contracts.ports import Json
-from isthmus.gateway.registry import Registry
 
 
 class Revocation(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -33,7 +33,6 @@ class BuildService:
 
     catalogue: Catalogue
     worker: Worker
-    registry: Registry
     keys: KeyRing
     basis: Callable[[str, Any], Json]
 
@@ -66,6 +65,7 @@ class _Routes:
         return await self._begun("site", await body_of(request, SiteRequest))
 
     async def _begun(self, kind: str, wanted: Any) -> Response:
+        checked_cases(wanted.probes)
         service = self._service
         basis = await run_in_threadpool(service.basis, kind, wanted)
         run_id = await run_in_threadpool(service.worker.submit, kind, wanted, basis)
@@ -140,19 +140,6 @@ class _Routes:
         await run_in_threadpool(self._service.catalogue.revoke, request.path_params["certificate"], wanted.why)
         return answer({"revoked": True})
 
-    async def deployments(self, request: Request) -> Response:
-        """Every deployment, and whether it would serve now
-
-        Operator only.
-        """
-        await self._operator(request)
-
-        def rows() -> list[Json]:
-            service = self._service
-            return [{"deployment": e.deployment, "ready": service.registry.ready(e)} for e in service.registry.all()]
-
-        return answer(await run_in_threadpool(rows))
-
 
 def build_routes(service: BuildService) -> list[Route]:
     """The routes, to be put at the root."""
@@ -168,6 +155,5 @@ def build_routes(service: BuildService) -> list[Route]:
         ("GET", "/v1/certificates/{certificate}", r.certificate),
         ("POST", "/v1/certificates/{certificate}/revocation", r.revoke),
         ("GET", "/v1/bars/{bars}", r.bars),
-        ("GET", "/v1/deployments", r.deployments),
     ]
     return [Route(path, guarded(handler), methods=[method]) for method, path, handler in table]

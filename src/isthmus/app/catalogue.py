@@ -13,13 +13,14 @@ from isthmus.contracts.build import RunRequest, RunState, RunView, SiteRequest, 
 from isthmus.contracts.deployment import Deployment
 from isthmus.contracts.errors import NotFoundError, StorageError
 from isthmus.contracts.head import Head
+from isthmus.contracts.life import ComparisonRequest
 from isthmus.contracts.ports import Clock, Json
 from isthmus.kit.canonical import canonical_bytes
 from isthmus.kit.database import Database, named_sql
 from isthmus.kit.signing import Envelope
 
 SQL = named_sql(Path(__file__).parent / "sql" / "catalogue.sql")
-KINDS: dict[str, Any] = {"build": RunRequest, "site": SiteRequest}
+KINDS: dict[str, Any] = {"build": RunRequest, "site": SiteRequest, "comparison": ComparisonRequest}
 
 
 def write_whole(path: Path, raw: bytes, mode: int = 0o666) -> None:
@@ -59,6 +60,13 @@ def _holds(path: Path, raw: bytes) -> bool:
         return False
 
 
+def _named(request: RunRequest | SiteRequest | ComparisonRequest) -> str:
+    """What a list of runs calls it."""
+    if isinstance(request, ComparisonRequest):
+        return f"{request.deployment}: versions {request.old} and {request.new}"
+    return request.scenario.id if isinstance(request, RunRequest) else f"site of {request.run}"
+
+
 class Catalogue:
     """The exchange's records in `folder`: one database, and artefacts as files named by digest."""
 
@@ -72,7 +80,7 @@ class Catalogue:
 
     # Runs.
 
-    def begin(self, run_id: str, kind: str, request: RunRequest | SiteRequest) -> bool:
+    def begin(self, run_id: str, kind: str, request: RunRequest | SiteRequest | ComparisonRequest) -> bool:
         """Records a run; False when it stands already and has not failed. A failed or refused run starts again."""
         with self._db.transaction() as db:
             added = db.execute(
@@ -120,7 +128,7 @@ class Catalogue:
         request = self.request_of(run_id)[1]
         return RunView(
             id=run_id,
-            scenario=request.scenario.id if isinstance(request, RunRequest) else f"site of {request.run}",
+            scenario=_named(request),
             state=row["state"],
             step=row["step"],
             steps=steps,

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import TypeVar
 
 import msgspec
 
 from isthmus.app.catalogue import Catalogue
+from isthmus.app.lives import Lives
 from isthmus.contracts.deployment import Deployment
 from isthmus.contracts.errors import ConflictError, IsthmusError, UnknownPriceError, UnknownSplitError
 from isthmus.contracts.head import Head
+from isthmus.contracts.life import DeployedVersion, Origin
 from isthmus.contracts.price import OwnerWeight, Price, Split
 from isthmus.contracts.scenario import Scenario
-from isthmus.gateway.registry import Registry
 from isthmus.kit.canonical import digest_of
 from isthmus.ledger.prices import PriceList
 
@@ -67,24 +70,36 @@ def _as_published(known: Terms, wanted: Terms) -> Terms:
     return known
 
 
+@dataclass(frozen=True)
+class Made:
+    """Which run made a version, without whom, of which package; candidate: it is to be proposed only."""
+
+    run: str
+    without: tuple[str, ...] = ()
+    origin: Origin | None = None
+    candidate: bool = False
+
+
 class Deployer:
     """Makes deployments and loads them; what is certified can be served, and nothing else."""
 
-    def __init__(self, catalogue: Catalogue, registry: Registry, prices: PriceList) -> None:
-        self._catalogue, self._registry, self._prices = catalogue, registry, prices
+    def __init__(self, catalogue: Catalogue, lives: Lives, prices: PriceList) -> None:
+        self._catalogue, self._lives, self._prices = catalogue, lives, prices
+        self._publishing = threading.Lock()
 
     def deploy(
-        self, scenario: Scenario, site: str, head: Head, digests: tuple[str, str], records: Mapping[str, int], now_s: int
+        self, scenario: Scenario, site: str, head: Head, digests: tuple[str, str], records: Mapping[str, int], now_s: int, made: Made
     ) -> Deployment:
-        """Publishes price and split, then serves. digests: (artefact, certificate). records: training rows by owner.
+        """Publishes price and split, then serves, or only proposes. digests: (artefact, certificate). records: training rows by owner.
 
-        Raises CertificateError when the certificate does not cover the artefact.
+        The same run again changes nothing. Raises CertificateError when the certificate does not cover the artefact.
         """
         artefact, certificate = digests
-        price, split = self._published(price_of(scenario, now_s), split_of(scenario, records, now_s))
+        with self._publishing:  # sites that end at the same moment publish the same price
+            price, split = self._published(price_of(scenario, now_s), split_of(scenario, records, now_s))
         deployment = Deployment(
             name=scenario.id if site == "fleet" else f"{scenario.id}-{site}",
-            version=artefact.removeprefix("sha256:")[:PARTS_ID_CHARS],
+            version="",
             artefact_digest=artefact,
             certificate_digest=certificate,
             site=site,
@@ -97,9 +112,19 @@ class Deployer:
             hi=head.hi,
             schema=head.stage.schema,
         )
-        self._registry.load(deployment, self._catalogue.artefact_path(artefact))
-        self._catalogue.put_deployment(deployment)
-        return deployment
+        version = DeployedVersion(
+            number=0,
+            deployment=deployment,
+            run=made.run,
+            scenario=f"{scenario.id}@{scenario.version}",
+            scenario_digest=digest_of(scenario),
+            origin=made.origin or Origin(),
+            owners=tuple(sorted(records)),
+            without=made.without,
+        )
+        left = f", after {', '.join(made.without)} left" if made.without else ""
+        why = f"the run {made.run} was certified{left}"
+        return self._lives.deploy(version, made.run, EXCHANGE, why, made.candidate).deployment
 
     def _published(self, price: Price, split: Split) -> tuple[Price, Split]:
         """The price and split of these ids as they were first published. Raises ConflictError when that was with other terms."""
@@ -113,13 +138,15 @@ class Deployer:
             return price, self._prices.add_split(split)
 
     def load_all(self) -> dict[str, str]:
-        """Loads every standing deployment; returns name -> refusal of those that may not serve."""
+        """Loads what serves, and takes over what a release before the record of versions had put into service. Returns name -> refusal of
+        those that may not serve."""
+        known = set(self._lives.names())
+        adopted = {d.name: d for d in self._catalogue.deployments() if d.state == "serving" and d.name not in known}
         refused: dict[str, str] = {}
-        for deployment in self._catalogue.deployments():
-            if deployment.state != "serving":
-                continue
+        for name, deployment in adopted.items():
             try:
-                self._registry.load(deployment, self._catalogue.artefact_path(deployment.artefact_digest))
+                why = "taken over from an earlier release"
+                self._lives.deploy(DeployedVersion(number=0, deployment=deployment), f"adopted-{deployment.version}", EXCHANGE, why)
             except IsthmusError as error:
-                refused[deployment.name] = str(error)
-        return refused
+                refused[name] = str(error)
+        return {**refused, **self._lives.load_all()}

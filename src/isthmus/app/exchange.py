@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -20,18 +21,26 @@ from isthmus.app.build import JOB_TTL_S, Build, Workshop
 from isthmus.app.build_routes import BuildService, build_routes
 from isthmus.app.catalogue import Catalogue, write_whole
 from isthmus.app.certificate_gate import CertificateGate
-from isthmus.app.deploy import EXCHANGE, Deployer
+from isthmus.app.comparison import Comparison
+from isthmus.app.deploy import EXCHANGE, Deployer, Made
+from isthmus.app.edge import EdgeDesk
+from isthmus.app.edge_routes import edge_routes
 from isthmus.app.gateway_routes import gateway_routes
 from isthmus.app.jobs import SandboxJobs
 from isthmus.app.ledger_routes import LedgerService, ledger_routes
+from isthmus.app.life_routes import LifeService, life_routes
+from isthmus.app.lives import Lives
 from isthmus.app.overview import ExchangeOverview
 from isthmus.app.sandbox_routes import sandbox_routes
+from isthmus.app.shadows import Shadows
 from isthmus.app.site import SiteBuild, site_purpose, site_scenario
 from isthmus.app.upkeep import Upkeep
 from isthmus.app.worker import Worker
+from isthmus.assurance.probes import probed
 from isthmus.console.pages import console_routes
 from isthmus.contracts.build import RunRequest, SiteRequest
 from isthmus.contracts.errors import AuthError, ExchangeStateError, ForbiddenError, StorageError
+from isthmus.contracts.life import ComparisonRequest
 from isthmus.contracts.ports import Clock, Json
 from isthmus.foundry.engine_process import EngineProcess
 from isthmus.gateway.registry import Registry
@@ -62,10 +71,13 @@ class Exchange:
         self.meter = Meter(self.book_db, clock, self.key)
         gate = CertificateGate(self.catalogue, {self.key.key_id: self.key.public_hex})
         self.registry = Registry(gate, EngineProcess, clock, DECODERS)
-        self.deployer = Deployer(self.catalogue, self.registry, self.meter.prices)
-        self.serving = Service(self.registry, self.keys, self.meter, clock, __version__)
+        self.lives = Lives(state, self.registry, self.catalogue.artefact_path, self.key, clock)
+        self.deployer = Deployer(self.catalogue, self.lives, self.meter.prices)
+        self.edge = EdgeDesk(state / "edge.sqlite", clock, self.key, self.catalogue, self.registry, self.meter, self.keys, EXCHANGE)
+        self.shadows = Shadows(state, self.lives, self.registry, self.catalogue.artefact_path)
+        self.serving = Service(self.registry, self.keys, self.meter, clock, __version__, self.shadows.see)
         self.jobs = SandboxJobs(self.sandbox)
-        self.worker = Worker(self.catalogue, {"build": self._build, "site": self._site}, clock, log)
+        self.worker = Worker(self.catalogue, {"build": self._build, "site": self._site, "comparison": self._comparison}, clock, log)
         self.upkeep = Upkeep(self._expire, log)
         self.operator_token = self._operator_token()
 
@@ -99,27 +111,48 @@ class Exchange:
 
     def _build(self, run_id: str, request: RunRequest) -> tuple[bool, Json]:
         shop = self._workshop()
-        certified, result = Build(shop, run_id, request).walk()
+        certified, result = self._probed(request, *Build(shop, run_id, request).walk())
         if certified:
             head = self.catalogue.head(result["artefact_digest"])
             digests = (result["artefact_digest"], result["certificate"]["digest"])
             records = {party: asset["records_train"] for party, asset in result["owners"].items()}
-            deployment = self.deployer.deploy(request.scenario, "fleet", head, digests, records, int(self.clock.now_s()))
+            made = Made(run_id, request.without, request.origin, request.candidate)
+            deployment = self.deployer.deploy(request.scenario, "fleet", head, digests, records, int(self.clock.now_s()), made)
             result = {**result, "deployment": msgspec.to_builtins(deployment)}
         return certified, result
 
     def _site(self, run_id: str, request: SiteRequest) -> tuple[bool, Json]:
         shop = self._workshop()
-        certified, result = SiteBuild(shop, run_id, request).walk()
+        certified, result = self._probed(request, *SiteBuild(shop, run_id, request).walk())
         if certified:
             fleet = self.catalogue.view(request.run).result or {}
             scenario = site_scenario(self.catalogue.request_of(request.run)[1].scenario, request)
             head = self.catalogue.head(result["artefact_digest"])
             records = {party: asset["records_train"] for party, asset in fleet["owners"].items()} | {request.site: result["fit"]}
             digests = (result["artefact_digest"], result["certificate"]["digest"])
-            deployment = self.deployer.deploy(scenario, request.site, head, digests, records, int(self.clock.now_s()))
+            made = Made(run_id, origin=request.origin, candidate=request.candidate)
+            deployment = self.deployer.deploy(scenario, request.site, head, digests, records, int(self.clock.now_s()), made)
             result = {**result, "deployment": msgspec.to_builtins(deployment)}
         return certified, result
+
+    def _probed(self, request: RunRequest | SiteRequest, certified: bool, result: Json) -> tuple[bool, Json]:
+        """The same, unless the model fails a case of its package: then its certificate is withdrawn, and the cases are named."""
+        if not certified or not request.probes:
+            return certified, result
+        engine = EngineProcess(self.catalogue.artefact(result["artefact_digest"]))
+        try:
+            found = probed(request.probes, engine.judged)
+        finally:
+            engine.close()
+        failures = [one.sentence for one in found if not one.holds]
+        result = {**result, "probes": [{**asdict(one), "holds": one.holds} for one in found]}
+        if not failures:
+            return True, result
+        self.catalogue.revoke(result["certificate"]["digest"], "; ".join(failures))
+        return False, {**result, "certificate": None, "passed": False, "failures": failures}
+
+    def _comparison(self, run_id: str, request: ComparisonRequest) -> tuple[bool, Json]:
+        return Comparison(self._workshop(), self.lives, run_id, request).walk()
 
     def _basis(self, kind: str, request: Any) -> Json:
         """What a run rests on: each owner's agreement for the purpose, which names its asset."""
@@ -127,16 +160,20 @@ class Exchange:
             staying = sorted(set(request.owners) - set(request.without))
             purpose = Build.purpose_of(request)
             return {"agreements": [self.jobs.agreement_digest(party, purpose) for party in staying]}
+        if isinstance(request, ComparisonRequest):
+            return Comparison(self._workshop(), self.lives, "", request).basis()
         scenario = self.catalogue.request_of(request.run)[1].scenario
         return {"agreements": [self.jobs.agreement_digest(request.site, site_purpose(scenario.purpose))]}
 
     def routes(self) -> list[BaseRoute]:
-        service = BuildService(self.catalogue, self.worker, self.registry, self.keys, self._basis)
+        service = BuildService(self.catalogue, self.worker, self.keys, self._basis)
         return [
             *sandbox_routes(self.sandbox, self.is_operator),
             *build_routes(service),
+            *life_routes(LifeService(self.lives, self.shadows, self.keys, self.catalogue, self.worker, self._basis)),
             *ledger_routes(LedgerService(self.meter, self.keys, EXCHANGE)),
             *gateway_routes(self.serving),
+            *edge_routes(self.edge, self.keys),
             Route("/", _to_console, methods=["GET"]),
             *console_routes(ExchangeOverview(self.catalogue, self.registry, self.meter, self.clock)),
         ]
@@ -160,19 +197,27 @@ class Exchange:
         ended = self.meter.recover(self.clock.now_s())
         if ended:
             self.log.warning("holds-recovered", count=len(ended))
+        late = self.edge.settle_all()
+        if late:
+            self.log.warning("edge-settled", receipts=late)
         for name, why in self.deployer.load_all().items():
             self.log.warning("deployment-refused", deployment=name, message=why)
+        self.shadows.resume()
         self.worker.start()
         self.upkeep.start()
 
     def stop(self) -> None:
         self.upkeep.stop()
         self.worker.stop()
+        self.shadows.stop()
         self.registry.close()
 
     def close(self) -> None:
         self.catalogue.close()
+        self.lives.close()
+        self.shadows.close()
         self.jobstore.close()
+        self.edge.close()
         self.keys_db.close()
         self.book_db.close()
 

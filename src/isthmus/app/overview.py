@@ -7,6 +7,7 @@ from isthmus.console.pages import DeploymentRow, HoldRow, Overview, ReceiptRow, 
 from isthmus.contracts.build import RunRequest, RunView, SiteRequest
 from isthmus.contracts.deployment import Deployment
 from isthmus.contracts.errors import NotFoundError
+from isthmus.contracts.life import ComparisonRequest
 from isthmus.contracts.ports import Clock
 from isthmus.gateway.registry import Loaded, Registry
 from isthmus.kit.canonical import parse_canonical
@@ -19,8 +20,10 @@ PROMISE_STEPS = ("clusters", "artefact", "evaluate")
 SITE_STEPS = ("site-head", "artefact", "audit", "proof", "judge")
 
 
-def steps_most(request: RunRequest | SiteRequest) -> int:
+def steps_most(request: RunRequest | SiteRequest | ComparisonRequest) -> int:
     """How many steps a run has when every promise is tried; it may end with fewer."""
+    if isinstance(request, ComparisonRequest):
+        return 1
     if isinstance(request, SiteRequest):
         return len(SITE_STEPS)
     return len(BUILD_STEPS) + len(PROMISE_STEPS) * len(request.scenario.certify.promises_ppm)
@@ -55,7 +58,7 @@ class ExchangeOverview:
         return Overview(
             at_ms=int(self._clock.now_s() * 1000),
             scenarios=scenarios,
-            deployments=tuple(self._deployment(entry) for entry in self._registry.all()[:rows_max]),
+            deployments=tuple(self._deployment(entry) for entry in self._registry.serving()[:rows_max]),
             holds=holds,
             receipts=receipts,
             receipts_total=self._meter.log.size(),

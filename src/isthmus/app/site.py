@@ -2,21 +2,29 @@
 
 The site's records stay at its node: the fleet's total goes there, and only the fitted heads and counts come back. Records for
 proof are drawn one by one at random from the site's stock, so each is a group of its own and the promise is about that stock.
+
+Thresholds are the site's own. For each promise they are planned, for as many records as are kept for proof, on the left-out scores of the
+records that were fitted on, joined with the fleet's fold-out scores where a test does not tell the two apart. The promises are tried in
+fixed sequence, the easiest first. Records for proof choose nothing.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, replace
 from typing import Any, TypeVar
 
 import msgspec
 import numpy as np
 
 from isthmus.app.build import FLEET, Proof, Workshop, finished_job, sign_certificate, unchanged_agreements
+from isthmus.app.promises import conditions_note, site_ladder
 from isthmus.assurance.arithmetic import arithmetic
 from isthmus.assurance.auc import auc
-from isthmus.assurance.bars import Verdict, judge
+from isthmus.assurance.bars import BARS_PAYLOAD_TYPE, Verdict, bars_digest, judge
+from isthmus.assurance.bounds import korn_graubard_bounds, needed_samples
 from isthmus.assurance.evidence import Evidence
+from isthmus.assurance.exchangeability import Exchangeability, exchangeability
 from isthmus.contracts.asset import Asset
 from isthmus.contracts.bars import PPM, Bars
 from isthmus.contracts.build import ENDED, RunRequest, SiteRequest, StepRecord
@@ -26,8 +34,11 @@ from isthmus.contracts.job import JobRequest
 from isthmus.contracts.ports import Json
 from isthmus.contracts.scenario import Scenario
 from isthmus.contracts.statistic import (
+    CLEAN,
     EVALUATE,
+    FOLD_OUT,
     JOINT,
+    MOMENTS,
     SITE_HEAD,
     SITE_HEADS,
     Corruption,
@@ -39,12 +50,46 @@ from isthmus.contracts.statistic import (
     evaluation_keys,
     site_heads_from,
 )
-from isthmus.contracts.sums import EVALUATION_SIZE, Evaluation, evaluation_from
+from isthmus.contracts.sums import EVALUATION_SIZE, Evaluation, Ints, evaluation_from, foldout_from
 from isthmus.foundry.export import artefact_digest, build_artefact
+from isthmus.foundry.foldout import ThresholdPlan, Thresholds, choose_thresholds
 from isthmus.foundry.stages import decoder_of
+from isthmus.kit.signing import seal
 
 AT_SITE = "/site"
+ANSWERED_SHARE = 0.5
+"""Share of records that is reckoned to be answered where too few are kept for proof, and those still to be labelled are planned for."""
 T = TypeVar("T")
+Counted = Mapping[tuple[str, str], Evaluation]
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """What thresholds rest on. histogram: (2, bins) left-out scores of the site's head, with the fleet's where `test` trusts them."""
+
+    test: Exchangeability
+    histogram: Ints
+
+    @property
+    def basis(self) -> str:
+        return "site and fleet" if self.test.trusted else "site"
+
+
+@dataclass(frozen=True)
+class SiteRung:
+    """One promise, tried at the site. counted, verdict, evidence: None without records for proof."""
+
+    bars: Bars
+    thresholds: Thresholds
+    head: Head
+    digest: str
+    counted: Counted | None
+    verdict: Verdict | None
+    evidence: Evidence | None
+
+    @property
+    def passed(self) -> bool:
+        return self.verdict is not None and self.verdict.passed
 
 
 def site_purpose(scenario_purpose: str) -> str:
@@ -70,7 +115,8 @@ def site_scenario(of_run: Scenario, request: SiteRequest) -> Scenario:
         return of_run
     replace = msgspec.structs.replace
     certify = replace(of_run.certify, validity_days=own.certify.validity_days)
-    allowed = replace(of_run, serve=own.serve, replicate=own.replicate, certify=certify)
+    conditions = {"families": of_run.replicate.families, "severities": of_run.replicate.severities}
+    allowed = replace(of_run, serve=own.serve, replicate=replace(own.replicate, **conditions), certify=certify)
     if own != allowed:
         raise ConflictError(
             f"the site asks for another {', '.join(_different(own, allowed))} than the run {request.run} was certified with",
@@ -94,7 +140,6 @@ class SiteBuild:
         self._scenario = site_scenario(fleet_request.scenario, request)
         self._stage: Stage = msgspec.convert(self._fleet["stage"], Stage)
         self._head: Head = msgspec.convert(self._fleet["head"], Head)
-        self._bars: Bars = msgspec.convert(self._fleet["bars"], Bars)
         self._purpose = site_purpose(self._scenario.purpose)
         self._agreements = {request.site: shop.jobs.agreement_digest(request.site, self._purpose)}
         self._asset: Asset = shop.jobs.owner(request.site, self._purpose)
@@ -108,24 +153,22 @@ class SiteBuild:
 
     def walk(self) -> tuple[bool, Json]:
         """(certified, result). Raises IsthmusError when the site's node refuses or cannot fit."""
+        ladder = self._step("bars", self._sign_bars)
         heads = self._step("site-head", self._heads)
-        known = {name: self._document(heads, index) for index, name in enumerate(SITE_HEADS) if heads.known[index]}
-        best = SITE_HEADS[heads.best]
-        head = known[best]
-        digest = self._step("artefact", lambda: self._artefact(head))
-        others = {name: other for name, other in known.items() if name != best}
-        audit = self._step("audit", lambda: self._measured(head, digest, others, "audit", ()))
-        corruptions = tuple(Corruption(family=f, severity=s) for f in self._bars.families for s in self._bars.severities)
-        proof = self._step("proof", lambda: self._measured(head, digest, {}, "holdout", corruptions))
-        verdict, evidence = self._step("judge", lambda: self._judge(proof))
+        calibration = self._step("calibration", lambda: self._calibration(heads))
+        rungs: list[SiteRung] = []
+        for bars in ladder:
+            rungs.append(self._rung(bars, heads, calibration))
+            if not rungs[-1].passed:
+                break
+        best = next((rung for rung in reversed(rungs) if rung.passed), rungs[0])
+        others = self._others(heads, best)
+        audit = self._step("audit", lambda: self._measured(best.head, best.digest, others, "audit", ()))
         certificate = None
-        if verdict is not None and evidence is not None and verdict.passed:
-            found = Proof(verdict, evidence, head, digest)
+        if best.passed and best.verdict is not None and best.evidence is not None:
+            found = Proof(best.verdict, best.evidence, best.head, best.digest)
             certificate = sign_certificate(self._shop, self._run_id, self._scenario, self._request.site, found, self._agreements)
-        result = self._result(heads, known, best, digest, audit, proof)
-        result["passed"] = certificate is not None
-        result["failures"] = [result["arithmetic"]["sentence"]] if verdict is None else list(verdict.failures)
-        result["claims"] = None if verdict is None else msgspec.to_builtins(verdict.claims)
+        result = self._result(heads, calibration, rungs, best, audit)
         result["certificate"] = certificate
         return certificate is not None, result
 
@@ -156,14 +199,11 @@ class SiteBuild:
 
     def _heads(self) -> SiteHeads:
         recipe = self._scenario.recipe
-        total = self._shop.jobs.status(self._fleet["jobs"]["moments/1"]).total
-        if total is None:
-            raise ConflictError("the fleet's sums are gone", "run the fleet again")
         params = SiteHeadParams(
             views=recipe.views,
             sure_weight=recipe.sure_weight,
             unsure_weight=recipe.unsure_weight,
-            fleet=total,
+            fleet=self._total_of(MOMENTS),
             fleet_penalty=float(self._fleet["penalty"]),
             factors=self._scenario.replicate.weightings,
             penalties=recipe.lambdas,
@@ -171,17 +211,72 @@ class SiteBuild:
         status = self._job(SITE_HEAD, params)
         return site_heads_from(status.heads[self._request.site].array(), self._stage.dimension)
 
-    def _document(self, heads: SiteHeads, index: int) -> Head:
-        """A candidate with the fleet's thresholds: scores stay on the fleet's scale of -1 to +1."""
+    def _sign_bars(self) -> list[Bars]:
+        """The site's bars of each promise, signed and kept before any sum is asked for."""
+        ladder = site_ladder(self._scenario)
+        for bars in ladder:
+            self._shop.catalogue.keep_bars(bars_digest(bars), seal(self._shop.key, BARS_PAYLOAD_TYPE, bars))
+        return ladder
+
+    def _total_of(self, statistic: str) -> Array:
+        total = self._shop.jobs.status(self._fleet["jobs"][statistic]).total
+        if total is None:
+            raise ConflictError("the fleet's sums are gone", "run the fleet again")
+        return total
+
+    def _calibration(self, heads: SiteHeads) -> Calibration:
+        """Both sides under the fleet's own head: its fold-out scores, and the site's records, which it never saw."""
+        fleet = foldout_from(self._total_of(FOLD_OUT).array().astype(np.int64), 1).histogram[0]
+        test = exchangeability(fleet, heads.histograms[SITE_HEADS.index(FLEET)])
+        own = heads.histograms[heads.best]
+        return Calibration(test, own + fleet if test.trusted else own)
+
+    def _thresholds(self, bars: Bars, histogram: Ints) -> Thresholds:
+        """Planned for the records that are kept for proof; where they could not prove the promise at all, for those that could."""
+        confidence, bar = bars.confidence_ppm / PPM, bars.error_ppm_max / PPM
+        records = max(self._asset.records_holdout, round(needed_samples(bar, confidence) / ANSWERED_SHARE))
+        plan = ThresholdPlan(
+            bar=bar,
+            records=records,
+            groups=records,
+            design_effect=1.0,
+            bound=lambda errors, n, effect, groups: korn_graubard_bounds(errors, n, effect, groups, confidence),
+            power=self._scenario.certify.planning_power,
+            recall_min=bars.recall_ppm_min / PPM,
+            specificity_min=bars.specificity_ppm_min / PPM,
+        )
+        return choose_thresholds(histogram, plan)
+
+    def _rung(self, bars: Bars, heads: SiteHeads, calibration: Calibration) -> SiteRung:
+        promise = f"{bars.error_ppm_max / 10_000:g}%"
+        thresholds = self._thresholds(bars, calibration.histogram)
+        head = self._document(heads, heads.best, thresholds.lo, thresholds.hi)
+        digest = self._step(f"artefact {promise}", lambda: self._artefact(head))
+        corruptions = tuple(Corruption(family=f, severity=s) for f in bars.families for s in bars.severities)
+        counted = self._step(f"proof {promise}", lambda: self._measured(head, digest, {}, "holdout", corruptions))
+        verdict, evidence = self._judge(bars, counted, calibration)
+        return SiteRung(bars, thresholds, head, digest, counted, verdict, evidence)
+
+    def _document(self, heads: SiteHeads, index: int, lo: float, hi: float) -> Head:
+        """A candidate as a head document."""
         values = heads.heads[index]
         return Head(
-            stage=self._stage,
-            coefficients=Array.of(values[1:]),
-            bias=float(values[0]),
-            lo=self._head.lo,
-            hi=self._head.hi,
-            decoder=decoder_of(self._stage),
+            stage=self._stage, coefficients=Array.of(values[1:]), bias=float(values[0]), lo=lo, hi=hi, decoder=decoder_of(self._stage)
         )
+
+    def _others(self, heads: SiteHeads, best: SiteRung) -> dict[str, Head]:
+        """What the chosen head is compared with: the fleet's as it serves elsewhere, with the fleet's thresholds, and the site's labels
+        alone, with thresholds of their own."""
+        found = {}
+        for index, name in enumerate(SITE_HEADS):
+            if index == heads.best or not heads.known[index]:
+                continue
+            lo, hi = self._head.lo, self._head.hi
+            if name != FLEET:
+                own = self._thresholds(best.bars, heads.histograms[index])
+                lo, hi = own.lo, own.hi
+            found[name] = self._document(heads, index, lo, hi)
+        return found
 
     def _artefact(self, head: Head) -> str:
         raw = build_artefact(head)
@@ -191,7 +286,7 @@ class SiteBuild:
 
     def _measured(
         self, head: Head, digest: str, others: dict[str, Head], split: str, corruptions: tuple[Corruption, ...]
-    ) -> dict[tuple[str, str], Evaluation] | None:
+    ) -> Counted | None:
         """(head, condition) -> counts on one split of the site's records; None when it has none."""
         count = self._asset.records_holdout if split == "holdout" else self._asset.records_audit
         if count == 0:
@@ -208,59 +303,85 @@ class SiteBuild:
         parts = status.total.array().astype(np.int64).reshape(len(keys), EVALUATION_SIZE)
         return {(key.head, key.condition): evaluation_from(part) for key, part in zip(keys, parts, strict=True)}
 
-    def _judge(self, proof: dict[tuple[str, str], Evaluation] | None) -> tuple[Verdict | None, Evidence | None]:
+    def _judge(self, bars: Bars, proof: Counted | None, calibration: Calibration) -> tuple[Verdict | None, Evidence | None]:
         if proof is None:
             return None, None
-        names = {condition_name(Corruption(family=f, severity=s)): (f, s) for f in self._bars.families for s in self._bars.severities}
+        names = {condition_name(Corruption(family=f, severity=s)): (f, s) for f in bars.families for s in bars.severities}
         evidence = Evidence(
-            clean=proof[(JOINT, "clean")],
+            clean=proof[(JOINT, CLEAN)],
             corrupted={names[condition]: found for (_, condition), found in proof.items() if condition in names},
             design_effect=1.0,
         )
-        return judge(self._bars, evidence), evidence
+        verdict = judge(bars, evidence)
+        notes = [f"thresholds rest on the scores of: {calibration.basis}", conditions_note(self._scenario, bars)]
+        return replace(verdict, notes=(*verdict.notes, *(note for note in notes if note))), evidence
 
-    def _result(
-        self,
-        heads: SiteHeads,
-        known: dict[str, Head],
-        best: str,
-        digest: str,
-        audit: dict[tuple[str, str], Evaluation] | None,
-        proof: dict[tuple[str, str], Evaluation] | None,
-    ) -> Json:
-        seen = audit or proof
-        clean = None if seen is None else seen[(JOINT, "clean")].counts
-        share = 0.0 if clean is None or not clean["records"] else clean["answered"] / clean["records"]
-        counts = {"answered": 0, "errors": 0} if proof is None else proof[(JOINT, "clean")].counts
-        found = arithmetic(
-            self._bars.error_ppm_max / PPM,
-            self._bars.confidence_ppm / PPM,
-            self._asset.records_holdout,
-            counts["answered"],
-            counts["errors"],
-            share,
-        )
-        candidates = {}
-        for index, name in enumerate(SITE_HEADS):
-            if name in known:
-                measured = None if audit is None else audit[(JOINT if name == best else name, "clean")]
-                candidates[name] = {
-                    "loss": float(heads.losses[index]),
-                    "factor": float(heads.factors[index]),
-                    "penalty": float(heads.penalties[index]),
-                    "auc": None if measured is None else auc(measured.histogram),
-                    "counts": None if measured is None else measured.counts,
-                }
+    def _result(self, heads: SiteHeads, calibration: Calibration, rungs: list[SiteRung], best: SiteRung, audit: Counted | None) -> Json:
+        verdict = best.verdict
+        found = self._arithmetic(best, audit)
         return {
             "site": self._request.site,
             "fleet_run": self._request.run,
             "fit": self._asset.records_train,
             "proof": self._asset.records_holdout,
             "audit": self._asset.records_audit,
-            "best": best,
-            "candidates": candidates,
-            "head": msgspec.to_builtins(known[best]),
-            "artefact_digest": digest,
-            "thresholds": {"lo": self._head.lo, "hi": self._head.hi},
-            "arithmetic": {name: getattr(found, name) for name in found.__dataclass_fields__},
+            "best": SITE_HEADS[heads.best],
+            "candidates": self._candidates(heads, audit),
+            "head": msgspec.to_builtins(best.head),
+            "artefact_digest": best.digest,
+            "bars": msgspec.to_builtins(best.bars),
+            "bars_digest": bars_digest(best.bars),
+            "thresholds": {**asdict(best.thresholds), "basis": calibration.basis},
+            "exchangeability": asdict(calibration.test),
+            "promises": [_rung_row(rung) for rung in rungs],
+            "arithmetic": found,
+            "passed": best.passed,
+            "failures": [found["sentence"]] if verdict is None else list(verdict.failures),
+            "notes": [] if verdict is None else list(verdict.notes),
+            "claims": None if verdict is None else msgspec.to_builtins(verdict.claims),
         }
+
+    def _arithmetic(self, best: SiteRung, audit: Counted | None) -> Json:
+        """Of the promise that is proven, or of the easiest."""
+        seen = audit or best.counted
+        clean = None if seen is None else seen[(JOINT, CLEAN)].counts
+        share = best.thresholds.share if clean is None or not clean["records"] else clean["answered"] / clean["records"]
+        counts = {"answered": 0, "errors": 0} if best.counted is None else best.counted[(JOINT, CLEAN)].counts
+        bars = best.bars
+        found = arithmetic(
+            bars.error_ppm_max / PPM,
+            bars.confidence_ppm / PPM,
+            self._asset.records_holdout,
+            counts["answered"],
+            counts["errors"],
+            share,
+        )
+        return asdict(found)
+
+    def _candidates(self, heads: SiteHeads, audit: Counted | None) -> Json:
+        found: Json = {}
+        for index, name in enumerate(SITE_HEADS):
+            if not heads.known[index]:
+                continue
+            measured = None if audit is None else audit[(JOINT if index == heads.best else name, CLEAN)]
+            found[name] = {
+                "loss": float(heads.losses[index]),
+                "factor": float(heads.factors[index]),
+                "penalty": float(heads.penalties[index]),
+                "auc": None if measured is None else auc(measured.histogram),
+                "counts": None if measured is None else measured.counts,
+            }
+        return found
+
+
+def _rung_row(rung: SiteRung) -> Json:
+    verdict = rung.verdict
+    return {
+        "error_ppm_max": rung.bars.error_ppm_max,
+        "bars_digest": bars_digest(rung.bars),
+        "artefact_digest": rung.digest,
+        "thresholds": asdict(rung.thresholds),
+        "passed": rung.passed,
+        "failures": [] if verdict is None else list(verdict.failures),
+        "claims": None if verdict is None else msgspec.to_builtins(verdict.claims),
+    }

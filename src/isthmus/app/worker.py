@@ -1,16 +1,24 @@
-"""Walks runs one after the other in a thread of its own; what was under way when the process ended is walked again."""
+"""Walks runs in threads of their own; what was under way when the process ended is walked again.
+
+Each kind of run has its lanes. Builds are walked one after the other. Sites are walked side by side, because each mostly waits for its own
+node: one that is gone holds up its own lane only, until its jobs expire.
+"""
 
 from __future__ import annotations
 
 import queue
 import threading
+import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
+
+import msgspec
 
 from isthmus.app.catalogue import Catalogue
 from isthmus.contracts.build import RunRequest, RunState, SiteRequest
 from isthmus.contracts.errors import IsthmusError, StorageError
+from isthmus.contracts.life import ComparisonRequest
 from isthmus.contracts.ports import Clock, Json
 from isthmus.kit.canonical import digest_of
 from isthmus.kit.log import Log
@@ -18,6 +26,12 @@ from isthmus.kit.log import Log
 STOP_WAIT_S = 10.0
 RETRY_S = 5.0
 ID_CHARS = 24
+LANES: Mapping[str, int] = {"build": 1, "site": 32, "comparison": 1}
+"""Runs of a kind that are walked at the same time."""
+PREFIXES = {"build": "run_", "site": "site_", "comparison": "cmp_"}
+LATER = ("candidate", "probes")
+"""Fields that requests did not always have: left empty, they make no other run."""
+Request = RunRequest | SiteRequest | ComparisonRequest
 
 Walk = Callable[[str, Any], tuple[bool, Json]]
 
@@ -29,40 +43,56 @@ class RunCancelled(Exception):
 class Worker:
     """walks: kind -> what walks a run of that kind; returns (certified, result)."""
 
-    def __init__(self, catalogue: Catalogue, walks: dict[str, Walk], clock: Clock, log: Log) -> None:
+    def __init__(self, catalogue: Catalogue, walks: dict[str, Walk], clock: Clock, log: Log, lanes: Mapping[str, int] = LANES) -> None:
         self._catalogue, self._walks, self._clock, self._log = catalogue, walks, clock, log
-        self._waiting: queue.Queue[str | None] = queue.Queue()
+        self._waiting: dict[str, queue.Queue[str | None]] = {kind: queue.Queue() for kind in walks}
         self._stopping = threading.Event()
-        self._thread = threading.Thread(target=self._work, name="runs", daemon=True)
+        self._threads = [
+            threading.Thread(target=self._work, args=(kind,), name=f"{kind}-{lane}", daemon=True)
+            for kind in walks
+            for lane in range(lanes.get(kind, 1))
+        ]
 
     def start(self) -> None:
         for run_id in self._catalogue.unfinished():
-            self._waiting.put(run_id)
-        self._thread.start()
+            self._waiting[self._catalogue.request_of(run_id)[0]].put(run_id)
+        for thread in self._threads:
+            thread.start()
+
+    @property
+    def alive(self) -> bool:
+        """Whether any of its threads works."""
+        return any(thread.is_alive() for thread in self._threads)
 
     def stop(self) -> None:
-        """Ends after the current step; the run goes on at the next start."""
+        """Ends after the current steps; the runs go on at the next start."""
         self._stopping.set()
-        self._waiting.put(None)
-        if self._thread.is_alive():
-            self._thread.join(STOP_WAIT_S)
+        for waiting in self._waiting.values():
+            for _ in self._threads:
+                waiting.put(None)
+        deadline_s = time.monotonic() + STOP_WAIT_S
+        for thread in self._threads:
+            if thread.is_alive():
+                thread.join(max(0.0, deadline_s - time.monotonic()))
 
     def wait(self, seconds: float) -> None:
         """Sleeps, unless the exchange is stopping. Raises RunCancelled."""
         if self._stopping.wait(seconds):
             raise RunCancelled
 
-    def submit(self, kind: str, request: RunRequest | SiteRequest, basis: Json) -> str:
+    def submit(self, kind: str, request: Request, basis: Json) -> str:
         """The run's id; the same request on the same basis (assets, certificates) is the same run."""
-        prefix = "run_" if kind == "build" else "site_"
-        run_id = prefix + digest_of({"request": request, "basis": basis}).removeprefix("sha256:")[:ID_CHARS]
+        prefix = PREFIXES[kind]
+        fields = msgspec.to_builtins(request)
+        wanted = {name: value for name, value in fields.items() if name != "origin" and (name not in LATER or value)}
+        run_id = prefix + digest_of({"request": wanted, "basis": basis}).removeprefix("sha256:")[:ID_CHARS]
         if self._catalogue.begin(run_id, kind, request):
-            self._waiting.put(run_id)
+            self._waiting[kind].put(run_id)
         return run_id
 
-    def _work(self) -> None:
+    def _work(self, kind: str) -> None:
         while not self._stopping.is_set():
-            run_id = self._waiting.get()
+            run_id = self._waiting[kind].get()
             if run_id is not None:
                 self._one(run_id)
 
@@ -92,4 +122,4 @@ class Worker:
         except StorageError as unstored:
             self._log.error("run-not-stored", run=run_id, message=str(unstored))
             if not self._stopping.wait(RETRY_S):
-                self._waiting.put(run_id)
+                self._waiting[self._catalogue.request_of(run_id)[0]].put(run_id)

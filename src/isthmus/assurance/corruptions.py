@@ -61,7 +61,10 @@ def _noise(image: Image, step: int) -> Image:
 def _blur(image: Image, step: int) -> Image:
     """Out of focus: Gaussian, its width for a picture of 224 pixels, scaled to the image's shorter side; edges held."""
     sigma = BLUR_SIGMA_PIXELS[step] * min(image.shape[:2]) / BLUR_SIDE_PIXELS
-    return _levels(ndimage.gaussian_filter(image.astype(np.float64), sigma=(sigma, sigma, 0.0), mode="nearest"))
+    grey = bool((image == image[..., :1]).all())  # one channel is then all three: the same bytes in a third of the time
+    seen = image[..., :1] if grey else image
+    found = _levels(ndimage.gaussian_filter(seen.astype(np.float64), sigma=(sigma, sigma, 0.0), mode="nearest"))
+    return np.repeat(found, 3, axis=2) if grey else found
 
 
 _MAKERS = {"brightness": _brightness, "contrast": _contrast, "noise": _noise, "blur": _blur}

@@ -35,6 +35,7 @@ EXIT_PIPE = 141
 COMMANDS: dict[str, dict[str, str]] = {
     "begin": {
         "try": "isthmus.cli.try_folder:try_folder",
+        "label": "isthmus.cli.label:label",
         "run": "isthmus.cli.run:run",
         "replicate": "isthmus.cli.replicate:replicate",
         "scenario": "isthmus.cli.scenario:scenario",
@@ -42,11 +43,14 @@ COMMANDS: dict[str, dict[str, str]] = {
     "serve": {
         "up": "isthmus.cli.up:up",
         "node": "isthmus.cli.node:node",
+        "deployment": "isthmus.cli.deployment:deployment",
+        "export": "isthmus.cli.export:export",
     },
     "verify": {
         "certificate": "isthmus.cli.certificate:certificate",
         "receipt": "isthmus.cli.receipt:receipt",
         "statement": "isthmus.cli.statement:statement",
+        "worth": "isthmus.cli.worth:worth",
         "book": "isthmus.cli.book:book",
     },
     "care": {

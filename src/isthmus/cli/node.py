@@ -24,7 +24,7 @@ from isthmus.contracts.agreement import ANY_STAGE, Agreement
 from isthmus.contracts.errors import InputError, UnreachableError
 from isthmus.contracts.head import Head, Stage
 from isthmus.contracts.ports import SharedExtractor
-from isthmus.contracts.statistic import CLUSTERS, EVALUATE, FOLD_OUT, MOMENTS, OWN_HEAD, SITE_HEADS, SiteHeadParams, SiteHeads
+from isthmus.contracts.statistic import CLUSTERS, EVALUATE, FOLD_OUT, MOMENTS, OWN_HEAD, PAIR, SITE_HEADS, SiteHeadParams, SiteHeads
 from isthmus.contracts.sums import SCORE_BINS, Moments
 from isthmus.foundry.engine import Scorer
 from isthmus.foundry.export import artefact_digest, build_artefact
@@ -41,9 +41,10 @@ from isthmus.sandbox.outlog import LOG_NAME, LogEntry, OutLog, undeclared, verif
 from isthmus.sandbox.ports import Artefact, SiteRows, Tools
 from isthmus.sandbox.statistics.foldout import score_histogram
 from isthmus.sandbox.uplink import HttpUplink
+from isthmus.scenarios.package import find_package, load_package
 
 STATE = click.option("--state", type=click.Path(path_type=Path), required=True, help="The node's own state folder.")
-DEFAULT_OPERATIONS = (MOMENTS, FOLD_OUT, CLUSTERS, EVALUATE)
+DEFAULT_OPERATIONS = (MOMENTS, FOLD_OUT, CLUSTERS, EVALUATE, PAIR)
 DAY_S = 24 * 3600
 
 
@@ -95,14 +96,16 @@ def node() -> None:
 @click.option("--kind", type=click.Choice(["owner", "site"]), default="owner", show_default=True)
 @click.option("--licence", default="proprietary", show_default=True, help="Licence of the data.")
 @click.option("--sample", is_flag=True, help="Marks party and data as made up for demonstration.")
+@click.option("--scenario", default="", help="A package whose columns the rows must fit, so that a bad value is told now and not in a run.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object.")
-def init(data: Path, state: Path, party: str, name: str, kind: str, licence: str, sample: bool, as_json: bool) -> None:
+def init(data: Path, state: Path, party: str, name: str, kind: str, licence: str, sample: bool, scenario: str, as_json: bool) -> None:
     """Makes a key, reads and checks the folder DATA, and describes it as an asset, without sending anything."""
     settings = NodeSettings(
         id=party, name=name or party, kind="site" if kind == "site" else "owner", data=str(data.absolute()), licence=licence, sample=sample
     )
+    schema = load_package(find_package(scenario)).interface.schema if scenario else None
     with only_one(state, make=True):
-        home = init_home(state, settings)
+        home = init_home(state, settings, schema=schema)
         asset = home.asset
         home.store.close()
     shown = {"party": party, "public_key": home.key.public_hex, "asset": home.asset_digest}
@@ -111,7 +114,7 @@ def init(data: Path, state: Path, party: str, name: str, kind: str, licence: str
         click.echo(json.dumps({**shown, **counts, "groups_inferred": asset.groups_inferred, "splits_inferred": asset.splits_inferred}))
         return
     inferred = " (inferred from the order of names)" if asset.groups_inferred else ""
-    click.echo(f"{party}: {asset.records_train} images to learn from, {asset.records_holdout} held out")
+    click.echo(f"{party}: {asset.records_train} records to learn from, {asset.records_holdout} held out")
     click.echo(f"groups: {asset.groups_train} and {asset.groups_holdout}{inferred}")
     click.echo(f"public key {home.key.public_hex}\nasset {home.asset_digest}")
 

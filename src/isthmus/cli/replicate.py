@@ -12,11 +12,33 @@ from rich.table import Table
 
 from isthmus.cli.run import Teller
 from isthmus.contracts.build import RunView
+from isthmus.contracts.ports import Json
 from isthmus.kit.clock import SystemClock
 from isthmus.kit.config import read_settings
 from isthmus.scenarios.replicate import SiteSettings
 from isthmus.scenarios.replicate import replicate as replicated
-from isthmus.scenarios.rollout import Outcome, read_sites, rollout
+from isthmus.scenarios.rollout import PARALLEL_MAX, Outcome, Rollout, read_sites, rollout
+
+SHOWN = (
+    "best",
+    "fit",
+    "proof",
+    "audit",
+    "candidates",
+    "exchangeability",
+    "thresholds",
+    "promises",
+    "arithmetic",
+    "passed",
+    "failures",
+    "notes",
+    "claims",
+)
+PROSPECTS = {
+    "answered": ("error among answered", "answered"),
+    "good": ("false alarms", "good"),
+    "defect": ("recall", "caught defects"),
+}
 
 
 class Samples(click.ParamType[Any]):
@@ -30,19 +52,45 @@ class Samples(click.ParamType[Any]):
         return int(value) if str(value).isdecimal() else Path(str(value))
 
 
-def site_json(view: RunView) -> dict[str, Any]:
+def site_json(view: RunView, plan: Json) -> dict[str, Any]:
     """The one JSON object of --json."""
     result = view.result or {}
-    names = ("site", "best", "fit", "proof", "audit", "candidates", "arithmetic", "passed", "failures", "claims")
     certificate = result.get("certificate")
-    found = {name: result.get(name) for name in names}
-    return {"run": view.id, "state": view.state, **found, "certificate": None if certificate is None else certificate["digest"]}
+    found = {name: result.get(name) for name in ("site", *SHOWN)}
+    return {
+        "run": view.id,
+        "state": view.state,
+        "plan": plan,
+        **found,
+        "certificate": None if certificate is None else certificate["digest"],
+    }
+
+
+def show_plan(plan: Json) -> None:
+    """The sample arithmetic, before any work."""
+    console = Console()
+    console.print(
+        f"{plan['site']}: {plan['fit']} labels to fit, {plan['proof']} kept for proof"
+        f" ({plan['proof_good']} good, {plan['proof_defects']} defects). At best, with every record answered and none wrong:"
+    )
+    table = Table()
+    for name in ("what is promised", "needs", "kept", "missing", "now at best"):
+        table.add_column(name, justify="left" if name == "what is promised" else "right")
+    for line in plan["prospects"]:
+        what, of = PROSPECTS[line["of"]]
+        recall = line["of"] == "defect"
+        bar, now = (1 - line["bar"], 1 - line["now"]) if recall else (line["bar"], line["now"])
+        name = f"{what} {'≥' if recall else '≤'} {bar * 100:.3g} %" + (", expected only: no promise" if line["kind"] == "expected" else "")
+        best = f"{now * 100:.3g} %" if line["have"] else "–"
+        table.add_row(name, f"{line['needed']} {of}", str(line["have"]), str(line["missing"]) if line["missing"] else "–", best)
+    console.print(table)
 
 
 def show(view: RunView) -> None:
-    """Arithmetic first, then the candidates, then the verdict."""
+    """What the labels say, the candidates before and after, the promises, then the verdict."""
     console, result = Console(), view.result or {}
     console.print(result["arithmetic"]["sentence"])
+    console.print("Calibration: " + result["exchangeability"]["sentence"] + ".")
     table = Table(title=f"{result['site']}: fitted on {result['fit']} labels, measured on {result['audit']} others")
     for name in ("model", "AUC", "answered", "errors among answered"):
         table.add_column(name, justify="left" if name == "model" else "right")
@@ -58,17 +106,39 @@ def show(view: RunView) -> None:
             ]
         table.add_row(name + (" (chosen)" if name == result["best"] else ""), *cells)
     console.print(table)
+    console.print(_promises(result))
     if result["passed"]:
         console.print(f"certified: {result['certificate']['digest']}")
     else:
         console.print("not certified: " + "; ".join(result["failures"]))
 
 
-def roll_out(scenario: str, sites: Path, state: Path, seed: int, values: Path | None, as_json: bool) -> int:
-    """All sites of a CSV, with one progress display and one table."""
-    lines, found = read_sites(sites), []
+def _promises(result: Json) -> Table:
+    """A line a promise that was tried."""
+    table = Table()
+    for name in ("promise", "expected to answer", "answered", "errors", "proven error", "holds"):
+        table.add_column(name, justify="right" if name != "holds" else "left")
+    for one in result["promises"]:
+        claims, planned = one["claims"], one["thresholds"]["share"]
+        cells = (
+            ("–", "–", "–")
+            if claims is None
+            else (
+                f"{claims['answered']} of {claims['records']}",
+                str(claims["errors"]),
+                f"≤ {claims['error_bound_ppm'] / 10_000:.1f} %" if claims["answered"] else "–",
+            )
+        )
+        holds = "yes" if one["passed"] else "not tried: no labels for proof" if claims is None else "no"
+        table.add_row(f"≤ {one['error_ppm_max'] / 10_000:g} %", f"{planned:.0%}", *cells, holds)
+    return table
+
+
+def roll_out(wanted: Rollout, as_json: bool) -> int:
+    """All sites of a CSV, with one progress display and one table in the order of the file."""
     with Teller() as tell:
-        found = list(rollout(scenario, lines, state, seed, SystemClock(), tell, values))
+        ended = {one.site: one for one in rollout(wanted, tell)}
+    found = [ended[line.site] for line in wanted.sites]
     counts = {name: sum(one.state == name for one in found) for name in ("certified", "refused", "failed")}
     if as_json:
         click.echo(json.dumps({**counts, "sites": [outcome_json(one) for one in found]}))
@@ -80,18 +150,18 @@ def roll_out(scenario: str, sites: Path, state: Path, seed: int, values: Path | 
 def outcome_json(one: Outcome) -> dict[str, Any]:
     """One site of --all --json."""
     result = one.result or {}
-    names = ("best", "fit", "proof", "audit", "candidates", "arithmetic", "failures", "claims")
     certificate = result.get("certificate")
-    shown = {name: result.get(name) for name in names}
+    shown = {name: result.get(name) for name in SHOWN}
     digest = None if certificate is None else certificate["digest"]
-    return {"site": one.site, "state": one.state, "wall_s": one.wall_s, **shown, "certificate": digest, "error": one.error}
+    head = {"site": one.site, "state": one.state, "wall_s": one.wall_s, "plan": one.plan}
+    return {**head, **shown, "certificate": digest, "error": one.error}
 
 
 def show_all(found: list[Outcome], counts: dict[str, int]) -> None:
     """A line a site, then how many of each."""
     table = Table()
-    for name in ("site", "labels", "answered", "proven error", "labels needed", "outcome"):
-        table.add_column(name, justify="left" if name in ("site", "outcome") else "right")
+    for name in ("site", "labels", "calibration", "answered", "proven error", "labels needed", "outcome"):
+        table.add_column(name, justify="left" if name in ("site", "calibration", "outcome") else "right")
     for one in found:
         result, claims = one.result or {}, (one.result or {}).get("claims")
         arithmetic = result.get("arithmetic") or {}
@@ -99,6 +169,7 @@ def show_all(found: list[Outcome], counts: dict[str, int]) -> None:
         table.add_row(
             one.site,
             f"{result['fit']} + {result['proof']}" if result else "–",
+            ("fleet's and own" if result["exchangeability"]["trusted"] else "own") if result else "–",
             f"{claims['answered_ppm'] / 10_000:.0f} %" if claims else "–",
             f"≤ {claims['error_bound_ppm'] / 10_000:.1f} %" if claims and claims["answered"] else "–",
             str(arithmetic["labels_needed"]) if arithmetic.get("labels_needed") else "–",
@@ -109,6 +180,24 @@ def show_all(found: list[Outcome], counts: dict[str, int]) -> None:
     console.print(", ".join(f"{count} {name}" for name, count in counts.items()))
 
 
+def one_site(wanted: SiteSettings, as_json: bool) -> int:
+    """One site: the sample arithmetic before the work, the result after it."""
+    plans: list[Json] = []
+
+    def before(plan: Json) -> None:
+        plans.append(plan)
+        if not as_json:
+            show_plan(plan)
+
+    with Teller() as tell:
+        view = replicated(wanted, tell, before)
+    if as_json:
+        click.echo(json.dumps(site_json(view, plans[0])))
+    else:
+        show(view)
+    return 0 if view.state == "certified" else 1
+
+
 @click.command()
 @click.argument("scenario")
 @click.option("--site", default=None, help="The site's name: lower-case letters, digits, hyphens.")
@@ -116,7 +205,14 @@ def show_all(found: list[Outcome], counts: dict[str, int]) -> None:
     "--samples", type=Samples(), default=None, help="A folder of labelled images; or, for the sample's line-4, how many labels to fit on."
 )
 @click.option(
-    "--all", "every", type=click.Path(path_type=Path), default=None, help="A CSV of sites instead: site,samples and perhaps fit,proof."
+    "--all",
+    "every",
+    type=click.Path(path_type=Path),
+    default=None,
+    help="A CSV of sites instead: site,samples and perhaps fit, proof, values (a file), values.KNOB.",
+)
+@click.option(
+    "--parallel", type=click.IntRange(1, PARALLEL_MAX), default=None, help="With --all: sites at a time; default one a processor core."
 )
 @click.option("--fit", type=click.IntRange(8), default=None, help="Of a folder: labels to fit on; default up to 40, at most half.")
 @click.option(
@@ -128,6 +224,7 @@ def show_all(found: list[Outcome], counts: dict[str, int]) -> None:
     default=None,
     help="A YAML file of this site's values: price, shares, weightings, validity. Others stay as they were certified.",
 )
+@click.option("--candidate", is_flag=True, help="Only propose what is certified; isthmus deployment upgrade puts it into service.")
 @click.option("--seed", type=int, default=0, show_default=True, help="Draws the samples.")
 @click.option("--state", type=click.Path(path_type=Path), default=None, help="State folder of the run; default from ISTHMUS_STATE.")
 @click.option("--json", "as_json", is_flag=True, help="One object on standard output instead of the table.")
@@ -136,9 +233,11 @@ def replicate(
     site: str | None,
     samples: Path | int | None,
     every: Path | None,
+    parallel: int | None,
     fit: int | None,
     proof: int | None,
     values: Path | None,
+    candidate: bool,
     seed: int,
     state: Path | None,
     as_json: bool,
@@ -151,14 +250,25 @@ def replicate(
       isthmus replicate my-scenario --site hall-2 --samples photos/hall-2
       isthmus replicate my-scenario --all sites.csv
 
-    sites.csv has a line a site, folders relative to the file: `hall-2,photos/hall-2`. Exit code 0: every site's model is certified. 1: one
-    is not; what is still missing is said.
+    Says first what so many labels can show at best. sites.csv has a line a site, folders relative to the file: `hall-2,photos/hall-2`. Exit
+    code 0: every site's model is certified. 1: one is not; what is still missing is said.
     """
     settings = read_settings(state=state)
     if every is not None:
-        if (site, samples, fit, proof) != (None, None, None, None):
-            raise click.UsageError("--all goes without --site, --samples, --fit and --proof: write them into the CSV")
-        return roll_out(scenario, every, settings.state, seed, values, as_json)
+        if (site, samples, fit, proof) != (None, None, None, None) or candidate:
+            raise click.UsageError("--all goes without --site, --samples, --fit, --proof, --candidate: write the first four into the CSV")
+        wanted_all = Rollout(
+            scenario=scenario,
+            sites=read_sites(every),
+            state=settings.state,
+            seed=seed,
+            clock=SystemClock(),
+            values=values,
+            parallel=parallel or 0,
+        )
+        return roll_out(wanted_all, as_json)
+    if parallel is not None:
+        raise click.UsageError("--parallel goes with --all: one site is carried at a time")
     if site is None or samples is None:
         raise click.UsageError("give --site and --samples together, or --all with a CSV of sites")
     wanted = SiteSettings(
@@ -171,11 +281,6 @@ def replicate(
         seed=seed,
         clock=SystemClock(),
         values=values,
+        candidate=candidate,
     )
-    with Teller() as tell:
-        view = replicated(wanted, tell)
-    if as_json:
-        click.echo(json.dumps(site_json(view)))
-    else:
-        show(view)
-    return 0 if view.state == "certified" else 1
+    return one_site(wanted, as_json)

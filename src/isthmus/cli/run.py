@@ -26,7 +26,8 @@ REPORT_DEFAULT = "isthmus-report.html"
 
 
 class Teller:
-    """A progress line on standard error: what is done now, how much of it, time left."""
+    """A progress line on standard error: what is done now, how much of it, time left. What follows ` | ` in a text may change without
+    the times beginning anew."""
 
     def __init__(self) -> None:
         columns = (
@@ -50,10 +51,11 @@ class Teller:
         self._progress.stop()
 
     def __call__(self, what: str, done: int, total: int) -> None:
-        if what != self._label:
-            self._label = what
+        label = what.partition(" | ")[0]
+        if label != self._label:
+            self._label = label
             self._progress.reset(self._task, description=what, total=total or None)
-        self._progress.update(self._task, completed=done, total=total or None)
+        self._progress.update(self._task, description=what, completed=done, total=total or None)
 
 
 def tell_result(facts: RunFacts, report: Path, as_json: bool) -> None:
@@ -82,6 +84,7 @@ def tell_result(facts: RunFacts, report: Path, as_json: bool) -> None:
     "--proof", type=click.IntRange(0), default=0, show_default=True, help="Further labels of the next line, kept to prove its model."
 )
 @click.option("--seed", type=int, default=0, show_default=True, help="Draws the next line's samples.")
+@click.option("--candidate", is_flag=True, help="Only propose what is certified; isthmus deployment upgrade puts it into service.")
 @click.option("--report", type=click.Path(path_type=Path), default=Path(REPORT_DEFAULT), show_default=True, help="Where to write the page.")
 @click.option("--json", "as_json", is_flag=True, help="One object on standard output instead of the tables.")
 def run(
@@ -92,6 +95,7 @@ def run(
     samples: int | None,
     proof: int,
     seed: int,
+    candidate: bool,
     report: Path,
     as_json: bool,
 ) -> int:
@@ -114,6 +118,7 @@ def run(
         tools=node_tools(),
         clock=SystemClock(),
         values=values,
+        candidate=candidate,
     )
     check_writable(report, "--report")
     with Teller() as tell:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -13,19 +14,24 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from isthmus.assurance.probes import probed
+from isthmus.cli.learn import learn
+from isthmus.cli.sitevalues import merge_json, show_merge, write_values
+from isthmus.contracts.errors import InputError
 from isthmus.contracts.package import Finding
 from isthmus.contracts.scenario import Scenario
+from isthmus.foundry.engine import Scorer
 from isthmus.kit.config import read_settings
 from isthmus.scenarios.archive import SUFFIX
-from isthmus.scenarios.contents import HOOKS, Contents
+from isthmus.scenarios.contents import HOOKS, PROBES_FILE, Contents
 from isthmus.scenarios.located import dotted
 from isthmus.scenarios.lock import lock_of
 from isthmus.scenarios.package import scenario_of, site_values
 from isthmus.scenarios.packagediff import Change, PackageDiff, package_diff, told_elsewhere
-from isthmus.scenarios.template import classes_of
 from isthmus.scenarios.validation import knobs_of, validate
+from isthmus.scenarios.valuemerge import package_merge
 from isthmus.scenarios.values import Knob, at_path
-from isthmus.scenarios.workbench import begin, contents_of, digest_of_contents, install_given, listed, pack, relock
+from isthmus.scenarios.workbench import begin, contents_of, digest_of_contents, install_given, listed, pack, probe_cases, relock
 
 JSON_HELP = "One JSON object instead of a table."
 STATE_HELP = "State folder that packages are installed in; default from ISTHMUS_STATE."
@@ -46,6 +52,9 @@ def scenario() -> None:
     """
 
 
+scenario.add_command(learn)
+
+
 def say(document: Mapping[str, Any]) -> None:
     """One JSON object on standard output."""
     click.echo(json.dumps(document, ensure_ascii=False))
@@ -53,22 +62,23 @@ def say(document: Mapping[str, Any]) -> None:
 
 @scenario.command()
 @click.argument("name")
-@click.option("--from", "images", type=FOLDER, help="A folder with one sub-folder of images a class; the classes are read from it.")
+@click.option("--from", "source", type=FOLDER, help="A folder of images by class, or with records.csv: what it has is read.")
 @click.option("--title", default="", help="What it inspects, in a few words; default from the name.")
 @click.option("--into", type=FOLDER, default=None, help="Folder to write the package into; default a folder NAME here.")
 @click.option("--json", "as_json", is_flag=True, help=JSON_HELP)
-def init(name: str, images: Path | None, title: str, into: Path | None, as_json: bool) -> None:
-    """Begins a package NAME from the template for image inspection. It validates as it is.
+def init(name: str, source: Path | None, title: str, into: Path | None, as_json: bool) -> None:
+    """Begins a package NAME from the template for images, or for rows of tables. It validates as it is.
 
-    No image is copied. NAME has lower-case letters, digits and hyphens.
+    No image and no row is copied. NAME has lower-case letters, digits and hyphens.
 
     \b
     Examples:
       isthmus scenario init bottle-caps
       isthmus scenario init bottle-caps --from photos --title "Caps of half-litre bottles"
+      isthmus scenario init pump-check --from pumps    (pumps/records.csv)
     """
     folder = into or Path(name)
-    lock = begin(folder, name, title, classes_of(images) if images is not None else None)
+    lock = begin(folder, name, title, source)
     if as_json:
         say({"folder": str(folder), "id": lock.id, "version": lock.version, "digest": lock.digest, "files": [f.path for f in lock.files]})
         return
@@ -224,25 +234,83 @@ def _knob_cells(knob: Knob, value: Any) -> tuple[str, str, str]:
 
 
 @scenario.command()
-@click.argument("before", metavar="BEFORE")
-@click.argument("after", metavar="AFTER")
+@click.argument("package", metavar="PACKAGE")
+@click.option("--artefact", required=True, type=FOLDER, help="The model file, as GET /v1/models/DIGEST/artefact sends it.")
 @click.option("--state", type=FOLDER, default=None, help=STATE_HELP)
 @click.option("--json", "as_json", is_flag=True, help=JSON_HELP)
-def diff(before: str, after: str, state: Path | None, as_json: bool) -> None:
+def probe(package: str, artefact: Path, state: Path | None, as_json: bool) -> int:
+    """Puts the cases in PACKAGE's probes to a model file, here and without an exchange.
+
+    `good` and `defect` must be the model's very verdict; `refused` must be left to a person, or be no image that is taken. A run does the
+    same with what it has certified, and deploys no model that fails a case.
+
+    Exit code 0: every case holds. 1: one does not.
+
+    Example:  isthmus scenario probe bottle-caps --artefact bottle-caps.onnx
+    """
+    cases = probe_cases(contents_of(package, read_settings(state=state).state))
+    if not cases:
+        raise InputError(f"{package} has no probes", f"list some in {PROBES_FILE}: file, expect, why")
+    try:
+        raw = artefact.read_bytes()
+    except OSError as error:
+        raise InputError(f"{artefact} cannot be read: {error.strerror}", "check the path and its permissions") from error
+    found = probed(cases, Scorer(raw).judged)
+    failing = sum(not one.holds for one in found)
+    if as_json:
+        say({"cases": [{**asdict(one), "holds": one.holds} for one in found], "failing": failing})
+        return 1 if failing else 0
+    table = Table(title=f"{counted(len(found), 'probe')}, {failing} failing", title_justify="left")
+    for name in ("case", "must be", "is", "", "why"):
+        table.add_column(name, overflow="fold")
+    for one in found:
+        mark = "[green]holds[/]" if one.holds else "[bold red]fails[/]"
+        table.add_row(escape(one.file), one.expect, one.found, mark, escape(one.why))
+    Console().print(table)
+    return 1 if failing else 0
+
+
+@scenario.command()
+@click.argument("before", metavar="BEFORE")
+@click.argument("after", metavar="AFTER")
+@click.option("--values", type=FOLDER, default=None, help="A site's values for BEFORE: also say what becomes of each under AFTER.")
+@click.option("--out", type=FOLDER, default=None, help="Write the values for AFTER to this file; refused while one is in conflict.")
+@click.option("--state", type=FOLDER, default=None, help=STATE_HELP)
+@click.option("--json", "as_json", is_flag=True, help=JSON_HELP)
+def diff(before: str, after: str, values: Path | None, out: Path | None, state: Path | None, as_json: bool) -> int:
     """Says what differs between two packages, and whether a certificate of BEFORE still says what AFTER is.
 
     Each is a name, NAME@VERSION, a folder, or an archive. A price or a README needs no new certificate; a recipe, a bar or a use does.
 
-    Example:  isthmus scenario diff bottle-caps-0.1.0.isthmus.zip bottle-caps
+    With --values it carries a site's values over: a renamed knob keeps its value, what the site had left at the old default follows the
+    new one, and what no longer fits is a conflict (exit code 1), never silently changed.
+
+    \b
+    Examples:
+      isthmus scenario diff bottle-caps-0.1.0.isthmus.zip bottle-caps
+      isthmus scenario diff bottle-caps@0.1.0 bottle-caps@0.2.0 --values line-4.yaml --out line-4-new.yaml
     """
+    if out is not None and values is None:
+        raise click.UsageError("--out goes with --values")
     home = read_settings(state=state).state
-    found = package_diff(contents_of(before, home), contents_of(after, home))
+    packages = contents_of(before, home), contents_of(after, home)
+    found = package_diff(*packages)
+    merge = None
+    if values is not None:
+        scenario_of(packages[0], values, before)
+        merge = package_merge(packages[0], site_values(packages[0], values), packages[1])
     if as_json:
         changes = [{name: getattr(change, name) for name in change.__dataclass_fields__} for change in found.changes]
         says = {"before": found.names[0], "after": found.names[1], "needs_new_certificate": found.certificate}
-        say({**says, "same_version_other_content": found.clash, "changes": changes})
+        carried = {} if merge is None else {"merge": merge_json(merge)}
+        say({**says, "same_version_other_content": found.clash, "changes": changes, **carried})
     else:
         _show_diff(found)
+        if merge is not None:
+            show_merge(merge)
+    if merge is not None and out is not None and not merge.conflicts:
+        write_values(merge, out)
+    return 1 if merge is not None and merge.conflicts else 0
 
 
 def _show_diff(found: PackageDiff) -> None:

@@ -92,7 +92,7 @@ def try_folder(folder: Path, out: Path, as_json: bool, error: float, confidence:
     settings = TrialSettings(error=error, confidence=confidence, images_max=limit)
     clock = SystemClock()
     started_s = clock.monotonic_s()
-    with _Bars(Console(stderr=True)) as bars:
+    with Bars(Console(stderr=True)) as bars:
         trial = run_trial(folder, lambda: StageExtractor(PARTS), settings, clock, bars)
         shelves = gallery(trial, heater, bars)
         write_page(rendered(trial, shelves), target)
@@ -117,7 +117,7 @@ def heater(coefficients: NDArray[np.float64], bias: float, typical: NDArray[np.f
     return look
 
 
-class _Bars:
+class Bars:
     """Progress with time left, on standard error; quiet when that is not a terminal."""
 
     def __init__(self, console: Console) -> None:
@@ -125,7 +125,7 @@ class _Bars:
         self._progress = Progress(*columns, console=console, transient=True, disable=not console.is_terminal)
         self._tasks: dict[str, Any] = {}
 
-    def __enter__(self) -> _Bars:
+    def __enter__(self) -> Bars:
         self._progress.start()
         return self
 

@@ -6,6 +6,8 @@ from typing import Literal
 
 import msgspec
 
+from isthmus.contracts.life import Origin
+from isthmus.contracts.package import ProbeCase
 from isthmus.contracts.ports import Json
 from isthmus.contracts.scenario import Scenario
 
@@ -18,7 +20,9 @@ class RunRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
 
     owners: party ids whose agreements allow the scenario's purpose. without: owners who have left; the run is then made on
     other features (`parts_after_leaving`), whose sums cannot be subtracted from those of an earlier roster. clean_only: corruptions are not
-    measured, so bars that ask for them refuse. label: sets two otherwise equal requests apart; empty as a rule.
+    measured, so bars that ask for them refuse. label: sets two otherwise equal requests apart; empty as a rule. candidate: what is
+    certified is not put into service but proposed, for `isthmus deployment upgrade`. origin: what the scenario was loaded from, for the
+    record; it makes no other run. probes: the package's own cases; a model that fails one is not deployed.
     """
 
     scenario: Scenario
@@ -26,6 +30,9 @@ class RunRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     without: tuple[str, ...] = ()
     clean_only: bool = False
     label: str = ""
+    candidate: bool = False
+    origin: Origin | None = None
+    probes: tuple[ProbeCase, ...] = ()
 
 
 class StepRecord(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -52,7 +59,7 @@ class RunView(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
 class SiteRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Carries a certified run to another site. run: the fleet's run id. fit, proof: labelled records drawn there by `seed`,
     to fit on and to prove on; the rest, where labels are known, is only measured. scenario: the run's own with this site's values in
-    `serve`, `replicate` and `certify.validity_days`; None, as the run had it."""
+    `serve`, `replicate` and `certify.validity_days`; None, as the run had it. candidate, origin, probes: as in RunRequest."""
 
     run: str
     site: str
@@ -60,3 +67,6 @@ class SiteRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     proof: int
     seed: int = 0
     scenario: Scenario | None = None
+    candidate: bool = False
+    origin: Origin | None = None
+    probes: tuple[ProbeCase, ...] = ()

@@ -178,6 +178,13 @@ class DeploymentStoppedError(IsthmusError):
     http_status = 503
 
 
+class DeploymentRetiredError(IsthmusError):
+    """The deployment was retired: it takes no more requests; its history and receipts stay."""
+
+    code = "deployment-retired"
+    http_status = 410
+
+
 class EngineFailedError(IsthmusError):
     """The engine gave no usable answer; nothing is charged."""
 

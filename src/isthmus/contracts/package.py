@@ -40,6 +40,15 @@ class Probe(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     why: str
 
 
+class ProbeCase(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A Probe with its image's bytes, as a run takes it."""
+
+    file: str
+    expect: Literal["good", "defect", "refused"]
+    why: str
+    image: bytes
+
+
 class Probes(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """`probes/probes.yaml`: golden and known-bad cases."""
 

@@ -86,10 +86,16 @@ class Serve(_Part, frozen=True, kw_only=True):
 
 
 class Replicate(_Part, frozen=True, kw_only=True):
-    """What the next site brings, and the weights of its samples that the combiner may choose from."""
+    """What the next site brings, and the weights of its samples that the combiner may choose from.
+
+    families, severities: the corruptions that are measured at a site, as in `certify`; left out, all of those. A certificate of the site
+    says when they are fewer.
+    """
 
     samples_default: int
     weightings: tuple[float, ...]
+    families: tuple[str, ...] | None = None
+    severities: tuple[int, ...] | None = None
 
 
 class Scenario(_Part, frozen=True, kw_only=True):

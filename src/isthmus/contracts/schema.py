@@ -21,7 +21,11 @@ COLUMNS_MAX = 256
 STEPS_MAX = 4096
 LEVELS_MAX = 64
 COLUMN_NAME = re.compile(r"[a-z][a-z0-9_]{0,63}", re.ASCII)
+RESERVED = frozenset({"path", "label", "certainty", "group", "kind", "split"})
+"""What a folder says of a record beside its values; no column of a record, or a model would see the answer."""
+
 MISSING = frozenset({"", "na", "nan", "n/a", "null", "none", "?"})
+FLOAT_MAX = float(np.finfo(np.float32).max)
 Records = NDArray[np.float32]
 
 
@@ -66,6 +70,9 @@ def _check_column(column: Column) -> None:
     name = column.name
     if not COLUMN_NAME.fullmatch(name):
         raise InputError(f"the column name {name!r} cannot be used", "use a small letter, then small letters, digits and _")
+    if name in RESERVED:
+        kept = ", ".join(sorted(RESERVED))
+        raise InputError(f"the column {name} says of a record what no model may see", f"name it otherwise; {kept} are kept")
     if column.kind == "category":
         folded = [level.strip().casefold() for level in column.levels]
         if not 2 <= len(folded) <= LEVELS_MAX or len(set(folded)) < len(folded) or any(level in MISSING for level in folded):
@@ -101,7 +108,7 @@ def value_of(column: Column, text: str) -> float:
         value = float(stripped)
     except ValueError as error:
         raise InputError(f"column {column.name} is {stripped!r}, which is no number", "write it with a point, without its unit") from error
-    if not math.isfinite(value) or abs(value) > np.finfo(np.float32).max:
+    if not math.isfinite(value) or abs(value) > FLOAT_MAX:
         raise InputError(f"column {column.name} is {stripped!r}, which is no finite number", "leave the field empty if it is missing")
     return value
 

@@ -18,6 +18,7 @@ CLUSTERS = "clusters/2"
 OWN_HEAD = "own-head/1"
 SITE_HEAD = "site-head/1"
 EVALUATE = "evaluate/1"
+PAIR = "pair/1"
 
 View = Literal["identity", "flip-left-right", "flip-up-down", "rotate-180"]
 VIEWS: tuple[View, ...] = ("identity", "flip-left-right", "flip-up-down", "rotate-180")
@@ -128,6 +129,14 @@ class EvaluateParams(_Params, frozen=True, kw_only=True):
     others: tuple[NamedHead, ...] = ()
     slices: tuple[str, ...] = ()
     corruptions: tuple[Corruption, ...] = ()
+    records: str = "holdout"
+
+
+class PairParams(_Params, frozen=True, kw_only=True):
+    """pair/1: packed PairSums of two heads on clean records of one split. The job's stage is the new head's; the old one's may differ."""
+
+    old: Head
+    new: Head
     records: str = "holdout"
 
 

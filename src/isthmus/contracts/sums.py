@@ -26,7 +26,8 @@ class Moments:
     """Raw weighted moments of quantised features q (int16) with labels y in {-1, +1} and integer weights w.
 
     records, groups: unweighted counts of records (not views) and of groups. sum_x, sum_yx: (d,). gram: (d, d), symmetric,
-    sum of w q q^T. Every view of a record adds to the weighted sums.
+    sum of w q q^T. Every view of a record adds to the weighted sums. span: the largest y there may be: 1 for labels, more for a number that
+    is foretold (contracts.targets); declared, so it is not packed.
     """
 
     records: int
@@ -36,6 +37,7 @@ class Moments:
     sum_wx: Ints
     sum_wyx: Ints
     gram: Ints
+    span: int = 1
 
     @property
     def dimension(self) -> int:
@@ -159,6 +161,45 @@ def evaluation_from(vector: Ints) -> Evaluation:
     n = len(EVALUATION_COUNTS)
     counts = {name: int(v) for name, v in zip(EVALUATION_COUNTS, vector[:n], strict=True)}
     return Evaluation(counts, group_sums_from(vector[n : n + 6]), vector[n + 6 :].reshape(2, EVALUATION_BINS).copy())
+
+
+OUTCOMES = ("right", "wrong", "person")
+"""What a model makes of a labelled record."""
+
+
+@dataclass(frozen=True)
+class PairSums:
+    """Two models on the same labelled records. table: (3, 3) counts, the old model's outcome by the new one's, in the order of OUTCOMES.
+
+    Over groups of size n, with w = wrong answers of the new model less those of the old, and r = right answers of the old less those of
+    the new: nn, ww, wn, rr, rn are the sums of squares and products.
+    """
+
+    groups: int
+    table: Ints
+    nn: int
+    ww: int
+    wn: int
+    rr: int
+    rn: int
+
+    @property
+    def records(self) -> int:
+        return int(self.table.sum())
+
+    def packed(self) -> Ints:
+        ends = np.array([self.nn, self.ww, self.wn, self.rr, self.rn], dtype=np.int64)
+        return np.concatenate([np.array([self.groups], dtype=np.int64), self.table.reshape(-1), ends])
+
+
+PAIR_SIZE = 1 + len(OUTCOMES) ** 2 + 5
+
+
+def pair_from(vector: Ints) -> PairSums:
+    """Inverse of `PairSums.packed`. Raises ValueError on a wrong size."""
+    if vector.shape != (PAIR_SIZE,):
+        raise ValueError(f"sums of a pair have {PAIR_SIZE} entries, not {vector.shape}")
+    return PairSums(int(vector[0]), vector[1:10].reshape(3, 3).copy(), *(int(v) for v in vector[10:]))
 
 
 def score_bins(scores: NDArray[Any], bins: int = SCORE_BINS) -> Ints:

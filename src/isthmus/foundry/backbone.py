@@ -87,7 +87,7 @@ class GraphWriter:
         return model
 
 
-def _preprocess(graph: GraphWriter, image: str, mean: float) -> str:
+def add_preprocessing(graph: GraphWriter, image: str, mean: float) -> str:
     """UINT8 NHWC of any height and width -> float NCHW, 224 x 224, (x - mean) / 128; the weights were trained with 127."""
     moved = graph.node("Transpose", [image], "pre_nchw", perm=[0, 3, 1, 2])
     real = graph.node("Cast", [moved], "pre_float", to=TensorProto.FLOAT)
@@ -134,7 +134,7 @@ def add_blocks(graph: GraphWriter, tensors: dict[str, NDArray[Any]], image: str,
 
     mean: grey level that becomes zero.
     """
-    x = _conv(graph, tensors, _preprocess(graph, image, mean), ("_conv_stem", "_bn0"), "stem", 2, 1, True)
+    x = _conv(graph, tensors, add_preprocessing(graph, image, mean), ("_conv_stem", "_bn0"), "stem", 2, 1, True)
     found: dict[int, str] = {}
     for block in blocks()[: last + 1]:
         x = found[block.index] = _block(graph, tensors, x, block)

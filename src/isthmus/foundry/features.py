@@ -25,15 +25,18 @@ from isthmus.contracts.head import Stage
 from isthmus.contracts.sums import FEATURE_MAX
 from isthmus.foundry.backbone import TRAINED_MEAN, GraphWriter, add_blocks, weights_path
 from isthmus.foundry.basis import Basis, shipped_basis
+from isthmus.foundry.integers import add_integer_blocks
 from isthmus.foundry.runtime import Images, batches, checked_images, image_input, session
 from isthmus.foundry.stageparts import add_part, checked_parts, feature_count, last_block, part_range
 from isthmus.foundry.torchfile import read_tensors
 from isthmus.kit.canonical import digest_of, sha256_hex
 
 BACKBONE = "efficientnet-lite0"
-BACKBONES = {BACKBONE: TRAINED_MEAN, "efficientnet-lite0-dim": 160.0}
+INTEGERS = "-int8"
+BACKBONES = {BACKBONE: TRAINED_MEAN, "efficientnet-lite0-dim": 160.0, "efficientnet-lite0-dim-int8": 160.0}
 """Known backbones, and the grey level that each takes as zero. The dim one sees pictures darker than the weights were trained on;
-measured on solar cells it carries over better to modules that it has not seen."""
+measured on solar cells it carries over better to modules that it has not seen. One whose name ends in INTEGERS is the same in 8-bit
+integers: another extractor, with features, sums, head, artefact and certificate of its own."""
 Tensors = dict[str, NDArray[Any]]
 
 
@@ -56,7 +59,8 @@ def add_quantised_features(
     """Adds backbone, parts and quantisation; returns the name of the (n, features) float32 output that holds integers."""
     known, chosen = basis or shipped_basis(), checked_parts(parts)
     centre, half = public_ranges(tensors, parts, known)
-    maps = add_blocks(graph, tensors, image, last_block(chosen), BACKBONES[checked_backbone(backbone)])
+    written = add_integer_blocks if checked_backbone(backbone).endswith(INTEGERS) else add_blocks
+    maps = written(graph, tensors, image, last_block(chosen), BACKBONES[backbone])
     pooled = graph.node("Concat", [add_part(graph, maps, part, known) for part in chosen], "features", axis=1)
     graph.constant("range_centre", centre.astype(np.float32))
     graph.constant("range_scale", (FEATURE_MAX / half).astype(np.float32))

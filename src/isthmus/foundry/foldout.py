@@ -150,8 +150,11 @@ def _shortfall(plan: ThresholdPlan, share: float, rate: float, bound: float) -> 
     )
 
 
-def moments_of(q: NDArray[np.int16], w: NDArray[Any], y: NDArray[Any], groups: NDArray[Any], records: int | None = None) -> Moments:
-    """Exact Moments of rows in this process. q: (n, d); w: (n,) positive integers; y: (n,) in {-1, +1}; groups: (n,) labels.
+def moments_of(
+    q: NDArray[np.int16], w: NDArray[Any], y: NDArray[Any], groups: NDArray[Any], records: int | None = None, span: int = 1
+) -> Moments:
+    """Exact Moments of rows in this process. q: (n, d); w: (n,) positive integers; y: (n,) in {-1, +1}, or integers in [-span, span];
+    groups: (n,) labels.
 
     records: unweighted count of records when rows hold several views of each; default n.
     """
@@ -171,6 +174,7 @@ def moments_of(q: NDArray[np.int16], w: NDArray[Any], y: NDArray[Any], groups: N
         sum_wx=weighted.sum(axis=0),
         sum_wyx=(weighted * targets[:, None]).sum(axis=0),
         gram=gram,
+        span=span,
     )
 
 

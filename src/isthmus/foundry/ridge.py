@@ -71,7 +71,9 @@ def standard(moments: Moments) -> Standard:
     weight = moments.sum_w
     if weight <= 0 or moments.records <= 0:
         raise InputError("there is nothing to fit on: the sums hold no record", "check the owners' folders and the split")
-    if abs(moments.sum_wy) >= weight:
+    if abs(moments.sum_wy) >= weight * moments.span:
+        if moments.span > 1:
+            raise InputError("all records end at one end of the target's range", "declare the range that values are expected in")
         raise InputError("all records are of one class, so no model can be fitted", "give examples of good and of defect")
     sums = moments.sum_wx.astype(object)
     centred = moments.gram.astype(object) * weight - np.multiply.outer(sums, sums)

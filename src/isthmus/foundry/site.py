@@ -6,7 +6,8 @@ them, and no record kept for proof is looked at.
 
 With a few labels the least loss is often a lucky one. So no single fit is picked: the heads are averaged, which is one linear head again,
 with exponential weights exp(-n loss / (4 variance)), the weights of Leung and Barron, "Information theory and mixing least-squares
-regressions" (2006), for estimated risks; the variance is taken to be the least loss. bench/replicate.py measures it.
+regressions" (2006), for estimated risks; the variance is taken to be the least loss. Their prior keeps heads of the site alone small while
+there are fewer labels than features (`prior_of`). bench/replicate.py measures it.
 """
 
 from __future__ import annotations
@@ -28,22 +29,24 @@ FACTORS = (1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0)
 FACTOR_UNIT = 16
 SUM_MAX = 1 << 62
 TEMPERATURE = 4.0
+PRIOR = (0.5, 0.4, 0.1)
 LOSS_MIN = 1e-9
 Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
 class LocalRows:
-    """A site's own labelled rows: q (n, d) int16, w (n,) positive integers, y (n,) in {-1, +1}, groups (n,) labels; views of one
-    record, and records that belong together, share a group."""
+    """A site's own labelled rows: q (n, d) int16, w (n,) positive integers, y (n,) in {-1, +1}, or in [-span, span] of a number that is
+    foretold, groups (n,) labels; views of one record, and records that belong together, share a group."""
 
     q: NDArray[np.int16]
     w: NDArray[Any]
     y: NDArray[Any]
     groups: NDArray[Any]
+    span: int = 1
 
     def moments(self) -> Moments:
-        return moments_of(self.q, self.w, self.y, self.groups)
+        return moments_of(self.q, self.w, self.y, self.groups, span=self.span)
 
 
 @dataclass(frozen=True)
@@ -91,6 +94,7 @@ def weighted_sum(fleet: Moments, local: Moments, factor: float) -> Moments:
         sum_wx=total(fleet.sum_wx, local.sum_wx),
         sum_wyx=total(fleet.sum_wyx, local.sum_wyx),
         gram=total(fleet.gram, local.gram),
+        span=fleet.span,
     )
 
 
@@ -114,12 +118,24 @@ def _least(fits: list[SiteFit]) -> SiteFit:
     return min(fits, key=lambda f: (f.loss, f.factor, -f.candidate.lam))
 
 
+def prior_of(fits: Sequence[SiteFit], groups: int) -> Floats:
+    """(len(fits),) weights before any loss is seen: PRIOR for the fleet alone, for joined heads and for local ones, shared within each.
+
+    Local heads get less, by the square of `groups` per feature, where there are fewer groups than features: their loss is then mostly luck.
+    """
+    kind = np.array([0 if fit.factor == 0 else 2 if np.isinf(fit.factor) else 1 for fit in fits])
+    features = fits[0].candidate.coefficients.shape[0] - 1
+    share = np.array([*PRIOR[:2], PRIOR[2] * min(1.0, groups / features) ** 2])
+    prior = share[kind] / np.bincount(kind, minlength=len(PRIOR))[kind]
+    return np.asarray(prior / prior.sum())
+
+
 def mixed(fits: Sequence[SiteFit], rows: LocalRows) -> tuple[SiteFit, Floats]:
     """The average of the fits, and the weight of each, (len(fits),). Its candidate stands on raw features; it has no inverse."""
     groups = len(np.unique(rows.groups))
     loss = np.array([fit.loss for fit in fits])
     least = max(float(loss.min()), LOSS_MIN)
-    weight = np.exp(-groups * (loss - loss.min()) / (TEMPERATURE * least))
+    weight = prior_of(fits, groups) * np.exp(-groups * (loss - loss.min()) / (TEMPERATURE * least))
     weight /= weight.sum()
     raw = weight @ np.stack([fit.candidate.raw() for fit in fits])
     scores = weight @ np.stack([fit.scores for fit in fits])

@@ -4,12 +4,16 @@ At load the artefact's bytes are hashed and compared with the certificate's subj
 asked again (expiry and revocation act by time), and the file is looked at: unchanged size, times and inode count as
 unchanged bytes for DIGEST_RECHECK_S; anything else is hashed again. One edited byte stops the deployment until it is
 loaded anew. The refusal carries its reason; there is nothing to fall back to.
+
+A request holds its version from the moment it was found (`leased`) until it is answered: a version that is taken out of service meanwhile
+gets no new request, and its engine ends with the last one that it has.
 """
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -34,10 +38,13 @@ Stamp = tuple[int, int, int, int]
 
 @dataclass
 class Loaded:
-    """A deployment and what was last known of its bytes. `stopped` is why it no longer serves."""
+    """A deployment and what was last known of its bytes. `stopped` is why it no longer serves. users: requests that hold it.
+    dropped: it gets no new request, and its engine ends with the last user."""
 
     deployment: Deployment
     artefact: Path
+    users: int = 0
+    dropped: bool = False
     engine: Engine | None = None
     stopped: IsthmusError | None = None
     stamp: Stamp | None = None
@@ -63,38 +70,113 @@ class Registry:
         self._decoders = decoders
         self._lock = threading.Lock()
         self._loaded: dict[str, dict[str, Loaded]] = {}
+        self._gone: dict[tuple[str, str | None], IsthmusError] = {}
 
-    def load(self, deployment: Deployment, artefact: Path) -> None:
-        """Verifies certificate and bytes, starts the engine, then serves; a version loaded before is replaced and closed.
+    def load(self, deployment: Deployment, artefact: Path, standby: bool = False) -> None:
+        """Verifies certificate and bytes, starts the engine, then serves; a version loaded before is replaced, and ends with its last
+        request. standby: it answers only those who name the version, and when it is refused nothing changes.
 
-        Raises CertificateError, ArtefactEditedError, and what gate and engine raise. A refused deployment stays
+        Raises CertificateError, ArtefactEditedError, and what gate and engine raise. A deployment that is refused and no standby stays
         known by name, so that requests get the reason, not a 404.
         """
         slug(deployment.name, "the deployment")
         if not 1 <= len(deployment.version) <= NAME_CHARS_MAX or "/" in deployment.version:
             raise InputError(f"{deployment.version!r} is not a version", "use short text without a slash")
         entry = Loaded(deployment, artefact)
+        refusal: IsthmusError | None = None
         try:
-            self._verify(entry)
+            self.check(deployment)
             entry.engine = self._engines(self._checked_bytes(entry))
         except IsthmusError as error:
-            self._stop(entry, error)
-            self._put(entry)
-            raise
+            refusal = error
         except OSError as error:
             refusal = _unreadable(entry, error)
-            self._stop(entry, refusal)
-            self._put(entry)
-            raise refusal from error
-        self._put(entry)
+        if refusal is None:
+            self._put(entry, standby)
+            return
+        self._stop(entry, refusal)
+        if not standby:
+            self._put(entry, standby)
+        raise refusal
 
-    def _put(self, entry: Loaded) -> None:
+    def engine_of(self, deployment: Deployment, artefact: Path) -> Engine:
+        """An engine of verified bytes that nobody is served by; the caller closes it. Raises as `load` does."""
+        entry = Loaded(deployment, artefact)
+        self.check(deployment)
+        try:
+            return self._engines(self._checked_bytes(entry))
+        except OSError as error:
+            raise _unreadable(entry, error) from error
+
+    def _put(self, entry: Loaded, standby: bool) -> None:
+        name, version = entry.deployment.name, entry.deployment.version
         with self._lock:
-            versions = self._loaded.setdefault(entry.deployment.name, {})
-            old = versions.pop(entry.deployment.version, None)
-            versions[entry.deployment.version] = entry
+            versions = self._loaded.setdefault(name, {})
+            current = next(reversed(versions), None)
+            old = versions.pop(version, None)
+            versions[version] = entry
+            if standby and current is not None and current != version:
+                versions[current] = versions.pop(current)
+            self._gone.pop((name, version), None)
+            self._gone.pop((name, None), None)
         if old is not None:
-            self._stop(old, DeploymentStoppedError(f"{entry.deployment.name} was replaced meanwhile", "send the request again"))
+            self._drop(old)
+
+    def prefer(self, name: str, version: str) -> None:
+        """From now on this version answers those who name none. Raises UnknownModelError."""
+        with self._lock:
+            versions = self._loaded.get(name, {})
+            if version not in versions:
+                raise UnknownModelError(f"there is no model {name!r} version {version!r} here", "load it first")
+            versions[version] = versions.pop(version)
+
+    def drop(self, name: str, version: str, why: IsthmusError) -> None:
+        """Takes a version out of service: new requests for it get `why`, those that hold it are answered, then its engine ends."""
+        with self._lock:
+            versions = self._loaded.get(name, {})
+            entry = versions.pop(version, None)
+            self._gone[name, version] = why
+            if not versions:
+                self._loaded.pop(name, None)
+        if entry is not None:
+            self._drop(entry)
+
+    def retire(self, name: str, why: IsthmusError) -> None:
+        """Takes a name out of service with all its versions, as `drop` does."""
+        with self._lock:
+            entries = self._loaded.pop(name, {})
+            self._gone[name, None] = why
+        for entry in entries.values():
+            self._drop(entry)
+
+    def _drop(self, entry: Loaded) -> None:
+        with self._lock:
+            entry.dropped = True
+            engine = self._ended(entry)
+        if engine is not None:
+            engine.close()
+
+    def _ended(self, entry: Loaded) -> Engine | None:
+        """The engine of a dropped entry that nobody holds, to be closed; the lock is held."""
+        if not entry.dropped or entry.users:
+            return None
+        engine, entry.engine = entry.engine, None
+        return engine
+
+    @contextmanager
+    def leased(self, name: str, version: str | None = None) -> Iterator[Loaded]:
+        """As `find`, and holds the version until the block is left. Raises UnknownModelError, and why a version is out of service."""
+        with self._lock:
+            entry = self._found(name, version)
+            entry.users += 1
+        try:
+            yield entry
+        finally:
+            with self._lock:
+                entry.users -= 1
+                engine = self._ended(entry)
+            if engine is not None:
+                engine.close()
 
     def withdraw(self, name: str, version: str | None = None) -> None:
         """Stops a deployment; its name keeps answering why. Raises UnknownModelError."""
@@ -110,12 +192,23 @@ class Registry:
         with self._lock:
             return tuple(entry for versions in self._loaded.values() for entry in versions.values())
 
-    def find(self, name: str, version: str | None = None) -> Loaded:
-        """The named version, or the one loaded last. Raises UnknownModelError."""
+    def serving(self) -> tuple[Loaded, ...]:
+        """Of each name the version that answers those who name none."""
         with self._lock:
-            versions = self._loaded.get(name, {})
-            found = next(reversed(versions.values()), None) if version is None else versions.get(version)
+            return tuple(next(reversed(versions.values())) for versions in self._loaded.values() if versions)
+
+    def find(self, name: str, version: str | None = None) -> Loaded:
+        """The named version, or the one that serves by default. Raises UnknownModelError, and why a version is out of service."""
+        with self._lock:
+            return self._found(name, version)
+
+    def _found(self, name: str, version: str | None) -> Loaded:
+        versions = self._loaded.get(name, {})
+        found = next(reversed(versions.values()), None) if version is None else versions.get(version)
         if found is None:
+            gone = self._gone.get((name, version)) or self._gone.get((name, None))
+            if gone is not None:
+                raise gone.with_traceback(None)
             asked = name[:NAME_CHARS_MAX] if version is None else f"{name[:NAME_CHARS_MAX]} version {version[:NAME_CHARS_MAX]}"
             raise UnknownModelError(f"there is no model {asked!r} here", "ask GET /v2/models/NAME for its versions, or deploy it")
         return found
@@ -155,8 +248,8 @@ class Registry:
             return False
         return True
 
-    def _verify(self, entry: Loaded) -> None:
-        deployment = entry.deployment
+    def check(self, deployment: Deployment) -> None:
+        """Raises why a deployment could not be loaded now, its bytes apart."""
         if deployment.state != "serving":
             raise DeploymentStoppedError(f"{deployment.name} is {deployment.state}", "deploy it again")
         if deployment.decoder not in self._decoders:

@@ -46,6 +46,7 @@ DECODERS: Mapping[str, Callable[[bytes, str, Schema | None], Record]] = {
 }
 """Named decoders of this release."""
 
+Watch = Callable[[Deployment, list[Record], tuple[str, ...]], None]
 EXTENSIONS = ("binary_tensor_data",)
 _BEARER = "bearer "
 
@@ -53,15 +54,17 @@ _BEARER = "bearer "
 class Service:
     """Serves loaded deployments. All methods block; call them from worker threads. Safe from several at once.
 
-    release: the server's version, as GET /v2 tells it.
+    release: the server's version, as GET /v2 tells it. watch: called with each request that was answered and receipted; it must neither
+    wait nor raise.
     """
 
-    def __init__(self, registry: Registry, keys: KeyRing, meter: Meter, clock: Clock, release: str) -> None:
+    def __init__(self, registry: Registry, keys: KeyRing, meter: Meter, clock: Clock, release: str, watch: Watch | None = None) -> None:
         self.registry = registry
         self.attempts = Attempts(meter)
         self._keys = keys
         self._clock = clock
         self._release = release
+        self._watch = watch
         self._flights = Flights()
 
     def caller(self, authorization: str | None) -> Caller:
@@ -98,19 +101,20 @@ class Service:
 
     def ready(self, name: str | None = None, version: str | None = None) -> bool:
         """Whether the named deployment (or, without a name, every one) would serve now. Raises UnknownModelError."""
-        entries = self.registry.all() if name is None else (self.registry.find(name, version),)
+        entries = self.registry.serving() if name is None else (self.registry.find(name, version),)
         return all(self.registry.ready(entry) for entry in entries)
 
     def infer(self, caller: Caller, name: str, version: str | None, body: bytes, header_bytes: int | None) -> Reply:
         """Answers one inference request. Raises IsthmusError; then nothing was charged, unless an earlier try of the same id was."""
-        entry = self.registry.find(name, version)
-        self.registry.admit(entry)
-        request = parse_request(body, header_bytes, name, entry.deployment.version, entry.deployment.schema)
-        digest = digest_of([name, version or "", -1 if header_bytes is None else header_bytes, sha256_hex(body)])
-        if request.request_id is None:
-            return self._answered(entry, caller, request, new_id("req", self._clock.now_s()), digest)
-        request_id = request.request_id
-        return self._flights.once((caller.party, request_id), digest, lambda: self._answered(entry, caller, request, request_id, digest))
+        with self.registry.leased(name, version) as entry:
+            self.registry.admit(entry)
+            request = parse_request(body, header_bytes, name, entry.deployment.version, entry.deployment.schema)
+            digest = digest_of([name, version or "", -1 if header_bytes is None else header_bytes, sha256_hex(body)])
+            if request.request_id is None:
+                return self._answered(entry, caller, request, new_id("req", self._clock.now_s()), digest)
+            request_id = request.request_id
+            work = lambda: self._answered(entry, caller, request, request_id, digest)  # noqa: E731
+            return self._flights.once((caller.party, request_id), digest, work)
 
     def _answered(self, entry: Loaded, caller: Caller, request: RecordRequest, request_id: str, digest: str) -> Reply:
         deployment = entry.deployment
@@ -127,6 +131,8 @@ class Service:
             except BaseException as error:
                 self.attempts.void(attempt, f"{error.code}: {error.message}" if isinstance(error, IsthmusError) else type(error).__name__)
                 raise
+            if self._watch is not None:
+                self._watch(deployment, records, verdicts)
         answer = Answer(deployment.name, deployment.version, request_id, _parameters(deployment, receipt), scores, verdicts)
         return Reply(*format_answer(answer, request.outputs))
 

@@ -91,6 +91,12 @@ def trace_wanted(environ: Mapping[str, str] | None = None) -> bool:
     return (os.environ if environ is None else environ).get(_variable("trace"), "").lower() in ("1", "true", "yes")
 
 
+def package_cache() -> Path:
+    """Where archives of sample data are kept between runs and state folders: under XDG_CACHE_HOME, else ~/.cache."""
+    base = os.environ.get("XDG_CACHE_HOME", "")
+    return (Path(base) if Path(base).is_absolute() else Path.home() / ".cache") / "isthmus" / "packages"
+
+
 def process_environment(**extra: str) -> dict[str, str]:
     """A copy of this process's environment for a child process, with `extra` laid over it."""
     return {**os.environ, **extra}

@@ -34,6 +34,10 @@ class Texts:
     def has(self, key: str) -> bool:
         return key in self._base
 
+    def all(self) -> dict[str, str]:
+        """Every sentence by its key, English where the language lacks one; for pages that fill them in themselves."""
+        return {**self._base, **self._sentences}
+
 
 def languages(folder: Path = FOLDER) -> list[str]:
     """Codes of the languages that have a file."""
@@ -46,8 +50,9 @@ def record_texts(texts: Mapping[str, str]) -> dict[str, str]:
     if RECORD_WORDS not in texts:
         return dict(texts)
     words = dict(pair.split("=") for pair in texts[RECORD_WORDS].split(";"))
-    longest_first = re.compile("|".join(re.escape(word) for word in sorted(words, key=len, reverse=True)))
-    found = {key: longest_first.sub(lambda match: words[match.group()], text) for key, text in texts.items() if key != RECORD_WORDS}
+    longest_first = "|".join(re.escape(word) for word in sorted(words, key=len, reverse=True))
+    pattern = re.compile(rf"\{{[^}}]*\}}|{longest_first}")  # a {name} to be filled in stays as it is
+    found = {key: pattern.sub(lambda m: words.get(m.group(), m.group()), text) for key, text in texts.items() if key != RECORD_WORDS}
     return found | {key.removeprefix(RECORDS): text for key, text in found.items() if key.startswith(RECORDS)}
 
 

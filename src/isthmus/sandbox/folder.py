@@ -5,6 +5,9 @@ paths that name rows of CSV files beside it (sandbox.rowfiles); `records.csv`, a
 of labels.csv that are wanted among its own; or sub-folders of images, whose names are the classes. Without a group column,
 groups are inferred as runs of GROUP_RUN records in name order; without a split column every HOLDOUT_EVERY-th group is held
 out. Both are said in what is returned.
+
+Pictures without a label are left alone: those that `labels.csv` does not list, and, where there is none, those beside the sub-folders or
+in a sub-folder named `unlabelled`.
 """
 
 from __future__ import annotations
@@ -21,6 +24,7 @@ from isthmus.kit.pictures import SUFFIXES
 from isthmus.sandbox.rowfiles import RowFiles, rows_named, table_rows
 
 LABELS_NAME, RECORDS_NAME = "labels.csv", "records.csv"
+UNLABELLED = "unlabelled"
 COLUMNS = ("path", "label", "certainty", "group", "kind", "split")
 GOOD_NAMES = frozenset({"good", "ok", "pass"})
 GROUP_RUN = 60
@@ -69,8 +73,30 @@ def name_order(path: str) -> list[tuple[int, int, str]]:
     return [(0, int(part), "") if part.isdecimal() else (1, 0, part) for part in re.split(r"(\d+)", text) if part]
 
 
+def is_unlabelled(name: str) -> bool:
+    """Whether a sub-folder of this name holds pictures that have no label yet."""
+    return name.strip().lower() == UNLABELLED
+
+
 def read_folder(root: Path) -> DataFolder:
     """Reads the layout and labels, not the images. Raises FolderError with the line or name that is wrong."""
+    found = read_labels(root)
+    if not found.files:
+        if (root / LABELS_NAME).exists():
+            raise FolderError(f"{root / LABELS_NAME} lists no records", "add a line (path,label) for each record")
+        raise FolderError(
+            f"{root} has neither {LABELS_NAME}, {RECORDS_NAME} nor sub-folders with images",
+            f"add {LABELS_NAME} (path,label), {RECORDS_NAME} (a row a record, with a column label), or a sub-folder for each class",
+        )
+    labels = Counter(file.label for file in found.files)
+    if len(labels) < 2:
+        only = "good" if -1 in labels else "defect"
+        raise FolderError(f"all {len(found.files)} records in {root} are labelled {only}", "add records of the other class")
+    return found
+
+
+def read_labels(root: Path) -> DataFolder:
+    """The same for a folder that has few labels yet: of one class, or none at all. Raises FolderError."""
     try:
         if not root.exists():
             raise FolderError(f"the folder {root} does not exist", "check the path")
@@ -90,10 +116,6 @@ def read_folder(root: Path) -> DataFolder:
         files = [replace(file, group=f"run-{index // GROUP_RUN:05d}") for index, file in enumerate(files)]
     if not has_splits:
         files = _with_holdout(files)
-    labels = Counter(file.label for file in files)
-    if len(labels) < 2:
-        only = "good" if -1 in labels else "defect"
-        raise FolderError(f"all {len(files)} records in {root} are labelled {only}", "add records of the other class")
     return DataFolder(root, tuple(files), not has_groups, not has_splits)
 
 
@@ -105,17 +127,13 @@ def _with_holdout(files: list[LabelledFile]) -> list[LabelledFile]:
 
 def _from_subfolders(root: Path) -> list[LabelledFile]:
     folders = sorted(entry for entry in root.iterdir() if entry.is_dir() and not entry.name.startswith("."))
+    folders = [folder for folder in folders if not is_unlabelled(folder.name)]
     files = []
     for folder in folders:
         label = -1 if folder.name.strip().lower() in GOOD_NAMES else 1
         for image in sorted(folder.rglob("*")):
             if image.suffix.lower() in SUFFIXES and image.is_file() and not image.name.startswith("."):
                 files.append(LabelledFile(image.relative_to(root).as_posix(), label, True, "", "", ""))
-    if not files:
-        raise FolderError(
-            f"{root} has neither {LABELS_NAME}, {RECORDS_NAME} nor sub-folders with images",
-            f"add {LABELS_NAME} (path,label), {RECORDS_NAME} (a row a record, with a column label), or a sub-folder for each class",
-        )
     return files
 
 
@@ -141,8 +159,6 @@ def _from_labels(root: Path, listed: Path) -> tuple[list[LabelledFile], bool, bo
                 raise FolderError(f"{listed} lists more than {RECORDS_MAX} records", "split the folder")
     except csv.Error as error:
         raise FolderError(f"{listed} line {reader.line_num} is not CSV: {error}", "quote fields that hold commas") from error
-    if not files:
-        raise FolderError(f"{listed} lists no records", "add a line (path,label) for each record")
     return list(files.values()), "group" in columns, "split" in columns
 
 

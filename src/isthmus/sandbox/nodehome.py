@@ -136,6 +136,23 @@ def open_home(root: Path, progress: Progress = silent) -> NodeHome:
     return NodeHome(root, settings, key, store, _party(settings, key), asset, folder, digests)
 
 
+def data_folder(root: Path) -> Path:
+    """Where the data of a node's state folder lies. Raises InputError."""
+    return Path(settings_of(root).data)
+
+
+def settings_of(root: Path) -> NodeSettings:
+    """What `init` was told. Raises InputError."""
+    if not (root / STORE_NAME).is_file():
+        raise InputError(f"{root} is no node's state folder", "run: isthmus node init")
+    store = _store(root)
+    raw = store.fact("settings")
+    store.close()
+    if raw is None:
+        raise InputError(f"the state folder {root} was not finished", "run: isthmus node init")
+    return msgspec.json.decode(raw, type=NodeSettings)
+
+
 def _store(root: Path) -> NodeStore:
     return NodeStore(root / STORE_NAME)
 

@@ -13,7 +13,7 @@ from isthmus.contracts.asset import ASSET_TYPE, Asset
 from isthmus.contracts.errors import AgreementError, IsthmusError, RefusedError
 from isthmus.contracts.job import Job
 from isthmus.contracts.parts import sources_of
-from isthmus.contracts.statistic import CLUSTERS, EVALUATE, FOLD_OUT, MOMENTS, OWN_HEAD, SITE_HEAD, EvaluateParams
+from isthmus.contracts.statistic import CLUSTERS, EVALUATE, FOLD_OUT, MOMENTS, OWN_HEAD, PAIR, SITE_HEAD, EvaluateParams, PairParams
 from isthmus.kit.canonical import digest_of
 from isthmus.kit.signing import Envelope, key_id, unseal
 from isthmus.sandbox.overlap import Roster, reveals
@@ -21,7 +21,7 @@ from isthmus.sandbox.statistics.registry import STATISTICS, Params, Statistic, p
 
 JOB_SECONDS_MAX = 7 * 24 * 3600
 CLOCK_SKEW_S = 300
-JOBS_PER_RUN_MAX = {MOMENTS: 1, FOLD_OUT: 2, CLUSTERS: 4, OWN_HEAD: 2, SITE_HEAD: 4, EVALUATE: 8}
+JOBS_PER_RUN_MAX = {MOMENTS: 1, FOLD_OUT: 2, CLUSTERS: 4, OWN_HEAD: 2, SITE_HEAD: 4, EVALUATE: 8, PAIR: 1}
 """Different jobs of each statistic in one run: every further answer about the same records is one more equation on them."""
 ROSTER_MAX = 256
 GRAM_STATISTICS = (MOMENTS, FOLD_OUT)
@@ -181,11 +181,11 @@ def _check_request(agreement: Agreement, job: Job, now_s: float) -> None:
 
 
 def _check_stages(agreement: Agreement, job: Job, params: Params) -> None:
-    stages = (
-        [job.stage.digest, *(other.head.stage.digest for other in params.others)]
-        if isinstance(params, EvaluateParams)
-        else [job.stage.digest]
-    )
+    stages = [job.stage.digest]
+    if isinstance(params, EvaluateParams):
+        stages += [other.head.stage.digest for other in params.others]
+    elif isinstance(params, PairParams):
+        stages.append(params.old.stage.digest)
     wrong = [s for s in stages if ANY_STAGE not in agreement.stages and s not in agreement.stages]
     _refuse_if(bool(wrong), "stage", f"the agreement does not allow features {', '.join(wrong)}", "use an allowed stage")
     _refuse_if(not 1 <= job.stage.dimension <= 65536, "stage", f"a stage of {job.stage.dimension} features cannot be", "use a real one")

@@ -11,13 +11,19 @@ from pathlib import Path
 
 from isthmus.contracts.errors import FolderError, StorageError
 from isthmus.sandbox.folder import AUDIT, HOLDOUT, TRAIN, LabelledFile, read_folder
+from isthmus.sandbox.labelbook import chosen_paths
 from isthmus.sandbox.rowfiles import rows_named
 
 FIT_MIN = 8
+SAMPLES_NAME = ".samples"
+NOBODY: frozenset[str] = frozenset()
 
 
-def draw(files: tuple[LabelledFile, ...], fit: int, proof: int, seed: int) -> dict[str, str]:
+def draw(files: tuple[LabelledFile, ...], fit: int, proof: int, seed: int, chosen: frozenset[str] = NOBODY) -> dict[str, str]:
     """path -> split. Records are ranked by a hash of seed and path, so that a draw is random, repeatable, and grows by adding.
+
+    chosen: records that a model picked to be labelled. They are no random sample, so they come first among those to fit on, all of them,
+    also beyond `fit`, and never prove or measure.
 
     Raises FolderError when there are too few, or the drawn ones for fitting are all of one class.
     """
@@ -25,7 +31,14 @@ def draw(files: tuple[LabelledFile, ...], fit: int, proof: int, seed: int) -> di
         raise FolderError(f"{fit} samples to fit on and {proof} for proof cannot be drawn", f"ask for at least {FIT_MIN} to fit on")
     if fit + proof > len(files):
         raise FolderError(f"{fit + proof} samples are asked for, the folder has {len(files)}", "label more, or ask for fewer")
-    ranked = sorted(files, key=lambda f: hashlib.sha256(f"{seed}\n{f.path}".encode()).digest())
+    ranked = sorted(files, key=lambda f: (f.path not in chosen, hashlib.sha256(f"{seed}\n{f.path}".encode()).digest()))
+    fit = max(fit, sum(f.path in chosen for f in files))
+    if fit + proof > len(files):
+        raise FolderError(
+            f"{fit} samples were chosen by a model and can only be fitted on; {proof} others for proof are asked for, the folder has"
+            f" {len(files) - fit}",
+            "label more drawn at random, or ask for fewer with --proof",
+        )
     if len({f.label for f in ranked[:fit]}) < 2:
         raise FolderError(f"the {fit} samples drawn to fit on are all of one class", "give more samples, or use another --seed")
     places = {f.path: place for place, f in enumerate(ranked)}
@@ -38,10 +51,21 @@ def _paths(files: tuple[LabelledFile, ...]) -> list[str]:
     return list(dict.fromkeys(path if rows is None else rows[0] for rows, path in named))
 
 
+def samples_behind(folder: Path) -> Path:
+    """The samples that a site's folder was drawn from; any other folder is its own. Raises FolderError when it cannot be read."""
+    pointer = folder / SAMPLES_NAME
+    try:
+        return Path(pointer.read_text(encoding="utf-8").strip()) if pointer.is_file() else folder
+    except (OSError, UnicodeDecodeError) as error:
+        raise FolderError(f"{pointer} cannot be read", "remove it, then run isthmus replicate again") from error
+
+
 def _stands(samples: Path, target: Path, files: tuple[LabelledFile, ...], labels: str) -> bool:
     """Whether the folder is laid out already, with these labels and the images as they are now."""
     try:
         if (target / "labels.csv").read_text(encoding="utf-8") != labels:
+            return False
+        if (target / SAMPLES_NAME).read_text(encoding="utf-8") != str(samples.absolute()):
             return False
         for path in _paths(files):
             here, there = (samples / path).stat(), (target / path).stat()
@@ -57,7 +81,7 @@ def site_folder(samples: Path, target: Path, fit: int, proof: int, seed: int) ->
     because records are drawn one by one. Raises FolderError, StorageError.
     """
     folder = read_folder(samples)
-    split_of = draw(folder.files, fit, proof, seed)
+    split_of = draw(folder.files, fit, proof, seed, chosen_paths(samples))
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
     writer.writerow(["path", "label", "certainty", "group", "kind", "split"])
@@ -78,6 +102,7 @@ def site_folder(samples: Path, target: Path, fit: int, proof: int, seed: int) ->
             except OSError:
                 shutil.copy2(samples / path, place)
         (part / "labels.csv").write_text(labels, encoding="utf-8")
+        (part / SAMPLES_NAME).write_text(str(samples.absolute()), encoding="utf-8")
         shutil.rmtree(target, ignore_errors=True)
         part.rename(target)
     except OSError as error:

@@ -127,6 +127,7 @@ def _site(facts: RunFacts) -> Json:
         "auc": {name: candidates.get(name, {}).get("auc") for name in SITE_MODELS},
         "certificate": _certificate(result or None),
         "labels": {name: result.get(name) for name in ("fit", "proof", "audit")},
+        "exchangeability": {name: result.get("exchangeability", {}).get(name) for name in ("statistic", "p", "level", "trusted")},
         "labels_needed": found.get("labels_needed"),
         "provable": found.get("provable"),
         "sentence": found.get("sentence"),

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from isthmus.contracts.errors import FolderError
 from isthmus.kit.pictures import SUFFIXES
+from isthmus.sandbox.folder import is_unlabelled
 
 FILES_MAX = 200_000
 DEPTH_MAX = 12
@@ -122,7 +123,7 @@ def survey(folder: Path) -> Survey:
     if not is_dir:
         raise FolderError(f"{name} is a file, not a folder", "give the folder that holds one sub-folder of images per class")
     entries = [e for e in _listed(folder) if not e.name.startswith(".") and e.name != "__MACOSX"]
-    classes = [e for e in entries if _is_dir(e)]
+    classes = [e for e in entries if _is_dir(e) and not is_unlabelled(e.name)]
     loose = sum(Path(e.name).suffix.lower() in SUFFIXES for e in entries if not _is_dir(e))
     _check_layout(name, [e.name for e in classes], loose)
     walks: dict[str, _Walk] = {}

@@ -11,7 +11,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -35,6 +35,7 @@ STOP_TIMEOUT_S = 15.0
 SETTLE_S = 2.0
 DAY_S = 86_400
 LOG_TAIL_CHARS = 600
+EXCHANGE = "exchange"
 Child = subprocess.Popen[str]
 
 
@@ -175,14 +176,14 @@ class LocalFleet:
 
     def start_exchange(self, state: Path, port: int = 0) -> tuple[str, str]:
         """(address, public key) once it listens. Raises ExchangeStateError with what it said."""
-        child = self._spawn("exchange", ["up", "--state", str(state), "--port", str(port), "--json"], capture=True)
+        child = self._spawn(EXCHANGE, ["up", "--state", str(state), "--port", str(port), "--json"], capture=True)
         assert child.stdout is not None
         line = child.stdout.readline()
         try:
             told = json.loads(line)
             url, public_key = str(told["url"]), str(told["public_key"])
         except (ValueError, KeyError, TypeError) as error:
-            raise _not_started(line, self.said("exchange")) from error
+            raise _not_started(line, self.said(EXCHANGE)) from error
         deadline_s = time.monotonic() + UP_TIMEOUT_S
         while time.monotonic() < deadline_s:
             try:
@@ -197,11 +198,11 @@ class LocalFleet:
         """Starts the owner's node; it works until the fleet is stopped."""
         self._spawn(owner.party, ["node", "start", "--state", str(owner.state), "--exchange", url])
 
-    def check(self) -> None:
-        """Raises JobFailedError when a process has ended by itself."""
-        for name, child in self.children.items():
+    def check(self, names: Collection[str] | None = None) -> None:
+        """Raises JobFailedError when a process has ended by itself. names: the ones that matter to the asker; None for all."""
+        for name, child in list(self.children.items()):
             code = child.poll()
-            if code is None:
+            if code is None or (names is not None and name not in names):
                 continue
             if code < 0:
                 raise JobFailedError(f"the process of {name} was killed (signal {-code})", "run again: what was finished is kept")
@@ -270,7 +271,7 @@ def wait_for_nodes(operator: ExchangeClient, fleet: LocalFleet, parties: set[str
     """Until every node has called and its agreements are known. Raises JobFailedError."""
     deadline_s = time.monotonic() + REGISTER_TIMEOUT_S
     while True:
-        fleet.check()
+        fleet.check({EXCHANGE, *parties})
         alive = {node["party"] for node in operator.get("/v1/nodes") if node["alive"]}
         known = alive & {a["owner"] for a in operator.get("/v1/agreements")}
         if parties <= known:
@@ -280,14 +281,16 @@ def wait_for_nodes(operator: ExchangeClient, fleet: LocalFleet, parties: set[str
         time.sleep(POLL_S)
 
 
-def ended_run(operator: ExchangeClient, fleet: LocalFleet, begun: Any, name: str, tell: Tell) -> RunView:
-    """Waits for a run. Raises JobFailedError when it failed."""
+def ended_run(
+    operator: ExchangeClient, fleet: LocalFleet, begun: Any, name: str, tell: Tell, only: Collection[str] | None = None
+) -> RunView:
+    """Waits for a run. only: the processes that it hangs on; None for all. Raises JobFailedError when it failed, or one of them ended."""
     view = msgspec.convert(begun, RunView)
     while view.state not in ENDED:
         time.sleep(POLL_S)
-        fleet.check()
+        fleet.check(only)
         view = msgspec.convert(operator.get(f"/v1/runs/{view.id}"), RunView)
-        nodes = [node for node in operator.get("/v1/nodes") if node["total"]]
+        nodes = [node for node in operator.get("/v1/nodes") if node["total"] and (only is None or node["party"] in only)]
         label = f"{name}: {view.step}" + (f" · {nodes[0]['phase']}" if nodes else "")
         tell(label, sum(node["done"] for node in nodes), sum(node["total"] for node in nodes))
     if view.state == "failed":

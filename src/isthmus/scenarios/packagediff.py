@@ -23,6 +23,8 @@ CERTIFIED = (
     "recipe",
     "certify",
     "replicate.weightings",
+    "replicate.families",
+    "replicate.severities",
 )
 """Fields that a certificate is about: what the model is made of, what it must prove, and what for."""
 

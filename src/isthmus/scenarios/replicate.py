@@ -2,25 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
+from isthmus.assurance.arithmetic import prospects
 from isthmus.client.http import ExchangeClient
+from isthmus.contracts.bars import PPM
 from isthmus.contracts.build import RunView
 from isthmus.contracts.errors import FolderError, InputError, NotFoundError
 from isthmus.contracts.ports import Clock, Json
 from isthmus.contracts.scenario import Scenario
-from isthmus.contracts.statistic import EVALUATE, SITE_HEAD
+from isthmus.contracts.statistic import EVALUATE, PAIR, SITE_HEAD
 from isthmus.kit.ids import slug
-from isthmus.sandbox.folder import read_folder
-from isthmus.scenarios.draw import site_folder
-from isthmus.scenarios.local import LocalFleet, Owner, Tell, Terms, agree, ended_run, prepare_owner, wait_for_nodes
-from isthmus.scenarios.package import find_package, load_package
+from isthmus.sandbox.folder import HOLDOUT, read_folder
+from isthmus.sandbox.labelbook import chosen_paths
+from isthmus.scenarios.draw import draw, site_folder
+from isthmus.scenarios.local import EXCHANGE, LocalFleet, Owner, Tell, Terms, agree, ended_run, prepare_owner, wait_for_nodes
+from isthmus.scenarios.package import SiteValues, find_package, load_package
 from isthmus.scenarios.samples import sample as sample_named
+from isthmus.scenarios.workbench import origin_of, probe_fields
 
 AT_SITE = "/site"
 FIT_SHARE = 0.5
@@ -30,7 +34,8 @@ FIT_MAX = 40
 @dataclass(frozen=True, kw_only=True)
 class SiteSettings:
     """What the command was told. samples: the site's labelled folder, or a number of labels of the sample's line. fit, proof: how many
-    to fit on and to keep for proof; None: up to FIT_MAX, at most half, and the rest. values: a file of this site's own values."""
+    to fit on and to keep for proof; None: up to FIT_MAX, at most half, and the rest. values: this site's own, or a file of them.
+    candidate: what is certified is proposed, not put into service."""
 
     scenario: str
     state: Path
@@ -40,14 +45,15 @@ class SiteSettings:
     proof: int | None
     seed: int
     clock: Clock
-    values: Path | None = None
+    values: SiteValues | None = None
+    candidate: bool = False
 
 
 def site_terms(purpose: str) -> Terms:
     """What a site lets its exchange do: fit the site's own model beside the data, and count its verdicts."""
     return Terms(
         purpose=purpose + AT_SITE,
-        operations=(SITE_HEAD, EVALUATE),
+        operations=(SITE_HEAD, EVALUATE, PAIR),
         least_participants=1,
         least_group_size=1,
         visibility="individual",
@@ -56,8 +62,24 @@ def site_terms(purpose: str) -> Terms:
     )
 
 
-def prepare_site(settings: SiteSettings, scenario: Scenario) -> Owner:
-    """Draws the samples and makes the site's node. Raises FolderError, InputError."""
+@dataclass(frozen=True)
+class Drawn:
+    """A site's samples before any work. folder: labelled. fit, proof: how many are fitted on, and kept for proof. good, defects: of the
+    latter."""
+
+    site: str
+    name: str
+    folder: Path
+    licence: str
+    sample: bool
+    fit: int
+    proof: int
+    good: int
+    defects: int
+
+
+def drawn(settings: SiteSettings, scenario: Scenario) -> Drawn:
+    """Which samples a site has, and how they will be used. Raises FolderError, InputError."""
     site = slug(settings.site, "site")
     state = settings.state
     if isinstance(settings.samples, int):
@@ -74,11 +96,31 @@ def prepare_site(settings: SiteSettings, scenario: Scenario) -> Owner:
         source, name, licence, sample = settings.samples, site, "proprietary", False
         if not source.is_dir():
             raise FolderError(f"{source} is not a folder", "give a folder with labels.csv, or with sub-folders of images")
-        count = len(read_folder(source).files)
+        files, chosen = read_folder(source).files, chosen_paths(source)
+        count, teaching = len(files), sum(file.path in chosen for file in files)
         fit = settings.fit if settings.fit is not None else min(FIT_MAX, int(count * FIT_SHARE))
-        proof = settings.proof if settings.proof is not None else count - fit
-    data = site_folder(source, state / "site-data" / site, fit, proof, settings.seed)
-    return prepare_owner(site, name, "site", data, state / "nodes" / site, licence, sample, scenario.interface.schema)
+        proof = settings.proof if settings.proof is not None else count - max(fit, teaching)
+    files = read_folder(source).files
+    split_of = draw(files, fit, proof, settings.seed, chosen_paths(source))
+    kept = [file.label for file in files if split_of[file.path] == HOLDOUT]
+    defects = sum(label > 0 for label in kept)
+    return Drawn(site, name, source, licence, sample, fit, proof, len(kept) - defects, defects)
+
+
+def plan_of(found: Drawn, scenario: Scenario) -> Json:
+    """The arithmetic of what this site's samples can show at best, before anything is begun."""
+    certify = scenario.certify
+    lines = prospects(found.good, found.defects, [ppm / PPM for ppm in certify.promises_ppm], certify.confidence_ppm / PPM)
+    counts = {"site": found.site, "fit": found.fit, "proof": found.proof, "proof_good": found.good, "proof_defects": found.defects}
+    return {**counts, "prospects": [asdict(line) for line in lines]}
+
+
+def prepare_site(settings: SiteSettings, scenario: Scenario) -> Owner:
+    """Draws the samples and makes the site's node. Raises FolderError, InputError."""
+    found, schema = drawn(settings, scenario), scenario.interface.schema
+    data = site_folder(found.folder, settings.state / "site-data" / found.site, found.fit, found.proof, settings.seed)
+    home = settings.state / "nodes" / found.site
+    return prepare_owner(found.site, found.name, "site", data, home, found.licence, found.sample, schema)
 
 
 def certified_run(runs: Sequence[Any], scenario: Scenario) -> RunView:
@@ -91,16 +133,17 @@ def certified_run(runs: Sequence[Any], scenario: Scenario) -> RunView:
 
 
 def request_site(
-    operator: ExchangeClient, fleet: LocalFleet, run: RunView, site: Owner, tell: Tell, own: Scenario | None = None
+    operator: ExchangeClient, fleet: LocalFleet, run: RunView, site: Owner, tell: Tell, own: Scenario | None = None, **more: Any
 ) -> RunView:
-    """Asks the exchange to carry a run to a site whose node is up; waits for the end. own: the scenario with the site's own values."""
-    wanted: Json = {"run": run.id, "site": site.party, "fit": site.records_train, "proof": site.records_holdout}
+    """Asks the exchange to carry a run to a site whose node is up; waits for the end. own: the scenario with the site's own values.
+    more: further fields of the SiteRequest."""
+    wanted: Json = {"run": run.id, "site": site.party, "fit": site.records_train, "proof": site.records_holdout, **more}
     if own is not None:
         wanted["scenario"] = msgspec.to_builtins(own)
-    return ended_run(operator, fleet, operator.post("/v1/sites", wanted), "next line", tell)
+    return ended_run(operator, fleet, operator.post("/v1/sites", wanted), "next line", tell, {EXCHANGE, site.party})
 
 
-def open_package(name: str, state: Path, values: Path | None = None) -> Scenario:
+def open_package(name: str, state: Path, values: SiteValues | None = None) -> Scenario:
     """The scenario with site values, when there is an exchange in the state folder that may have run it. Raises NotFoundError."""
     scenario = load_package(find_package(name, state), values)
     if not (state / "exchange").is_dir():
@@ -108,9 +151,13 @@ def open_package(name: str, state: Path, values: Path | None = None) -> Scenario
     return scenario
 
 
-def replicate(settings: SiteSettings, tell: Tell) -> RunView:
-    """The site's run with its result. Raises IsthmusError; a refusal by the bars is a result, not an error."""
+def replicate(settings: SiteSettings, tell: Tell, before: Callable[[Json], None] = lambda plan: None) -> RunView:
+    """The site's run with its result. before: hears the sample arithmetic (see `plan_of`) before any work begins.
+
+    Raises IsthmusError; a refusal by the bars is a result, not an error.
+    """
     scenario = open_package(settings.scenario, settings.state, settings.values)
+    before(plan_of(drawn(settings, scenario), scenario))
     tell("site", 0, 0)
     site = prepare_site(settings, scenario)
     with LocalFleet(settings.state / "logs") as fleet:
@@ -121,4 +168,7 @@ def replicate(settings: SiteSettings, tell: Tell) -> RunView:
         with ExchangeClient(url, token) as operator:
             run = certified_run(operator.get("/v1/runs"), scenario)
             wait_for_nodes(operator, fleet, {site.party})
-            return request_site(operator, fleet, run, site, tell, None if settings.values is None else scenario)
+            own = None if settings.values is None else scenario
+            folder = find_package(settings.scenario, settings.state)
+            more: Json = {"origin": msgspec.to_builtins(origin_of(folder, settings.values)), **probe_fields(folder)}
+            return request_site(operator, fleet, run, site, tell, own, candidate=settings.candidate, **more)

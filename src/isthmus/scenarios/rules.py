@@ -188,19 +188,7 @@ def certify_breaches(certify: Certify, interface: Interface | None = None) -> It
     if certify.auc_ppm_min < PPM // 2:
         yield Breach("blind-bars", at("auc_ppm_min"), f"auc_ppm_min is {certify.auc_ppm_min}: a coin passes", "write 500000 or more")
     yield from _least(certify, "certify", {"groups_min": 2, "slice_records_min": 1})
-    for place, family in enumerate(certify.families):
-        known = families_of(None if interface is None else interface.schema)
-        if family not in known:
-            yield Breach("unknown-family", at("families", place), f"no corruption is called {family!r}", f"use {', '.join(known)}")
-    schema = None if interface is None else interface.schema
-    if schema is not None and "missing" in certify.families and not any(column.missing for column in schema.columns):
-        what = "the corruption missing is asked for, and no column may be missing"
-        yield Breach("unknown-family", at("families"), what, "leave it out, or declare a column that may be missing")
-    if len(set(certify.families)) < len(certify.families):
-        yield Breach("unknown-family", at("families"), "a corruption is named twice", "name each once")
-    if list(certify.severities) != list(range(1, len(certify.severities) + 1)) or len(certify.severities) > len(SEVERITIES):
-        what = f"the severities {list(certify.severities)} do not count from 1 to at most {len(SEVERITIES)}"
-        yield Breach("bad-severities", at("severities"), what, "write 1, 2, 3 and so on: a severity counts only when all milder ones hold")
+    yield from _condition_breaches("certify", certify.families, certify.severities, interface)
     if not (math.isfinite(certify.planning_design_effect) and certify.planning_design_effect >= 1):
         what = f"planning_design_effect is {certify.planning_design_effect:g}; groups never make records count for more than they are"
         yield Breach("out-of-range", at("planning_design_effect"), what, "write 1 or more")
@@ -210,6 +198,27 @@ def certify_breaches(certify: Certify, interface: Interface | None = None) -> It
     if not 1 <= certify.validity_days <= VALIDITY_DAYS_MAX:
         what = f"validity_days is {certify.validity_days}; a certificate lasts 1 to {VALIDITY_DAYS_MAX} days"
         yield Breach("out-of-range", at("validity_days"), what, f"write 1 to {VALIDITY_DAYS_MAX}, in days")
+
+
+def _condition_breaches(
+    section: str, families: tuple[str, ...], severities: tuple[int, ...], interface: Interface | None
+) -> Iterator[Breach]:
+    """Corruptions that are known for such records, and severities that count up from the mildest."""
+    schema = None if interface is None else interface.schema
+    known = families_of(schema)
+    for place, family in enumerate(families):
+        if family not in known:
+            what = f"no corruption is called {family!r}"
+            yield Breach("unknown-family", (section, "families", place), what, f"use {', '.join(known)}")
+    if schema is not None and "missing" in families and not any(column.missing for column in schema.columns):
+        what = "the corruption missing is asked for, and no column may be missing"
+        yield Breach("unknown-family", (section, "families"), what, "leave it out, or declare a column that may be missing")
+    if len(set(families)) < len(families):
+        yield Breach("unknown-family", (section, "families"), "a corruption is named twice", "name each once")
+    if list(severities) != list(range(1, len(severities) + 1)) or len(severities) > len(SEVERITIES):
+        what = f"the severities {list(severities)} do not count from 1 to at most {len(SEVERITIES)}"
+        hint = "write 1, 2, 3 and so on: a severity counts only when all milder ones hold"
+        yield Breach("bad-severities", (section, "severities"), what, hint)
 
 
 def serve_breaches(serve: Serve, interface: Interface | None = None) -> Iterator[Breach]:
@@ -232,7 +241,7 @@ def serve_breaches(serve: Serve, interface: Interface | None = None) -> Iterator
 
 
 def replicate_breaches(replicate: Replicate, interface: Interface | None = None) -> Iterator[Breach]:
-    """Samples enough to draw, and weights that the combiner takes."""
+    """Samples enough to draw, weights that the combiner takes, and conditions that can be measured."""
     yield from _least(replicate, "replicate", {"samples_default": FIT_MIN})
     for place, weight in enumerate(replicate.weightings):
         if not WEIGHTING_LEAST_ABOVE < weight <= WEIGHTING_MOST:
@@ -240,6 +249,7 @@ def replicate_breaches(replicate: Replicate, interface: Interface | None = None)
             yield Breach("bad-weightings", ("replicate", "weightings", place), what, f"write 0.0625 to {WEIGHTING_MOST}")
     if not replicate.weightings:
         yield Breach("bad-weightings", ("replicate", "weightings"), "no weighting is named", f"write 0.0625 to {WEIGHTING_MOST}")
+    yield from _condition_breaches("replicate", replicate.families or (), replicate.severities or (), interface)
 
 
 def _least(part: Any, section: str, least: dict[str, int]) -> Iterator[Breach]:

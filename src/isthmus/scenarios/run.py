@@ -18,7 +18,7 @@ from isthmus.contracts.errors import CertificateError, FolderError, InputError, 
 from isthmus.contracts.head import Head
 from isthmus.contracts.ports import Clock, Json
 from isthmus.contracts.scenario import Scenario
-from isthmus.contracts.statistic import CLUSTERS, EVALUATE, FOLD_OUT, MOMENTS, OWN_HEAD, TrainingParams
+from isthmus.contracts.statistic import CLUSTERS, EVALUATE, FOLD_OUT, MOMENTS, OWN_HEAD, PAIR, TrainingParams
 from isthmus.kit.signing import Envelope, key_id
 from isthmus.sandbox.folder import LabelledFile, read_folder
 from isthmus.sandbox.outlog import undeclared, verify_log
@@ -30,10 +30,11 @@ from isthmus.scenarios.reference import reference
 from isthmus.scenarios.replicate import SiteSettings, prepare_site, request_site, site_terms
 from isthmus.scenarios.samples import Sample, sample
 from isthmus.scenarios.serving import serve_samples
+from isthmus.scenarios.workbench import origin_of, probe_fields
 
 AFTER_LEAVING = "/after-leaving"
 OWNERS_MIN = 3
-FLEET_OPERATIONS = (MOMENTS, FOLD_OUT, CLUSTERS, EVALUATE, OWN_HEAD)
+FLEET_OPERATIONS = (MOMENTS, FOLD_OUT, CLUSTERS, EVALUATE, OWN_HEAD, PAIR)
 SITE = "line-4"
 NAME_CHARS = 40
 RESERVED = frozenset({"joint", "fleet", "exchange", "sample-user", "sample-compute", "sample-model-vendor", SITE})
@@ -43,7 +44,7 @@ RESERVED = frozenset({"joint", "fleet", "exchange", "sample-user", "sample-compu
 class RunSettings:
     """What the command was told. data: the user's own folders, one an owner; empty for the sample owners. samples, proof: labels of
     the next line to fit on and to prove with. tools: as the nodes have them, for the pooled reference on sample files. values: a file of
-    site values, instead of the package's own."""
+    site values, instead of the package's own. candidate: what is certified is proposed, not put into service."""
 
     scenario: str
     state: Path
@@ -54,6 +55,7 @@ class RunSettings:
     tools: Tools
     clock: Clock
     values: Path | None = None
+    candidate: bool = False
 
 
 def party_of(folder: Path) -> str:
@@ -87,7 +89,9 @@ class ScenarioRun:
 
     def __init__(self, settings: RunSettings, tell: Tell) -> None:
         self._settings, self._tell = settings, tell
-        self._scenario: Scenario = load_package(find_package(settings.scenario, settings.state), settings.values)
+        folder = find_package(settings.scenario, settings.state)
+        self._scenario: Scenario = load_package(folder, settings.values)
+        self._package: Json = {"origin": msgspec.to_builtins(origin_of(folder, settings.values)), **probe_fields(folder)}
         if not settings.data and self._scenario.sample_data == "none":
             raise InputError(f"{self._scenario.id} has no sample data", "give one folder an owner with --data")
         self._sample: Sample | None = None if settings.data else sample(self._scenario.sample_data)
@@ -127,14 +131,18 @@ class ScenarioRun:
         return self.facts
 
     def _loop(self, operator: ExchangeClient, fleet: LocalFleet, owners: list[Owner], line: Owner | None) -> None:
-        request: Json = {"scenario": msgspec.to_builtins(self._scenario), "owners": [o.party for o in owners]}
+        candidate = self._settings.candidate
+        request: Json = {"scenario": msgspec.to_builtins(self._scenario), "owners": [o.party for o in owners], **self._package}
+        request["candidate"] = candidate
         with self._timed("build"):
             self.facts.fleet = ended_run(operator, fleet, operator.post("/v1/runs", request), "build", self._tell)
         result = self.facts.fleet.result or {}
         self.facts.artefact = operator.send("GET", f"/v1/models/{result['artefact_digest']}/artefact").content
-        if self.facts.fleet.state == "certified":
+        if self.facts.fleet.state == "certified" and not candidate:
             with self._timed("serve"):
                 self._serve(operator, line or owners[0], result)
+        if candidate:  # the life of what serves goes on: no next line, no leaver
+            return
         if line is not None:
             with self._timed("next line"):
                 self.facts.site = request_site(operator, fleet, self.facts.fleet, line, self._tell)
@@ -202,7 +210,7 @@ class ScenarioRun:
             agree(owner, key, keys, together, clock)
             after = Terms(
                 purpose=purpose + AFTER_LEAVING,
-                operations=(MOMENTS, FOLD_OUT, CLUSTERS, EVALUATE),
+                operations=(MOMENTS, FOLD_OUT, CLUSTERS, EVALUATE, PAIR),
                 least_participants=2,
                 visibility="individual",
             )

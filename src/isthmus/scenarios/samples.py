@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from isthmus.contracts.errors import InputError
-from isthmus.scenarios import sample_owners, sample_tables
+from isthmus.scenarios import sample_floods, sample_owners, sample_tables
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,10 @@ def sample(name: str) -> Sample:
     if name == "elpv":
         parties = tuple(SampleParty(p.party, p.name, p.kind) for p in sample_owners.PARTIES)
         return Sample(parties, sample_owners.LICENCE, sample_owners.LICENCE_NOTE, sample_owners.sample_folders)
+    if name == "lahn":
+        parties = tuple(SampleParty(*party) for party in sample_floods.PARTIES)
+        return Sample(parties, sample_floods.LICENCE, sample_floods.NOTE, sample_floods.flood_folders)
     if name in sample_tables.TABLES:
         return _table(name)
-    known = ", ".join(["elpv", *sample_tables.TABLES])
+    known = ", ".join(["elpv", "lahn", *sample_tables.TABLES])
     raise InputError(f"there is no sample data {name!r}", f"give one folder an owner with --data; samples are {known}")

@@ -188,6 +188,8 @@ def _after_lines(facts: RunFacts, say: Texts) -> list[tuple[str, str]]:
     if site is not None:
         key = "site.refused" if site["certificate"] is None else "site.certified"
         rows.append((say("line.site"), say(key, site=site["site"], sentence=site["arithmetic"]["sentence"])))
+        if "exchangeability" in site:  # a run of an earlier release has none
+            rows.append((say("line.calibration"), site["exchangeability"]["sentence"] + "."))
     party = names_of(facts).get(facts.leaver or "", facts.leaver or "")
     leave = result_of(facts.leave)
     if leave is not None:

@@ -9,18 +9,28 @@ from collections.abc import Mapping
 from importlib import resources
 from pathlib import Path
 from string import Template
+from typing import Any
+
+import msgspec
 
 from isthmus.contracts.errors import FolderError
+from isthmus.contracts.schema import Column
 from isthmus.kit.ids import slug
 from isthmus.sandbox.folder import GOOD_NAMES
+from isthmus.scenarios.columns import Proposed
 from isthmus.scenarios.contents import LOCK, MANIFEST, README, SCHEMA
 from isthmus.scenarios.folder import survey
 from isthmus.scenarios.lock import lock_bytes, lock_of
 
-TEMPLATE = "image-inspection"
+IMAGES, TABLE = "image-inspection", "table-inspection"
 VERSION = "0.1.0"
 DEFAULT_CLASSES = ("good", "defect")
 INTENDED = "Sorts images of {subject} into {good} and {defect}, and leaves doubtful ones to a person."
+TABLE_INTENDED = "Sorts records of {subject} into {good} and {defect}, and leaves doubtful ones to a person."
+TABLE_PROHIBITED = (
+    "Not for records measured in another way than those it was certified on, not for deciding about people, and not without a person"
+    " for the records that it does not answer."
+)
 PROHIBITED = (
     "Not for images taken in another way than those it was certified on, not for deciding about people, and not without a person for the"
     " images that it does not answer."
@@ -41,8 +51,9 @@ def classes_of(images: Path) -> Mapping[str, int]:
     return {name: counts[name] for name in sorted(found.classes, key=lambda name: name != good)}
 
 
-def begun(name: str, title: str = "", classes: Mapping[str, int] | None = None) -> dict[str, bytes]:
-    """Path -> bytes of a new package, its lock among them. classes: as classes_of counts them; none, good and defect.
+def begun(name: str, title: str = "", classes: Mapping[str, int] | None = None, table: Proposed | None = None) -> dict[str, bytes]:
+    """Path -> bytes of a new package, its lock among them. classes: as classes_of counts them; none, good and defect. table: the columns of
+    its records, where they are rows.
 
     Raises InputError when the name is none.
     """
@@ -52,7 +63,8 @@ def begun(name: str, title: str = "", classes: Mapping[str, int] | None = None) 
     counted = classes or dict.fromkeys(DEFAULT_CLASSES, 0)
     good, *others = counted
     pair = (good, others[0] if len(others) == 1 else DEFAULT_CLASSES[1])
-    uses = INTENDED.format(subject=subject, good=pair[0], defect=pair[1]), PROHIBITED
+    intended, prohibited = (INTENDED, PROHIBITED) if table is None else (TABLE_INTENDED, TABLE_PROHIBITED)
+    uses = intended.format(subject=subject, good=pair[0], defect=pair[1]), prohibited
     words = {
         "id": name,
         "quoted_id": _scalar(name),
@@ -63,13 +75,37 @@ def begun(name: str, title: str = "", classes: Mapping[str, int] | None = None) 
         "prohibited_use": _scalar(uses[1]),
         "intended_text": _line(uses[0]),
         "prohibited_text": uses[1],
-        "class_lines": _class_lines(counted, others),
+        "class_lines": _class_lines(counted, others) if table is None else _column_lines(table),
+        "columns": "" if table is None else "\n".join(_column_yaml(column) for column in table.columns),
+        "families": "[noise, missing]" if table is not None and any(c.missing for c in table.columns) else "[noise, drift]",
     }
-    folder = resources.files("isthmus") / "scenarios" / "templates" / TEMPLATE
+    folder = resources.files("isthmus") / "scenarios" / "templates" / (IMAGES if table is None else TABLE)
     texts = {path: (folder / path).read_text(encoding="utf-8") for path in (MANIFEST, README)}
     contents = {path: Template(text).substitute(words).encode() for path, text in texts.items()}
     contents[SCHEMA] = (folder / SCHEMA).read_bytes()
     return {**contents, LOCK: lock_bytes(lock_of(contents, name, VERSION))}
+
+
+def _column_yaml(column: Column) -> str:
+    fields = {name: value for name, value in msgspec.to_builtins(column).items() if name != "kind" or value != "number"}
+    if column.kind == "number":  # a range is said even where it begins at 0
+        fields |= {"low": column.low, "high": column.high, "unit": column.unit}
+    return "    - {" + ", ".join(f"{name}: {_field(value)}" for name, value in fields.items()) + "}"
+
+
+def _field(value: Any) -> str:
+    """As YAML reads it: a number with an exponent needs a point there."""
+    text = json.dumps(value, ensure_ascii=False)
+    return re.sub(r"^(-?\d+)e", r"\1.0e", text) if isinstance(value, float) else text
+
+
+def _column_lines(table: Proposed) -> str:
+    lines = [f"Proposed from {table.records} rows.", "", "| column | holds |", "|---|---|"]
+    for column in table.columns:
+        holds = f"{column.low:g} to {column.high:g}" if column.kind == "number" else _line(", ".join(column.levels))
+        lines.append(f"| {column.name} | {holds}{', may be missing' if column.missing else ''} |")
+    lines += [f"| {_line(name)} | left out: {why} |" for name, why in table.left_out.items()]
+    return "\n".join(lines)
 
 
 def _scalar(text: str) -> str:

@@ -4,26 +4,36 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Mapping
 from pathlib import Path
 
-from isthmus.contracts.errors import ConflictError, FolderError, InputError, IsthmusError, PackageError, StorageError
-from isthmus.contracts.package import Finding, PackageLock
+import msgspec
+
+from isthmus.assurance.probes import checked_cases
+from isthmus.contracts.errors import ConflictError, DocumentError, FolderError, InputError, IsthmusError, PackageError, StorageError
+from isthmus.contracts.life import Origin
+from isthmus.contracts.package import Finding, PackageLock, ProbeCase, Probes
+from isthmus.contracts.ports import Json
 from isthmus.contracts.scenario import Scenario
+from isthmus.sandbox.folder import RECORDS_NAME
 from isthmus.scenarios.archive import ARCHIVE_BYTES_MAX, archive_name, packed, unpacked
-from isthmus.scenarios.contents import LOCK, MANIFEST, Contents, read_contents
+from isthmus.scenarios.columns import proposed_columns
+from isthmus.scenarios.contents import LOCK, MANIFEST, PROBES, PROBES_FILE, Contents, read_contents
+from isthmus.scenarios.located import read_yaml
 from isthmus.scenarios.lock import lock_bytes, lock_of, read_lock
-from isthmus.scenarios.package import find_package, scenario_of, shipped, shipped_folder
+from isthmus.scenarios.package import SiteValues, find_package, scenario_of, shipped, shipped_folder, site_values
 from isthmus.scenarios.shelves import Shelved, distributed, install, installed, write_contents
-from isthmus.scenarios.template import begun
+from isthmus.scenarios.structure import structure_faults
+from isthmus.scenarios.template import begun, classes_of
 from isthmus.scenarios.validation import content_findings, ordered
 
 LOCK_CODES = frozenset({"lock-stale", "bad-lock", "no-lock"})
 
 
-def begin(folder: Path, name: str, title: str, classes: Mapping[str, int] | None) -> PackageLock:
-    """Writes a new package into a folder that is not there, or is empty. Raises ConflictError, InputError, StorageError."""
-    contents = begun(name, title, classes)
+def begin(folder: Path, name: str, title: str, source: Path | None) -> PackageLock:
+    """Writes a new package into a folder that is not there, or is empty. source: an owner's folder, of images by class or with records.csv,
+    whose classes or columns the package begins with. Raises ConflictError, FolderError, InputError, StorageError."""
+    table = proposed_columns(source) if source is not None and (source / RECORDS_NAME).is_file() else None
+    contents = begun(name, title, classes_of(source) if source is not None and table is None else None, table)
     try:
         if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
             raise ConflictError(f"{folder} is there already", "choose another name, or another place with --into")
@@ -119,6 +129,34 @@ def digest_of_contents(contents: Contents) -> str:
         return read_lock(contents[LOCK]).digest
     named = scenario_of(contents, where=MANIFEST)
     return lock_of(contents, named.id, named.version).digest
+
+
+def origin_of(folder: Path, values: SiteValues | None) -> Origin:
+    """What a scenario of this folder is loaded from: the package's digest, and the site values that apply. Raises as scenario_of."""
+    contents, _ = read_contents(folder)
+    return Origin(package=digest_of_contents(contents), values=dict(site_values(contents, values)))
+
+
+def probe_cases(contents: Contents) -> tuple[ProbeCase, ...]:
+    """The package's cases with their images. Raises DocumentError when the list or an image is not there or has a fault."""
+    if PROBES_FILE not in contents:
+        return ()
+    document, found = read_yaml(PROBES_FILE, contents[PROBES_FILE])
+    found += structure_faults(document, Probes) if document is not None else []
+    if document is None or found:
+        first = found[0]
+        raise DocumentError(f"{first.place}: {first.what}", first.next)
+    cases = msgspec.convert(document.value, Probes).cases
+    missing = [case.file for case in cases if f"{PROBES}/{case.file}" not in contents]
+    if missing:
+        raise DocumentError(f"{PROBES_FILE}: {missing[0]} is not in {PROBES}", "add the image, or remove the case")
+    return tuple(ProbeCase(**msgspec.structs.asdict(case), image=contents[f"{PROBES}/{case.file}"]) for case in cases)
+
+
+def probe_fields(folder: Path) -> Json:
+    """The request's `probes` of a package in a folder; empty when it has none."""
+    cases = checked_cases(probe_cases(read_contents(folder)[0]))
+    return {"probes": msgspec.to_builtins(cases)} if cases else {}
 
 
 def _read(path: Path) -> bytes:

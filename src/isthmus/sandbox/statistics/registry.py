@@ -27,6 +27,7 @@ from isthmus.contracts.statistic import (
     MOMENTS,
     OTHER_HEADS_MAX,
     OWN_HEAD,
+    PAIR,
     SITE_HEAD,
     SLICES_MAX,
     WEIGHT_MAX,
@@ -36,18 +37,20 @@ from isthmus.contracts.statistic import (
     FoldOutParams,
     MomentsParams,
     OwnHeadParams,
+    PairParams,
     SiteHeadParams,
     TrainingParams,
     site_heads_size,
 )
-from isthmus.contracts.sums import EVALUATION_SIZE, foldout_size, moments_from, moments_size
+from isthmus.contracts.sums import EVALUATION_SIZE, PAIR_SIZE, foldout_size, moments_from, moments_size
 from isthmus.sandbox.folder import SPLITS, TRAIN
 from isthmus.sandbox.ownerdata import OwnerData
 from isthmus.sandbox.ports import SiteRows
 from isthmus.sandbox.statistics.evaluation import evaluation, linear_scores
-from isthmus.sandbox.statistics.foldout import candidate_scores, clusters, foldout
+from isthmus.sandbox.statistics.foldout import candidate_scores, clusters, foldout, verdicts
 from isthmus.sandbox.statistics.moments import moments
 from isthmus.sandbox.statistics.own_head import own_head
+from isthmus.sandbox.statistics.pair import pair
 from isthmus.sandbox.statistics.records import Records
 
 Params = Any
@@ -131,6 +134,9 @@ def _check_bounds(params: Params, stage: Stage) -> None:
         )
     if isinstance(params, EvaluateParams):
         _check_evaluate(params, stage)
+    if isinstance(params, PairParams):
+        _require(params.new.stage == stage, "the new head's stage is not the job's", "name one stage")
+        _require(params.records in SPLITS, f"there is no split {params.records!r}", f"use one of {', '.join(SPLITS)}")
 
 
 def _check_evaluate(params: EvaluateParams, stage: Stage) -> None:
@@ -223,6 +229,13 @@ def _head_scores(data: OwnerData, head: Head, split: str, corruption: Corruption
     return linear_scores(q, coefficients, head.bias)
 
 
+def _pair(params: PairParams, stage: Stage, data: OwnerData, least: int) -> Payload:
+    records = data.records(params.records)
+    _enough(records, least, (), params.records)
+    old, new = (verdicts(_head_scores(data, head, params.records, None), head.lo, head.hi) for head in (params.old, params.new))
+    return pair(records, old, new).packed()
+
+
 def _evaluate_size(params: EvaluateParams, stage: Stage) -> int:
     return EVALUATION_SIZE * (1 + len(params.slices)) * (1 + len(params.corruptions) + len(params.others))
 
@@ -236,5 +249,6 @@ STATISTICS: dict[str, Statistic] = {
         Statistic(OWN_HEAD, OwnHeadParams, lambda p, stage: stage.dimension + 1, _own_head, True, single=True),
         Statistic(SITE_HEAD, SiteHeadParams, lambda p, stage: site_heads_size(stage.dimension), _site_head, True, single=True),
         Statistic(EVALUATE, EvaluateParams, _evaluate_size, _evaluate, False),
+        Statistic(PAIR, PairParams, lambda p, stage: PAIR_SIZE, _pair, False),
     )
 }
