@@ -70,11 +70,8 @@ def classes(name: str, say: Say) -> dict[str, Any]:
 
 def jobs() -> list[tuple[str, Callable[..., dict[str, Any]], tuple[Any, ...]]]:
     floods = [("flood", flood_lead, (region, lead)) for region in REGIONS for lead in LEADS]
-    return [
-        *floods,
-        *(("battery", battery_task, (k,)) for k in range(len(TASKS))),
-        *(("labelled series", classes, (name,)) for name in SETS),
-    ]
+    cells = [("battery", battery_task, (k,)) for k in range(len(TASKS))]
+    return [*floods, *cells, *(("labelled series", classes, (name,)) for name in SETS), *(("leak", leak, (region,)) for region in REGIONS)]
 
 
 def _said(text: str) -> None:
