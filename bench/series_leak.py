@@ -37,6 +37,8 @@ RECIPES = (
     ("last/3", "summary", "memory/4", "hinges/200"),
 )
 DRAWS = 3
+SINGLE = "au_saumon"
+"""The catchment that stands alone for its region."""
 Say = Callable[[str], None]
 
 
@@ -58,7 +60,7 @@ def attacked(q: np.ndarray[Any, Any], y: np.ndarray[Any, Any], events: np.ndarra
 
 def leak(region: str, say: Say) -> dict[str, Any]:
     """One owner's windows for a flood warning, for several choices of features."""
-    basin = lahn()[:2] if region == "Lahn" else [next(g for g in catchments() if g.name == "au_saumon")]
+    basin = lahn()[:2] if region == "Lahn" else [next(g for g in catchments() if g.name == SINGLE)]
     say(f"leak: {region}")
     windows = flood_windows(basin)
     events = np.unique([one.group for one in windows], return_inverse=True)[1]
