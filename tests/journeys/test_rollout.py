@@ -17,7 +17,7 @@ from tests.journeys.inspection import arguments_of, environment, isthmus, owner_
 from tests.journeys.state import book_holds, nothing_half_written, rows, running_in
 
 SITES = ("ash", "elm", "oak", "yew")
-WAIT_S, LOOK_S = 120.0, 0.05
+WAIT_S, LOOK_S = 240.0, 0.05
 
 pytestmark = pytest.mark.skipif(not Path("/proc").is_dir(), reason="finds child processes in /proc")
 
