@@ -31,7 +31,7 @@ from isthmus.assurance.exchangeability import exchangeability
 from isthmus.contracts.bars import PPM, Bars
 from isthmus.contracts.scenario import Scenario
 from isthmus.contracts.sums import Moments
-from isthmus.foundry.foldout import ThresholdPlan, choose_thresholds, moments_of
+from isthmus.foundry.foldout import ThresholdPlan, choose_thresholds, moments_of, smoothed
 from isthmus.foundry.site import LocalRows, SiteFits, combine
 from isthmus.kit.hatmatrix import design
 from isthmus.sandbox.statistics.evaluation import evaluation, linear_scores
@@ -71,8 +71,8 @@ class Carried:
 
 @dataclass(frozen=True)
 class Way:
-    """One way to do it. labels: to fit on and to prove with. basis of thresholds: `test`, as the product does; `site`, `fleet` or `both`,
-    whatever the test says. power: planned with; 0, the scenario's."""
+    """One way to do it. labels: to fit on and to prove with. basis of thresholds: `test`, as the product does; `site`, `raw` (not
+    smoothed), `fleet` or `both`, whatever the test says. power: planned with; 0, the scenario's."""
 
     labels: tuple[int, int] = (FIT, PROOF)
     basis: str = "test"
@@ -82,9 +82,10 @@ class Way:
 SHIPPED = "as shipped"
 WAYS: Mapping[str, Way] = {
     SHIPPED: Way(),
-    "the fleet's thresholds": Way(basis="fleet"),
+    "the site's scores, not smoothed": Way(basis="raw"),
+    "the fleet's scores": Way(basis="fleet"),
     "site and fleet, test ignored": Way(basis="both"),
-    "planned with power 0.97": Way(power=0.97),
+    "surest thresholds (power 0.999)": Way(power=0.999),
     "200 labels to prove": Way((FIT, 200)),
     "100 labels to prove": Way((FIT, 100)),
     "80 labels to fit": Way((80, PROOF)),
@@ -134,7 +135,8 @@ def carried(data: Cells, scenario: Scenario, fleet: Fleet, site: SiteCells, foun
     (count, proof), y = way.labels, data.y[site.rows]
     own = score_histogram(found.combined.scores[:count], y[:count])
     test = exchangeability(fleet.histogram, score_histogram(found.fleet.scores[:count], y[:count]))
-    joined = {"site": own, "fleet": fleet.histogram, "both": own + fleet.histogram}
+    few = smoothed(own)
+    joined = {"raw": own, "site": few, "fleet": fleet.histogram, "both": few + fleet.histogram}
     histogram = joined[way.basis if way.basis != "test" else "both" if test.trusted else "site"]
     raw = found.combined.candidate.raw()
     score = linear_scores(site.identity, raw[1:], float(raw[0]))
@@ -232,11 +234,11 @@ def rollout_bars(figures: Mapping[str, Any]) -> list[dict[str, Any]]:
 def rollout_table(figures: Mapping[str, Any]) -> list[str]:
     """For people."""
     names = f"{'promised':>10}{'broken':>8}{'stock':>7}{'sure':>6}{'answered':>10}{'error':>8}"
-    lines = [f"{'roll-out':30}{'fit':>5}{'proof':>7}{names}  refused by"]
+    lines = [f"{'roll-out':34}{'fit':>5}{'proof':>7}{names}  refused by"]
     for name, row in figures["ways"].items():
         error = "–" if row["mean_rest_error"] is None else f"{row['mean_rest_error']:.1%}"
         answered = "–" if row["mean_answered"] is None else f"{row['mean_answered']:.0%}"
         counts = f"{row['promised']:>10}{row['broken']:>8}{row['broken_in_stock']:>7}{row['broken_for_sure']:>6}"
         why = ", ".join(f"{cause} {count}" for cause, count in row["refused_by"].items())
-        lines.append(f"{name:30}{row['fit']:>5}{row['proof']:>7}{counts}{answered:>10}{error:>8}  {why}")
+        lines.append(f"{name:34}{row['fit']:>5}{row['proof']:>7}{counts}{answered:>10}{error:>8}  {why}")
     return lines

@@ -158,17 +158,19 @@ def test_a_site_may_not_change_what_was_certified(ready: House, field: str) -> N
 # The site's own thresholds.
 
 
-def test_thresholds_are_the_sites_own(ready: House) -> None:
+def test_thresholds_are_the_sites_own(tmp_path: Path) -> None:
     """The fleet's scores lie elsewhere than those of a site whose classes lie far apart: its labels alone place the thresholds."""
-    certified, result = carried(ready, site("line-4", 50, fit=60, proof=250, skill=3.0))
-    fleet = ready.catalogue.view("run_1").result or {}
-    assert certified and result["thresholds"]["basis"] == "site" and not result["exchangeability"]["trusted"]
+    of, wanted = house(tmp_path), request(15_000)
+    of.begun("run_1", wanted)
+    _, fleet = Build(of.shop, "run_1", wanted).walk()
+    of.catalogue.end("run_1", "refused", fleet, None)
+    _, result = carried(of, site("line-4", 50, fit=60, proof=250, skill=3.0))
+    assert result["thresholds"]["basis"] == "site" and not result["exchangeability"]["trusted"]
     assert "not trusted" in result["exchangeability"]["sentence"] and result["exchangeability"]["p"] <= 0.05
     own = {name: result["thresholds"][name] for name in ("lo", "hi")}
     assert own != {name: fleet["thresholds"][name] for name in ("lo", "hi")}
     assert own == {name: result["head"][name] for name in ("lo", "hi")}
-    said = msgspec.json.decode(payload_of(ready.catalogue.certificate(result["certificate"]["digest"])))["predicate"]
-    assert any("thresholds rest on the scores of: site" in note for note in said["notes"])
+    assert "thresholds rest on the scores of: site" in result["notes"]
 
 
 def test_where_the_fleets_scores_are_trusted_they_are_joined(ready: House) -> None:

@@ -17,7 +17,7 @@ from tests.journeys.inspection import arguments_of, environment, isthmus, owner_
 from tests.journeys.state import book_holds, nothing_half_written, rows, running_in
 
 SITES = ("ash", "elm", "oak", "yew")
-WAIT_S, LOOK_S = 120.0, 0.05
+WAIT_S, LOOK_S = 240.0, 0.05
 
 pytestmark = pytest.mark.skipif(not Path("/proc").is_dir(), reason="finds child processes in /proc")
 
@@ -42,7 +42,7 @@ def until(holds: Callable[[], bool]) -> None:
 
 
 def ended_sites(state: Path) -> int:
-    return len(rows(state, "catalogue", "SELECT id FROM runs WHERE kind = 'site' AND state <> 'running'"))
+    return len(rows(state, "catalogue", "SELECT id FROM run WHERE kind = 'site' AND state <> 'running'"))
 
 
 def node_of(site: str, state: Path) -> int | None:
@@ -52,7 +52,7 @@ def node_of(site: str, state: Path) -> int | None:
             line = Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode()
         except OSError:
             continue
-        if f"/nodes/{site} " in line and rows(state, "catalogue", "SELECT id FROM runs WHERE kind = 'site' AND state = 'running'"):
+        if f"/nodes/{site} " in line and rows(state, "catalogue", "SELECT id FROM run WHERE kind = 'site' AND state = 'running'"):
             return pid
     return None
 
@@ -64,7 +64,7 @@ def test_a_roll_out_that_is_killed_goes_on_and_a_killed_node_holds_up_only_itsel
         os.kill(command.pid, signal.SIGKILL)
     before = ended_sites(state)
     until(lambda: running_in(state) == [])
-    kept = dict(rows(state, "catalogue", "SELECT id, result FROM runs WHERE kind = 'site' AND state = 'certified'"))
+    kept = dict(rows(state, "catalogue", "SELECT id, result FROM run WHERE kind = 'site' AND state = 'certified'"))
 
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL}
     with subprocess.Popen(arguments_of(*line), text=True, env=environment(), **pipes) as command:  # type: ignore[call-overload]
@@ -79,7 +79,7 @@ def test_a_roll_out_that_is_killed_goes_on_and_a_killed_node_holds_up_only_itsel
     assert list(found) == list(SITES), "in the order of the file"
     assert all(one["state"] in ("certified", "refused") and one["plan"]["proof"] == 60 for one in found.values()), last.out
     assert before >= 1 and running_in(state) == []
-    again = dict(rows(state, "catalogue", "SELECT id, result FROM runs WHERE kind = 'site' AND state = 'certified'"))
+    again = dict(rows(state, "catalogue", "SELECT id, result FROM run WHERE kind = 'site' AND state = 'certified'"))
     assert kept.items() <= again.items(), "what was finished is kept"
     nothing_half_written(state)
     book_holds(state)

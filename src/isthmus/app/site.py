@@ -50,9 +50,9 @@ from isthmus.contracts.statistic import (
     evaluation_keys,
     site_heads_from,
 )
-from isthmus.contracts.sums import EVALUATION_SIZE, Evaluation, Ints, evaluation_from, foldout_from
+from isthmus.contracts.sums import EVALUATION_SIZE, Evaluation, evaluation_from, foldout_from
 from isthmus.foundry.export import artefact_digest, build_artefact
-from isthmus.foundry.foldout import ThresholdPlan, Thresholds, choose_thresholds
+from isthmus.foundry.foldout import Floats, ThresholdPlan, Thresholds, choose_thresholds, smoothed
 from isthmus.foundry.stages import decoder_of
 from isthmus.kit.signing import seal
 
@@ -65,10 +65,11 @@ Counted = Mapping[tuple[str, str], Evaluation]
 
 @dataclass(frozen=True)
 class Calibration:
-    """What thresholds rest on. histogram: (2, bins) left-out scores of the site's head, with the fleet's where `test` trusts them."""
+    """What thresholds rest on. histogram: (2, bins) left-out scores of the site's head, smoothed because they are few, with the fleet's
+    where `test` trusts them."""
 
     test: Exchangeability
-    histogram: Ints
+    histogram: Floats
 
     @property
     def basis(self) -> str:
@@ -228,10 +229,10 @@ class SiteBuild:
         """Both sides under the fleet's own head: its fold-out scores, and the site's records, which it never saw."""
         fleet = foldout_from(self._total_of(FOLD_OUT).array().astype(np.int64), 1).histogram[0]
         test = exchangeability(fleet, heads.histograms[SITE_HEADS.index(FLEET)])
-        own = heads.histograms[heads.best]
+        own = smoothed(heads.histograms[heads.best])
         return Calibration(test, own + fleet if test.trusted else own)
 
-    def _thresholds(self, bars: Bars, histogram: Ints) -> Thresholds:
+    def _thresholds(self, bars: Bars, histogram: Floats) -> Thresholds:
         """Planned for the records that are kept for proof; where they could not prove the promise at all, for those that could."""
         confidence, bar = bars.confidence_ppm / PPM, bars.error_ppm_max / PPM
         records = max(self._asset.records_holdout, round(needed_samples(bar, confidence) / ANSWERED_SHARE))
@@ -273,7 +274,7 @@ class SiteBuild:
                 continue
             lo, hi = self._head.lo, self._head.hi
             if name != FLEET:
-                own = self._thresholds(best.bars, heads.histograms[index])
+                own = self._thresholds(best.bars, smoothed(heads.histograms[index]))
                 lo, hi = own.lo, own.hi
             found[name] = self._document(heads, index, lo, hi)
         return found
