@@ -34,7 +34,7 @@ from isthmus.contracts.life import (
 )
 from isthmus.kit.clock import SystemClock
 from isthmus.kit.config import read_settings
-from isthmus.kit.ids import new_id
+from isthmus.kit.ids import new_id, slug
 from isthmus.kit.signing import Envelope, key_id
 from isthmus.scenarios.contents import Contents
 from isthmus.scenarios.valuemerge import package_merge
@@ -42,10 +42,12 @@ from isthmus.scenarios.workbench import contents_of, digest_of_contents, listed
 
 SHOWN_CHARS = 19
 POLL_S = 0.25
+FLEET = "fleet"
 JSON_HELP = "One JSON object instead of a table."
 URL = click.option("--url", default=URL_DEFAULT, show_default=True, help="Where the exchange answers.")
 KEY = click.option("--key", default=None, help="The operator's key; default: operator.token in the state folder.")
 STATE = click.option("--state", type=click.Path(path_type=Path), default=None, help="State folder; default from ISTHMUS_STATE.")
+NAME = click.argument("name", callback=lambda ctx, param, value: slug(value, "the deployment"))
 AS_JSON = click.option("--json", "as_json", is_flag=True, help=JSON_HELP)
 WHY = click.option("--why", required=True, help="The reason, for the record.")
 ORDER_ID = click.option("--id", "order_id", default=None, help="Id of this order: with the same one again, nothing is done twice.")
@@ -125,7 +127,7 @@ def list_command(url: str, key: str | None, state: Path | None, as_json: bool) -
 
 
 @deployment.command()
-@click.argument("name")
+@NAME
 @click.option(
     "--public-key", default=None, help="The exchange's public key that you trust: 64 hex digits, or a file; default: the one it sends."
 )
@@ -178,7 +180,7 @@ def _show_versions(view: DeploymentView) -> None:
 
 
 @deployment.command()
-@click.argument("name")
+@NAME
 @click.argument("package", metavar="PACKAGE")
 @click.option("--from", "before", default=None, help="The package that serves now; default: the installed one of the recorded digest.")
 @click.option("--out", type=click.Path(path_type=Path), default=None, help="Write the values for PACKAGE to this file.")
@@ -238,8 +240,23 @@ def _told(document: Any, as_json: bool, sentence: str) -> None:
         Console(soft_wrap=True).print(sentence)
 
 
+def nodes_up(exchange: ExchangeClient, name: str, to: int | None) -> None:
+    """Raises JobFailedError naming the nodes that a comparison needs and that do not answer now: it would wait for them in vain."""
+    view = msgspec.convert(exchange.get(f"/v1/deployments/{name}"), DeploymentHistory).deployment
+    wanted = [one.version for one in view.versions if (one.state == "proposed" if to is None else one.version.number == to)]
+    if not wanted:
+        return
+    needed = {view.site} if view.site != FLEET else set(wanted[-1].owners) - set(wanted[-1].without)
+    missing = sorted(needed - {node["party"] for node in exchange.get("/v1/nodes") if node["alive"]})
+    if missing:
+        raise JobFailedError(
+            f"the nodes of {', '.join(missing)} are not up", "start each: isthmus node start --state ITS-FOLDER --exchange URL"
+        )
+
+
 def compared(exchange: ExchangeClient, name: str, order: ComparisonOrder) -> RunView:
     """Has two versions compared at the owners' nodes; waits for the end. Raises JobFailedError."""
+    nodes_up(exchange, name, order.to)
     view = msgspec.convert(exchange.post(f"/v1/deployments/{name}/comparison", msgspec.to_builtins(order)), RunView)
     while view.state not in ENDED:
         time.sleep(POLL_S)
@@ -267,7 +284,7 @@ def _show_comparison(found: dict[str, Any]) -> None:
 
 
 @deployment.command()
-@click.argument("name")
+@NAME
 @click.option("--to", type=click.IntRange(1), default=None, help="Number of the version; default: the newest that was proposed.")
 @click.option("--requests", type=click.IntRange(1), default=200, show_default=True, help="Answered requests to compare.")
 @click.option("--show", is_flag=True, help="Begin nothing; show what was counted so far.")
@@ -305,7 +322,7 @@ def shadow(name: str, to: int | None, requests: int, show: bool, url: str, key: 
 
 
 @deployment.command()
-@click.argument("name")
+@NAME
 @click.option("--to", type=click.IntRange(1), default=None, help="Number of the version; default: the newest that was proposed.")
 @click.option(
     "--margin",
@@ -394,7 +411,7 @@ def upgrade(
 
 
 @deployment.command()
-@click.argument("name")
+@NAME
 @click.option("--to", type=click.IntRange(1), default=None, help="Number of the version; default: the last one whose certificate holds.")
 @WHY
 @ORDER_ID
@@ -424,7 +441,7 @@ def rollback(
 
 
 @deployment.command()
-@click.argument("name")
+@NAME
 @WHY
 @ORDER_ID
 @URL
