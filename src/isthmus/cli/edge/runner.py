@@ -98,7 +98,6 @@ class Box:
         self.deliver()
         settings = onnxruntime.SessionOptions()
         settings.intra_op_num_threads, settings.inter_op_num_threads, settings.use_deterministic_compute = options.threads, 1, True
-        settings.add_session_config_entry("session.x64quantprecision", "1")
         self.session = onnxruntime.InferenceSession(model, settings, providers=["CPUExecutionProvider"])
 
     def judge(self, path: Path) -> bool:
