@@ -190,9 +190,8 @@ def main(clock: Callable[[], float] = time.time) -> int:
         print(json.dumps({**box.figures(), "exchange": box.deliver()}), file=sys.stderr)
         return 1 if box.failed else 0
     except (Refused, OSError, ValueError, KeyError, TypeError) as error:
-        damaged = (
-            "" if isinstance(error, Refused | BrokenPipeError) else f"the box cannot be used, export it again: {type(error).__name__}: "
-        )
+        plain = isinstance(error, Refused | BrokenPipeError)
+        damaged = "" if plain else f"the box cannot be used, export it again: {type(error).__name__}: "
         print(f"refused: {damaged}{error}", file=sys.stderr)
         return 2
 
