@@ -94,7 +94,6 @@ def milliseconds(artefacts: dict[str, bytes], pictures: Images) -> dict[str, lis
     for name, raw in artefacts.items():
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = options.inter_op_num_threads = 1
-        options.add_session_config_entry("session.x64quantprecision", "1")
         sessions[name] = onnxruntime.InferenceSession(raw, options, providers=["CPUExecutionProvider"])
     found: dict[str, list[float]] = {name: [] for name in sessions}
     for place, picture in enumerate(pictures[: TIMED + WARM]):

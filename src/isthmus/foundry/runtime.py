@@ -14,9 +14,6 @@ from onnxruntime.capi import onnxruntime_pybind11_state as runtime
 
 from isthmus.contracts.errors import InputError, ModelFileError
 
-EXACT_INTEGERS = "session.x64quantprecision"
-"""Sums of products of bytes saturate in the fast kernels of processors without VNNI; with this the runtime takes exact ones there."""
-
 BATCH_IMAGES_MAX = 16
 BATCH_PIXELS_MAX = 4_000_000
 RUNTIME_ERRORS = (
@@ -47,7 +44,6 @@ def session(model: bytes, threads: int) -> onnxruntime.InferenceSession:
     options.execution_mode = onnxruntime.ExecutionMode.ORT_SEQUENTIAL
     options.use_deterministic_compute = True
     options.log_severity_level = 3
-    options.add_session_config_entry(EXACT_INTEGERS, "1")
     try:
         return onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
     except RUNTIME_ERRORS as error:

@@ -12,6 +12,8 @@ import argparse
 import asyncio
 import math
 import sys
+import time
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -26,10 +28,9 @@ QUEUE_MAX = 1_000
 LOST = (OSError, asyncio.TimeoutError, ConnectionError, ua.UaError)
 
 
-def text_of(when: datetime | None) -> str:
+def text_of(when: datetime) -> str:
     """ISO 8601, UTC, microseconds: sorts as text."""
-    found = when or datetime.now(UTC)
-    return (found if found.tzinfo else found.replace(tzinfo=UTC)).astimezone(UTC).isoformat(timespec="microseconds")
+    return (when if when.tzinfo else when.replace(tzinfo=UTC)).astimezone(UTC).isoformat(timespec="microseconds")
 
 
 class Queue:
@@ -60,9 +61,16 @@ class Queue:
 class Source:
     """Chosen nodes of one server."""
 
-    def __init__(self, options: argparse.Namespace) -> None:
-        self.options, self.spool = options, Spool(options.spool, options.limit)
+    def __init__(self, options: argparse.Namespace, clock: Callable[[], float] = time.time) -> None:
+        self.options, self.spool, self.clock = options, Spool(options.spool, options.limit), clock
         self.signals = Signals(options.spool, options.lines)
+
+    def now(self) -> datetime:
+        return datetime.fromtimestamp(self.clock(), UTC)
+
+    def at(self, value: ua.DataValue) -> str:
+        """When a value was so: by its source, else by the server, else now."""
+        return text_of(value.SourceTimestamp or value.ServerTimestamp or self.now())
 
     def room(self) -> int:
         return self.signals.room() if self.spool.room() > 0 else 0
@@ -71,7 +79,7 @@ class Source:
         """Brings values to the disk: pictures first, then all lines. Returns how many were new."""
         lines = []
         for source, value in values:
-            raw, at = value.Value.Value if value.Value is not None else None, text_of(value.SourceTimestamp or value.ServerTimestamp)
+            raw, at = value.Value.Value if value.Value is not None else None, self.at(value)
             if at <= self.signals.newest.get(source, ""):
                 continue
             status = value.StatusCode.name if value.StatusCode is not None else "Good"
@@ -88,11 +96,11 @@ class Source:
                 await asyncio.sleep(TURN_S)
             start, why = datetime.fromisoformat(begin).replace(tzinfo=None), "it does not reach so far back"
             try:
-                found = await node.read_raw_history(start, datetime.now(UTC).replace(tzinfo=None) + timedelta(days=1), self.room())
+                found = await node.read_raw_history(start, self.now().replace(tzinfo=None) + timedelta(days=1), self.room())
             except ua.UaStatusCodeError as error:
                 found, why = [], str(error)
             new = self.kept([(source, value) for value in found])
-            if not any(text_of(value.SourceTimestamp or value.ServerTimestamp) <= begin for value in found):
+            if not any(self.at(value) <= begin for value in found):
                 self.signals.add(
                     [{"source": source, "at": begin, "gap": f"after {begin} values may be missing; the server's history: {why}"}]
                 )

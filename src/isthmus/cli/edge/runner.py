@@ -98,7 +98,6 @@ class Box:
         self.deliver()
         settings = onnxruntime.SessionOptions()
         settings.intra_op_num_threads, settings.inter_op_num_threads, settings.use_deterministic_compute = options.threads, 1, True
-        settings.add_session_config_entry("session.x64quantprecision", "1")
         self.session = onnxruntime.InferenceSession(model, settings, providers=["CPUExecutionProvider"])
 
     def judge(self, path: Path) -> bool:
@@ -191,7 +190,8 @@ def main(clock: Callable[[], float] = time.time) -> int:
         print(json.dumps({**box.figures(), "exchange": box.deliver()}), file=sys.stderr)
         return 1 if box.failed else 0
     except (Refused, OSError, ValueError, KeyError, TypeError) as error:
-        damaged = "" if isinstance(error, Refused) else f"the box cannot be used, export it again: {type(error).__name__}: "
+        plain = isinstance(error, Refused | BrokenPipeError)
+        damaged = "" if plain else f"the box cannot be used, export it again: {type(error).__name__}: "
         print(f"refused: {damaged}{error}", file=sys.stderr)
         return 2
 
