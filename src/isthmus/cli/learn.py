@@ -8,15 +8,31 @@ from pathlib import Path
 from typing import Any
 
 import click
+import msgspec
 from rich.console import Console
 from rich.table import Table
 
+from isthmus.cli.deployment import an_id, compared
 from isthmus.cli.run import Teller
+from isthmus.client.http import ExchangeClient
+from isthmus.contracts.build import RunView
 from isthmus.contracts.errors import InputError
+from isthmus.contracts.life import ComparisonOrder, UpgradeOrder
+from isthmus.contracts.ports import Json
 from isthmus.kit.clock import SystemClock
 from isthmus.kit.config import read_settings
 from isthmus.scenarios.learn import Learned, LearnSettings
 from isthmus.scenarios.learn import learn as learned
+
+
+def upgraded(operator: ExchangeClient, before: RunView, after: RunView) -> Json:
+    """Puts the new version into service where it is shown not to be inferior on the same held-out records: {comparison, step}; step None
+    where the old one stands."""
+    found = compared(operator, after.scenario, ComparisonOrder()).result or {}
+    if not found.get("passed"):
+        return {"comparison": found, "step": None}
+    order = UpgradeOrder(id=an_id(None), why=f"learned from reviews after {before.id}", to=found["new"], comparison=found["run"])
+    return {"comparison": found, "step": operator.post(f"/v1/deployments/{after.scenario}/upgrade", msgspec.to_builtins(order))}
 
 
 def reviews_of(given: tuple[str, ...]) -> dict[str, Path]:
@@ -44,6 +60,8 @@ def learn(scenario: str, reviews: tuple[str, ...], state: Path | None, values: P
     DIR holds pictures that the model left to a person and a person judged, in sub-folders good and defect, or listed in labels.csv. They
     are copied into the owner's folder as training records, never held out. Held-out records stay, so both are measured on the same.
 
+    The new version takes the place of the old one where it is shown not to be inferior on the same held-out records.
+
     Exit code 0: the new version is certified. 1: it missed the bars; the old one stands.
 
     Example:  isthmus scenario learn bottle-caps --reviews alder=judged/alder --reviews birch=judged/birch
@@ -52,7 +70,7 @@ def learn(scenario: str, reviews: tuple[str, ...], state: Path | None, values: P
         scenario=scenario, state=read_settings(state=state).state, reviews=reviews_of(reviews), clock=SystemClock(), values=values
     )
     with Teller() as tell:
-        found = learned(settings, tell)
+        found = learned(settings, tell, upgraded)
     if as_json:
         click.echo(json.dumps(summary(found)))
     else:
@@ -100,6 +118,11 @@ def show(found: Learned) -> None:
     console.print(table)
     if found.after.state == "certified":
         console.print(f"certified: {(found.after.result or {})['certificate']['digest']}")
+        step, against = ((found.upgrade or {}).get(name) for name in ("step", "comparison"))
+        if step is not None:
+            console.print(f"it serves now, as version {step['after']}: not inferior to what served before")
+        else:
+            console.print("the old version serves on: " + "; ".join((against or {}).get("failures", ())))
     else:
         console.print("not certified, the old version stands: " + "; ".join((found.after.result or {}).get("failures") or ("see the run",)))
     console.print("One comparison is one draw: bench/learn.py measures the gain over many.")

@@ -115,7 +115,7 @@ def learn(settings: LearnSettings, tell: Tell, upgrade: Upgrade | None = None) -
             for owner in owners:
                 fleet.start_node(owner, url)
             wait_for_nodes(operator, fleet, set(parties))
-            request = {"scenario": msgspec.to_builtins(scenario), "owners": parties}
+            request: Json = {"scenario": msgspec.to_builtins(scenario), "owners": parties, "candidate": upgrade is not None}
             after = ended_run(operator, fleet, operator.post("/v1/runs", request), "learn", tell)
             gain = gained(before.result or {}, after.result or {})
             said = None if upgrade is None or after.state != "certified" else upgrade(operator, before, after)
