@@ -1,6 +1,6 @@
 """Measures the verticals on real data: are models from sums as good as the best tuned model on pooled rows?
 
-    .venv/bin/python bench/verticals.py [--json] [--repeats 1] [--jobs 2] [--only heart,credit]
+    .venv/bin/python bench/verticals.py [--json] [--repeats 1] [--jobs 2] [--only "heart; credit"]
 
 Tables: heart (920 patients of four real hospitals), German and Australian credit, red wine, coffee spectra, Shuttle (the package's
 16,000 readings of 49,097). Ours: ridge, logistic regression and boosted trees, all from sums of the owners. Peers: scikit-learn's boosting,
@@ -32,6 +32,7 @@ from solar_cells import bar, machine
 from table_models import features, grown_trees, logistic_fit, ours, tree_edges
 from table_peers import peers
 from threadpoolctl import threadpool_limits
+from vertical_series import series_verticals
 
 from isthmus.contracts.forest import ForestHead
 from isthmus.foundry.foldout import moments_of
@@ -47,6 +48,8 @@ CASES = 1000
 RARE = ("shuttle",)
 """Where average precision is the bar: with a handful of errors on either side, their ratio is chance; it is printed with its interval."""
 TABLES = ("heart", "heart, unseen hospital", "credit", "australian", "wine", "coffee", "shuttle")
+SERIES = "series"
+"""Flood, batteries and labelled series: bench/vertical_series.py, which prints their figures for people."""
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
@@ -258,13 +261,14 @@ def main() -> int:
     parser.add_argument("--json", action="store_true", help="one JSON object")
     parser.add_argument("--repeats", type=int, default=1, help="times that the five folds are drawn")
     parser.add_argument("--jobs", type=int, default=2, help="processes")
-    parser.add_argument("--only", default="", help="some of " + "; ".join(TABLES) + ", with ; between")
+    parser.add_argument("--only", default="", help="some of " + "; ".join((*TABLES, SERIES)) + ", with ; between")
     given = parser.parse_args()
-    names = [name.strip() for name in given.only.split(";") if name.strip()] or list(TABLES)
-    if unknown := [name for name in names if name not in TABLES]:
-        parser.error(f"there is no vertical {unknown[0]!r}; use {'; '.join(TABLES)}")
-    rows = table_verticals(names, given.repeats, given.jobs, say)
-    # Verticals of series: rows += series_verticals(say), from vertical_series.
+    names = [name.strip() for name in given.only.split(";") if name.strip()] or [*TABLES, SERIES]
+    if unknown := [name for name in names if name not in (*TABLES, SERIES)]:
+        parser.error(f"there is no vertical {unknown[0]!r}; use {'; '.join((*TABLES, SERIES))}")
+    rows = table_verticals([name for name in names if name != SERIES], given.repeats, given.jobs, say)
+    if SERIES in names:
+        rows += series_verticals(say, given.jobs)
     say("")
     print("\r", end="", file=sys.stderr)
     result = {
