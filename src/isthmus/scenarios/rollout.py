@@ -25,7 +25,7 @@ from isthmus.kit.filelock import held
 from isthmus.kit.ids import slug
 from isthmus.sandbox.nodehome import LOCK_NAME
 from isthmus.scenarios.local import LocalFleet, Tell, agree, wait_for_nodes
-from isthmus.scenarios.replicate import SiteSettings, certified_run, open_package, prepare_site, request_site, site_terms
+from isthmus.scenarios.replicate import SiteSettings, certified_run, open_package, package_fields, prepare_site, request_site, site_terms
 
 COLUMNS = ("site", "samples", "fit", "proof")
 NEEDED = 2
@@ -160,7 +160,7 @@ def _one(settings: SiteSettings, package: Scenario, operator: ExchangeClient, fl
         try:
             wait_for_nodes(operator, fleet, {site.party})
             own = None if settings.values is None else package
-            view = request_site(operator, fleet, run, site, lambda what, done, total: None, own)
+            view = request_site(operator, fleet, run, site, lambda what, done, total: None, own, **package_fields(settings))
         finally:
             fleet.end(site.party)
     except (UnreachableError, ExchangeStateError):
