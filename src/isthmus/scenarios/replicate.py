@@ -143,6 +143,12 @@ def request_site(
     return ended_run(operator, fleet, operator.post("/v1/sites", wanted), "next line", tell, {EXCHANGE, site.party})
 
 
+def package_fields(settings: SiteSettings) -> Json:
+    """What a site's request says of its package: where it came from, and its probes."""
+    folder = find_package(settings.scenario, settings.state)
+    return {"origin": msgspec.to_builtins(origin_of(folder, settings.values)), **probe_fields(folder)}
+
+
 def open_package(name: str, state: Path, values: SiteValues | None = None) -> Scenario:
     """The scenario with site values, when there is an exchange in the state folder that may have run it. Raises NotFoundError."""
     scenario = load_package(find_package(name, state), values)
@@ -169,6 +175,5 @@ def replicate(settings: SiteSettings, tell: Tell, before: Callable[[Json], None]
             run = certified_run(operator.get("/v1/runs"), scenario)
             wait_for_nodes(operator, fleet, {site.party})
             own = None if settings.values is None else scenario
-            folder = find_package(settings.scenario, settings.state)
-            more: Json = {"origin": msgspec.to_builtins(origin_of(folder, settings.values)), **probe_fields(folder)}
+            more = package_fields(settings)
             return request_site(operator, fleet, run, site, tell, own, candidate=settings.candidate, **more)

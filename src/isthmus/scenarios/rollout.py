@@ -28,7 +28,17 @@ from isthmus.sandbox.nodehome import LOCK_NAME
 from isthmus.scenarios.local import LocalFleet, Tell, agree, wait_for_nodes
 from isthmus.scenarios.located import read_yaml
 from isthmus.scenarios.package import SiteValues, find_package, load_package, site_values
-from isthmus.scenarios.replicate import SiteSettings, certified_run, drawn, open_package, plan_of, prepare_site, request_site, site_terms
+from isthmus.scenarios.replicate import (
+    SiteSettings,
+    certified_run,
+    drawn,
+    open_package,
+    package_fields,
+    plan_of,
+    prepare_site,
+    request_site,
+    site_terms,
+)
 
 COLUMNS = ("site", "samples", "fit", "proof", "values")
 NEEDED = 2
@@ -242,7 +252,7 @@ def _one(way: _Way, one: SiteLine) -> Outcome:
             wait_for_nodes(way.operator, way.fleet, {site.party})
             own = None if values is None else package
             told: Tell = lambda what, done, total: way.says(one.site, what.partition(": ")[2] or what)  # noqa: E731
-            view = request_site(way.operator, way.fleet, way.run, site, told, own)
+            view = request_site(way.operator, way.fleet, way.run, site, told, own, **package_fields(settings))
         finally:
             way.fleet.end(site.party)
     except (UnreachableError, ExchangeStateError):

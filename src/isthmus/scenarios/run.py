@@ -145,7 +145,7 @@ class ScenarioRun:
             return
         if line is not None:
             with self._timed("next line"):
-                self.facts.site = request_site(operator, fleet, self.facts.fleet, line, self._tell)
+                self.facts.site = request_site(operator, fleet, self.facts.fleet, line, self._tell, **self._package)
         with self._timed("leaving"):
             self.facts.leaver = owners[-1].party
             leaving = {**request, "without": [self.facts.leaver], "clean_only": True}
