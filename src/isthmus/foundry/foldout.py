@@ -19,7 +19,6 @@ from isthmus.kit.hatmatrix import design, leave_group_out
 NEVER = 1e6
 EXACT_WEIGHT_MAX = 1 << 22
 BIN_WIDTH = 2 * SCORE_LIMIT / SCORE_BINS
-IQR_OF_NORMAL = 1.34
 Floats = NDArray[np.float64]
 
 
@@ -109,21 +108,19 @@ def _family(below: Floats) -> tuple[Ints, Ints]:
 def smoothed(histogram: Ints) -> Floats:
     """(2, SCORE_BINS) counts of few scores, each spread by a Gaussian over its class's neighbouring bins; the sums stay.
 
-    Thresholds chosen on some dozens of scores lie just where these few happened not to err. Width: the rule of Silverman, "Density
-    Estimation" (1986), equation 3.31, of each class by itself; none for a class with fewer than two scores or no spread.
+    Thresholds chosen on some dozens of scores lie just where these few happened not to err. One width for both classes, so that neither's
+    tail is drawn out more than the other's: the normal reference rule, Silverman, "Density Estimation" (1986), equation 3.28, with the
+    spread within classes and the mean size of a class. None where there are fewer than four scores or no spread.
     """
-    edges = -SCORE_LIMIT + (np.arange(SCORE_BINS) + 0.5) * BIN_WIDTH
-    found = []
-    for counts in np.asarray(histogram, dtype=np.float64):
-        total = float(counts.sum())
-        width = 0.0
-        if total >= 2:
-            mean = float(counts @ edges) / total
-            low, high = (edges[int(np.searchsorted(np.cumsum(counts), total * share))] for share in (0.25, 0.75))
-            spreads = (float(np.sqrt(counts @ (edges - mean) ** 2 / (total - 1))), float(high - low) / IQR_OF_NORMAL)
-            width = 0.9 * min((s for s in spreads if s > 0), default=0.0) * total**-0.2 / BIN_WIDTH
-        found.append(ndimage.gaussian_filter1d(counts, width, mode="reflect") if width > 0 else counts)
-    return np.stack(found)
+    counts = np.asarray(histogram, dtype=np.float64)
+    middles = -SCORE_LIMIT + (np.arange(SCORE_BINS) + 0.5) * BIN_WIDTH
+    sizes = counts.sum(axis=1)
+    if sizes.sum() < 4:
+        return counts
+    means = (counts @ middles) / np.maximum(sizes, 1.0)
+    squares = sum(float(row @ (middles - mean) ** 2) for row, mean in zip(counts, means, strict=True))
+    width = 1.06 * np.sqrt(squares / (sizes.sum() - 2)) * (sizes.sum() / 2) ** -0.2 / BIN_WIDTH
+    return np.asarray(ndimage.gaussian_filter1d(counts, width, axis=1, mode="reflect")) if width > 1e-6 else counts
 
 
 def choose_thresholds(histogram: Ints | Floats, plan: ThresholdPlan) -> Thresholds:
