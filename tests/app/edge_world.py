@@ -20,6 +20,7 @@ import uvicorn
 from numpy.typing import NDArray
 
 from isthmus.app.build import Build
+from isthmus.app.deploy import Made
 from isthmus.app.exchange import Exchange
 from isthmus.cli.export import write_box
 from isthmus.cli.up import bound_socket
@@ -51,7 +52,7 @@ class EdgeWorld:
         digests = (self.result["artefact_digest"], self.result["certificate"]["digest"])
         head = self.exchange.catalogue.head(digests[0])
         now_s = int(self.clock.now_s())
-        self.deployment: Deployment = self.exchange.deployer.deploy(scenario(), "fleet", head, digests, RECORDS, now_s)
+        self.deployment: Deployment = self.exchange.deployer.deploy(scenario(), "fleet", head, digests, RECORDS, now_s, Made("run_1"))
 
     def opened(self) -> Exchange:
         return Exchange(self.root, self.clock, Log(io.StringIO(), self.clock))

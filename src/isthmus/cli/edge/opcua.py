@@ -46,14 +46,14 @@ class Queue:
         except asyncio.QueueFull:
             self.full = True
 
-    async def taken(self) -> list[tuple[str, ua.DataValue]]:
-        """What has come, after at most TURN_S."""
+    async def taken(self, most: int) -> list[tuple[str, ua.DataValue]]:
+        """What has come, after at most TURN_S; no more than there is room for."""
         found = []
         try:
             found.append(await asyncio.wait_for(self.values.get(), TURN_S))
         except TimeoutError:
             return found
-        while not self.values.empty():
+        while not self.values.empty() and len(found) < most:
             found.append(self.values.get_nowait())
         return found
 
@@ -108,14 +108,18 @@ class Source:
                 return
 
     async def followed(self, client: Client) -> None:
-        """One subscription, as long as there is room and none of it was dropped."""
+        """One subscription, as long as none of it was dropped. While there is no room, values wait in the queue."""
         queue, nodes = Queue(), [client.get_node(name) for name in self.options.node]
         subscription = await client.create_subscription(self.options.period_ms, queue)
         await subscription.subscribe_data_change(nodes, queuesize=QUEUE_MAX)
         for node in nodes:
             await self.caught_up(node)
-        while not queue.full and self.room() > 0:
-            self.kept(await queue.taken())
+        while not queue.full:
+            room = self.room()
+            if room > 0:
+                self.kept(await queue.taken(room))
+            else:
+                await asyncio.sleep(TURN_S)
             await client.check_connection()
         await subscription.delete()
         while self.room() < 1:
