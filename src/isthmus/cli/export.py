@@ -19,6 +19,7 @@ from isthmus.contracts.deployment import Deployment
 from isthmus.contracts.edge import ALLOWANCE_MAX, EdgeBox
 from isthmus.contracts.errors import InputError, NotFoundError
 from isthmus.contracts.head import Head
+from isthmus.contracts.life import DeploymentView
 from isthmus.foundry.features import INTEGERS
 from isthmus.kit.clock import SystemClock
 from isthmus.kit.config import read_settings
@@ -53,12 +54,23 @@ def operator_of(state: Path, url: str | None, key: str | None) -> Iterator[Excha
 
 
 def deployment_of(listed: list[dict[str, Any]], name: str) -> Deployment:
-    """The deployment of this name, or of an artefact whose digest begins so (at least DIGEST_CHARS_MIN digits). Raises NotFoundError."""
-    known = [msgspec.convert(row["deployment"], Deployment) for row in listed]
+    """The version that serves under this name, or any whose artefact's digest begins so (at least DIGEST_CHARS_MIN digits).
+
+    Raises NotFoundError; InputError for one whose records are no pictures, which the runner cannot read.
+    """
+    found = _named(msgspec.convert(listed, list[DeploymentView]), name)
+    if found.schema is not None:
+        raise InputError(f"{found.name} judges rows of tables or series, and the runner reads pictures only", "ask the exchange for these")
+    return found
+
+
+def _named(listed: list[DeploymentView], name: str) -> Deployment:
+    serving = [one.version.deployment for view in listed for one in view.versions if one.version.number == view.current]
+    known = [*(one.version.deployment for view in listed for one in view.versions), *serving]
     digits = name.removeprefix("sha256:")
     for found in reversed(known):
         digest = found.artefact_digest.removeprefix("sha256:")
-        if found.name == name or (len(digits) >= DIGEST_CHARS_MIN and digest.startswith(digits)):
+        if (found.name == name and found in serving) or (len(digits) >= DIGEST_CHARS_MIN and digest.startswith(digits)):
             return found
     names = ", ".join(sorted({found.name for found in known})) or "none"
     raise NotFoundError(f"{name!r} is no deployment here; there is {names}", "name one of them, or an artefact's digest")
