@@ -83,7 +83,7 @@ def specs(data: Cells, count: int) -> list[SiteSpec]:
     kinds = np.array([cell.kind for cell in data.cells])
     found = []
     for number in range(count):
-        rng = np.random.default_rng([20, number])
+        rng = np.random.default_rng([21, number])
         half, kind = number % HALVES, KINDS[number // HALVES % len(KINDS)]
         pool: Mask = (half_of(data) == half) & np.isin(kinds, kind)
         rows = rng.permutation(np.flatnonzero(pool))[:SITE_CELLS]

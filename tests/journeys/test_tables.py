@@ -135,3 +135,6 @@ def test_a_second_run_reuses_and_bad_rows_are_told_with_their_place(walked: Any,
     (bad / "records.csv").write_text("\n".join(text) + "\n")
     error = run(scenario, [*folders[:2], bad], tmp_path / "state").refused()
     assert "records.csv#7: column heat is 'hot'" in error["message"], error
+    pictures = scenario_folder(tmp_path / "plates")
+    error = run(pictures, folders, tmp_path / "state-2").refused("bad-folder")
+    assert "holds rows of tables, and the scenario takes pictures" in error["message"], error

@@ -75,6 +75,13 @@ def test_what_is_wrong_is_said(tmp_path: Path, files: dict[str, str], said: str)
         read_folder(folder(tmp_path, **files))
 
 
+def test_a_column_that_is_not_in_the_header_is_said_also_where_it_may_be_missing(tmp_path: Path) -> None:
+    schema = Schema(columns=(*SCHEMA.columns, Column(name="flow", low=0, high=1, missing=True)))
+    with pytest.raises(FolderError, match="has no column flow") as caught:
+        file_digests(read_folder(folder(tmp_path, records=TABLE)), schema=schema)
+    assert "the header has label, heat" in caught.value.next_step
+
+
 def test_a_value_that_the_schema_does_not_take_is_said_when_the_node_is_made(tmp_path: Path) -> None:
     data = read_folder(folder(tmp_path, records=TABLE.replace("3.5", "hot")))
     with pytest.raises(InputError, match=r"records\.csv#4: column heat is 'hot'"):

@@ -53,8 +53,8 @@ def file_digests(folder: DataFolder, on_progress: Progress = silent, check: bool
     tables = RowFiles(folder.root)
     for index, file in enumerate(folder.files):
         raw = record_of(folder.root, file, tables)
-        if check:
-            _check_kind(file, schema)
+        if check and schema is not None:
+            _check_kind(folder.root, file, schema, tables)
         if check and rows_named(file.path) is None:
             decode(raw, file.path)
         elif check and schema is not None:
@@ -64,9 +64,15 @@ def file_digests(folder: DataFolder, on_progress: Progress = silent, check: bool
     return digests
 
 
-def _check_kind(file: LabelledFile, schema: Schema | None) -> None:
-    if schema is not None and rows_named(file.path) is None:
+def _check_kind(root: Path, file: LabelledFile, schema: Schema, tables: RowFiles) -> None:
+    """Rows, of a table that has all columns: one that is misspelt in the header would count as missing everywhere."""
+    rows = rows_named(file.path)
+    if rows is None:
         raise FolderError(f"{file.path} is a file, and the scenario takes rows of tables", "name rows of a CSV file, as in records.csv#1")
+    absent = [column.name for column in schema.columns if column.name not in tables.columns(rows[0])]
+    if absent:
+        there = ", ".join(tables.columns(rows[0]))
+        raise FolderError(f"{root / rows[0]} has no column {absent[0]}", f"add it, empty where it was not measured; the header has {there}")
 
 
 def record_of(root: Path, file: LabelledFile, tables: RowFiles) -> bytes:

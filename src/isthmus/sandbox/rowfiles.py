@@ -70,6 +70,10 @@ class RowFiles:
         """How many rows a file has. Raises FolderError."""
         return len(self._table(file)[1])
 
+    def columns(self, file: str) -> list[str]:
+        """The names in a file's header, in small letters. Raises FolderError."""
+        return self._table(file)[0]
+
     def record(self, file: str, first: int, last: int) -> bytes:
         """The rows as one record's JSON. Raises FolderError when there are fewer."""
         names, rows = self._table(file)

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from isthmus.contracts.errors import FolderError
 from isthmus.kit.pictures import SUFFIXES
-from isthmus.sandbox.folder import is_unlabelled
+from isthmus.sandbox.folder import RECORDS_NAME, is_unlabelled
 
 FILES_MAX = 200_000
 DEPTH_MAX = 12
@@ -125,6 +125,8 @@ def survey(folder: Path) -> Survey:
     entries = [e for e in _listed(folder) if not e.name.startswith(".") and e.name != "__MACOSX"]
     classes = [e for e in entries if _is_dir(e) and not is_unlabelled(e.name)]
     loose = sum(Path(e.name).suffix.lower() in SUFFIXES for e in entries if not _is_dir(e))
+    if not classes and not loose and any(e.name == RECORDS_NAME for e in entries):
+        raise FolderError(f"{name} holds {RECORDS_NAME}, rows of a table", f"begin with: isthmus scenario init NAME --from {name}")
     _check_layout(name, [e.name for e in classes], loose)
     walks: dict[str, _Walk] = {}
     root = folder.stat()

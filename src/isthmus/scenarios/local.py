@@ -21,8 +21,9 @@ import msgspec
 
 from isthmus.client.http import ExchangeClient
 from isthmus.contracts.agreement import Agreement
+from isthmus.contracts.asset import ROWS_SCHEMA
 from isthmus.contracts.build import ENDED, RunView
-from isthmus.contracts.errors import ExchangeStateError, JobFailedError, StorageError, UnreachableError
+from isthmus.contracts.errors import ExchangeStateError, FolderError, JobFailedError, StorageError, UnreachableError
 from isthmus.contracts.ports import Clock
 from isthmus.contracts.schema import Schema
 from isthmus.kit.config import process_environment
@@ -84,6 +85,8 @@ def prepare_owner(
         home = init_home(state, settings, schema=schema)
         asset = home.asset
         home.store.close()
+    if schema is None and asset.schema == ROWS_SCHEMA:
+        raise FolderError(f"{data} holds rows of tables, and the scenario takes pictures", "give images, or name another scenario")
     return Owner(
         party=party,
         name=name,
