@@ -241,7 +241,7 @@ def judge(bars: Bars, evidence: Evidence) -> Verdict:
     ]
     notes += [f"slice {s.name} has {s.records} records, too few to judge alone" for s in claims.slices if not s.judged]
     own = design_effect(evidence.clean.clusters)
-    if own > evidence.design_effect:
+    if round(own, 1) > round(evidence.design_effect, 1):  # told with one digit, so less is no difference
         bound = ppm_up(_error_bound(evidence.clean, own, bars.confidence_ppm / PPM))
         notes.append(
             f"the held-out errors cluster more than those of the training folds (design effect {own:.1f}, {evidence.design_effect:.1f} was"
