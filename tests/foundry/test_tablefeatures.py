@@ -16,7 +16,7 @@ from isthmus.contracts.errors import InputError
 from isthmus.contracts.head import Array, Head
 from isthmus.contracts.schema import Column, Schema
 from isthmus.contracts.sums import FEATURE_MAX
-from isthmus.contracts.tableparts import parsed_table_part, table_sources_of
+from isthmus.contracts.tableparts import parsed_table_part
 from isthmus.foundry.backbone import GraphWriter
 from isthmus.foundry.export import _add_head
 from isthmus.foundry.runtime import session
@@ -241,8 +241,6 @@ def test_impossible_records_are_refused(records: NDArray[np.float32]) -> None:
         EXTRACTOR.quantised(records)
 
 
-def test_parts_keep_their_text_and_share_one_source() -> None:
+def test_parts_keep_their_text() -> None:
     for text in EVERY:
         assert parsed_table_part(text).text == text
-    assert table_sources_of(("columns",)) & table_sources_of(("fourier/3/1",))
-    assert table_sources_of(("block/3",)) == {"block/3"}

@@ -20,7 +20,6 @@ from isthmus.contracts.errors import InputError
 from isthmus.contracts.schema import Column, Schema, checked_schema
 
 LAST, SUMMARY, MEMORY, CHANGES, KERNELS, HINGES, LEVELS = "last", "summary", "memory", "changes", "kernels", "hinges", "levels"
-WINDOW = "window"
 COUNTED, PLAIN = (LAST, MEMORY, CHANGES, KERNELS, HINGES), (SUMMARY, LEVELS)
 SUMMARIES = ("mean", "deviation", "least", "largest", "rise", "last less mean")
 KERNEL_STEPS = 9
@@ -50,21 +49,6 @@ def parsed_series_part(text: str) -> SeriesPart:
     if family in COUNTED and NUMBER.fullmatch(detail):
         return SeriesPart(family, int(detail))
     raise InputError(f"{text!r} names no features of a series", f"use {KNOWN}, N from 1")
-
-
-def series_sources_of(parts: tuple[str, ...]) -> frozenset[str]:
-    """Names that two stages have in common when sums over one could be subtracted from sums over the other, as `parts.sources_of` tells for
-    images. Last values, memories, newest changes and means are linear in the window, and a hinge is where it never bends; shares above a
-    bias are linear in nothing else. An unknown name stands for itself."""
-    found: set[str] = set()
-    for text in parts:
-        try:
-            family = parsed_series_part(text).family
-        except InputError:
-            found.add(text)
-            continue
-        found.add(WINDOW if family in (LAST, SUMMARY, MEMORY, CHANGES, HINGES) else family)
-    return frozenset(found)
 
 
 def numbers_of(schema: Schema) -> tuple[Column, ...]:

@@ -21,7 +21,6 @@ BINS_MAX, FOURIER_MAX = 64, 1024
 WIDTH_MIN, WIDTH_MAX = 0.05, 100.0
 COUNT = re.compile(r"[1-9][0-9]{0,3}", re.ASCII)
 WIDTH = re.compile(r"(?:0|[1-9][0-9]{0,2})(?:\.[0-9]{0,2}[1-9])?", re.ASCII)
-SOURCE = "columns of the record"
 
 
 class TablePart(NamedTuple):
@@ -63,20 +62,3 @@ def parsed_table_part(text: str) -> TablePart:
         f"{text!r} names no features of a table",
         f"use {COLUMNS}, {BINS}/COUNT, {PAIRS} or {FOURIER}/COUNT/WIDTH, as in {BINS}/8 or {FOURIER}/200/1.5",
     )
-
-
-def table_sources_of(parts: tuple[str, ...]) -> frozenset[str]:
-    """Names that two stages have in common when sums over one could be subtracted from sums over the other.
-
-    All parts are functions of the same few columns (hats add up to them, and smooth functions come near), so any two stages share one. An
-    unknown name stands for itself.
-    """
-    found: set[str] = set()
-    for text in parts:
-        try:
-            parsed_table_part(text)
-        except InputError:
-            found.add(text)
-            continue
-        found.add(SOURCE)
-    return frozenset(found)

@@ -38,8 +38,7 @@ class _RecordExtractor(Protocol):
     @property
     def digest(self) -> str: ...
 
-    @property
-    def dimension(self) -> int: ...
+    def stage(self) -> Stage: ...
 
     def quantised(self, records: NDArray[np.float32]) -> NDArray[np.int16]: ...
 
@@ -73,13 +72,7 @@ class RecordStages:
     def __init__(self, backbone: str, parts: tuple[str, ...], schema: Schema, threads: int = 1) -> None:
         checked_source(backbone, checked_schema(schema))
         self._extractor = _EXTRACTORS[backbone](schema, tuple(parts), threads)
-        self.stage = Stage(
-            backbone=backbone,
-            parts=tuple(parts),
-            dimension=self._extractor.dimension,
-            digest=self._extractor.digest,
-            schema=schema,
-        )
+        self.stage = self._extractor.stage()
 
     @property
     def digest(self) -> str:
