@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any, Literal
+
 import msgspec
 
 PPM = 1_000_000
@@ -22,7 +24,8 @@ class Bars(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     good; together above 1,000,000, so that no model that ignores its input can pass. auc_ppm_min: the lower bound of the
     area under the ROC curve must be above it; at least 500,000. groups_min: least count of independent groups (modules,
     lots). slice_records_min: smaller slices are named, not judged. families, severities: corruptions that must be measured, in
-    this sequence. robust: those that must also hold.
+    this sequence. robust: those that must also hold. promise: what error_ppm_max bounds; unset, errors among answered; `alarms`, the share
+    of good records that are not called good (see assurance.alarms).
     """
 
     scenario: str
@@ -38,3 +41,13 @@ class Bars(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     families: tuple[str, ...] = ("brightness", "contrast", "noise", "blur")
     severities: tuple[int, ...] = (1, 2, 3, 4, 5)
     robust: tuple[Robustness, ...] = ()
+    promise: Literal["alarms"] | msgspec.UnsetType = msgspec.UNSET
+
+
+def bar_fields(certify: msgspec.Struct) -> dict[str, Any]:
+    """A scenario's certify plan as fields of Bars; the usual promise is not said."""
+    wanted = msgspec.to_builtins(certify)
+    fields = {name: wanted[name] for name in Bars.__struct_fields__ if name in wanted}
+    if fields.get("promise") == "error":
+        del fields["promise"]
+    return fields

@@ -71,7 +71,8 @@ class Stage(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
 
 class Gaussian(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """How far from the good ones: squares of round(matrix q - centre), summed, are a place's squared Mahalanobis distance in units of
-    1 / kit.mahalanobis.UNIT. matrix: (zones, d, d) float64; centre: (zones, d). top: how many of the farthest places a record's score is the mean of.
+    1 / kit.mahalanobis.UNIT. matrix: (zones, d, d) float64; centre: (zones, d). top: of so many of the farthest places a record's score is
+    the mean.
     """
 
     matrix: Array

@@ -35,7 +35,8 @@ class Recipe(_Part, frozen=True, kw_only=True):
     parts_after_leaving: others, none of which the first are made of, for rosters after a leaver; none where all features are made of the
     same columns. views: identity first; the others, of pictures, add to the training sums only.
     sure_weight and unsure_weight: integers. lambdas: grid of ridge penalties per unit of weight. records_per_feature: the dimension rule
-    that owners are asked to agree to: records behind what becomes visible, for each feature.
+    that owners are asked to agree to: records behind what becomes visible, for each feature. head: ridge, fitted on both
+    classes; or gaussian, fitted on good records only, whose lambdas are shrinkages above 0 and at most 1.
     """
 
     backbone: str
@@ -46,6 +47,7 @@ class Recipe(_Part, frozen=True, kw_only=True):
     unsure_weight: int
     lambdas: tuple[float, ...]
     records_per_feature: int
+    head: Literal["ridge", "gaussian"] = "ridge"
 
 
 class Certify(_Part, frozen=True, kw_only=True):
@@ -56,6 +58,8 @@ class Certify(_Part, frozen=True, kw_only=True):
     confidence is spent on the order). planning_*: what the thresholds are planned with:
     the least design effect that is assumed (training folds may show a larger one), and the chance of
     passing that is wanted. validity_days: how long a certificate lasts.
+    promise: what promises_ppm bound: error among answered; or alarms, the share of good records that are not called good, where thresholds
+    are chosen on good records only (head gaussian).
     """
 
     promises_ppm: tuple[int, ...]
@@ -71,6 +75,7 @@ class Certify(_Part, frozen=True, kw_only=True):
     planning_design_effect: float
     planning_power: float
     validity_days: int
+    promise: Literal["error", "alarms"] = "error"
 
 
 class Serve(_Part, frozen=True, kw_only=True):

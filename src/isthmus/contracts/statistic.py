@@ -24,6 +24,10 @@ GAUSSIAN_FOLD_OUT = "gaussian-foldout/1"
 GAUSSIAN_CLUSTERS = "gaussian-clusters/1"
 SITE_GAUSSIAN = "site-gaussian/1"
 
+OPERATIONS = {"ridge": (MOMENTS, FOLD_OUT, CLUSTERS), "gaussian": (GAUSSIAN, GAUSSIAN_FOLD_OUT, GAUSSIAN_CLUSTERS)}
+SITE_OPERATIONS = {"ridge": SITE_HEAD, "gaussian": SITE_GAUSSIAN}
+"""The statistics that a recipe's head is made of, of owners together, and at a site."""
+
 View = Literal["identity", "flip-left-right", "flip-up-down", "rotate-180"]
 VIEWS: tuple[View, ...] = ("identity", "flip-left-right", "flip-up-down", "rotate-180")
 WEIGHT_MAX = 16
@@ -253,22 +257,27 @@ def site_heads_from(vector: NDArray[np.float64], dimension: int) -> SiteHeads:
 class SiteGaussians:
     """What site-gaussian/1 says of three Gaussians, in the order of SITE_HEADS.
 
-    known: (3,) whether there is such a one. shares: (3,) of the own records in the moments, 0 to 1. shrinkages, losses: (3,).
-    matrices: (3, zones, d, d); centres: (3, zones, d), as in contracts.head.Gaussian. histograms: (3, 2, SCORE_BINS) left-out scores of the own records by
-    class. The site's is "combined". Unknown ones are zeros.
+    known: (3,) whether there is such a one. factors: (3,) share of the own records in the moments, 0 to 1. penalties: (3,) shrinkages.
+    losses: (3,). matrices: (3, zones, d, d); centres: (3, zones, d), as in contracts.head.Gaussian. histograms: (3, 2, SCORE_BINS) left-out
+    scores of the own records by class. The site's is "combined".
     """
 
     known: NDArray[np.bool_]
-    shares: NDArray[np.float64]
-    shrinkages: NDArray[np.float64]
+    factors: NDArray[np.float64]
+    penalties: NDArray[np.float64]
     losses: NDArray[np.float64]
     matrices: NDArray[np.float64]
     centres: NDArray[np.float64]
     histograms: NDArray[np.int64]
 
+    @property
+    def best(self) -> int:
+        """Index of the site's."""
+        return SITE_HEADS.index("combined")
+
     def packed(self) -> NDArray[np.float64]:
-        """One float64 vector of `site_gaussians_size(d)` entries."""
-        parts = (self.known, self.shares, self.shrinkages, self.losses, self.matrices, self.centres, self.histograms)
+        """One float64 vector of `site_gaussians_size(d, zones)` entries."""
+        parts = (self.known, self.factors, self.penalties, self.losses, self.matrices, self.centres, self.histograms)
         return np.concatenate([part.astype(np.float64).reshape(-1) for part in parts])
 
 

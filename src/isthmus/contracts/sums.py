@@ -70,8 +70,8 @@ def moments_from(vector: Ints, dimension: int) -> Moments:
 class GoodMoments:
     """Raw weighted moments of quantised features of records labelled good, over all their positions and views, zone by zone.
 
-    records, groups: unweighted counts of such records and of their groups. weight: (zones,) of all rows that were summed. sum_x: (zones, d).
-    gram: (zones, d, d), symmetric.
+    records, groups: unweighted counts of such records and of their groups. weight: (zones,) of all rows that were summed. sum_x:
+    (zones, d). gram: (zones, d, d), symmetric.
     """
 
     records: int
@@ -79,6 +79,11 @@ class GoodMoments:
     weight: Ints
     sum_x: Ints
     gram: Ints
+
+    @property
+    def sum_w(self) -> int:
+        """Of all zones."""
+        return int(self.weight.sum())
 
     @property
     def zones(self) -> int:

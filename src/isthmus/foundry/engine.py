@@ -94,7 +94,7 @@ class Scorer:
         return self.judged(given)[0]
 
     def heats(self, given: Given) -> NDArray[np.float32]:
-        """(n, h, w) distances of the places of pictures, 1 for a typical one: the graph's own output. Raises InputError where it has none."""
+        """(n, h, w) distances of the places of pictures, 1 for a typical one: the graph's own output. Raises InputError if none."""
         if not self.has_heat:
             raise InputError("this model gives no heat map", "ask for score and verdict")
         found = np.zeros((len(given), GRID_SIDE, GRID_SIDE), dtype=np.float32)

@@ -84,8 +84,8 @@ class PatchStages:
         self._model = model.SerializeToString(deterministic=True)
         names = {"kind": "isthmus-patches/1", "backbone": backbone, "parts": list(parts)}
         digest = digest_of({**names, **graph_definition(model)})
-        shape = {"dimension": count, "positions": POSITIONS, "zones": rings_of(tuple(parts))}
-        self.stage = Stage(backbone=backbone, parts=tuple(parts), digest=digest, **shape)
+        zones = rings_of(tuple(parts))
+        self.stage = Stage(backbone=backbone, parts=tuple(parts), dimension=count, digest=digest, positions=POSITIONS, zones=zones)
 
     @property
     def digest(self) -> str:

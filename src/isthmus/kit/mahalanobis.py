@@ -59,7 +59,7 @@ def zone_of(positions: int, zones: int) -> NDArray[np.int64]:
         return np.zeros(positions, dtype=np.int64)
     rows, columns = np.divmod(np.arange(positions), side)
     inside = np.minimum(np.minimum(rows, columns), side - 1 - np.maximum(rows, columns))
-    return np.minimum(inside, zones - 1).astype(np.int64)
+    return np.asarray(np.minimum(inside, zones - 1), dtype=np.int64)
 
 
 def _quotient(numerators: NDArray[np.object_], denominator: int) -> Floats:

@@ -86,7 +86,9 @@ class LeftOut:
             mine = self._groups == group
             rest = without(total, good_moments(training, stage, mine))
             if bool((rest.weight <= 0).any()):
-                raise RefusedError("records", "the good records are of one group, so that nothing can be left out", "give two groups or more")
+                raise RefusedError(
+                    "records", "the good records are of one group, so that nothing can be left out", "give two groups or more"
+                )
             try:
                 self._spreads.append((mine, spread_of(rest)))
             except InputError as error:

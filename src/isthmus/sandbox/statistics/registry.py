@@ -326,7 +326,9 @@ STATISTICS: dict[str, Statistic] = {
         Statistic(CLUSTERS, ClustersParams, lambda p, stage: 6, _clusters, False),
         Statistic(OWN_HEAD, OwnHeadParams, lambda p, stage: stage.dimension + 1, _own_head, True, single=True),
         Statistic(SITE_HEAD, SiteHeadParams, lambda p, stage: site_heads_size(stage.dimension), _site_head, True, single=True),
-        Statistic(GAUSSIAN, GaussianParams, lambda p, stage: good_moments_size(stage.dimension, stage.zones), _gaussian, True, of_good=True),
+        Statistic(
+            GAUSSIAN, GaussianParams, lambda p, stage: good_moments_size(stage.dimension, stage.zones), _gaussian, True, of_good=True
+        ),
         Statistic(
             GAUSSIAN_FOLD_OUT,
             GaussianFoldOutParams,
