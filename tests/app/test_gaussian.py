@@ -16,7 +16,7 @@ from isthmus.app.gaussian import GaussianBuild, GaussianSite, build_of, site_bui
 from isthmus.contracts.build import RunRequest, SiteRequest
 from isthmus.contracts.errors import InputError, JobRefusedError
 from isthmus.contracts.head import Head, Stage
-from isthmus.contracts.statistic import GAUSSIAN, GAUSSIAN_FOLD_OUT, MOMENTS, PAIR, PairParams, Corruption
+from isthmus.contracts.statistic import GAUSSIAN, GAUSSIAN_FOLD_OUT, MOMENTS, PAIR, Corruption, PairParams
 from isthmus.contracts.sums import good_moments_from, pair_from
 from isthmus.foundry.foldout import NEVER
 from isthmus.foundry.patches import POSITIONS
@@ -41,7 +41,9 @@ class PatchOwner(SyntheticOwner):
 
 def patch_owner(party: str, seed: int, defects: bool = True, **sizes: int) -> PatchOwner:
     wanted = {"train": 200, "holdout": 120, **sizes}
-    parts = {name: part(seed + place, size, group=1 if "audit" in sizes else 8) for place, (name, size) in enumerate(wanted.items()) if size}
+    parts = {
+        name: part(seed + place, size, group=1 if "audit" in sizes else 8) for place, (name, size) in enumerate(wanted.items()) if size
+    }
     if not defects:
         parts = {name: dataclasses.replace(found, y=np.full(found.y.size, -1, dtype=np.int64)) for name, found in parts.items()}
     return PatchOwner(party, parts)
@@ -185,6 +187,8 @@ def test_two_versions_are_compared_and_a_leaver_gets_other_features(tmp_path: Pa
     _, second = walked(of, request, "run_2")
     assert list(second["stage"]["parts"]) == ["patch-deep/4"] and MOMENTS not in second["jobs"] and GAUSSIAN_FOLD_OUT in second["jobs"]
     old, new = (msgspec.convert(result["head"], Head) for result in (first, second))
-    job = msgspec.structs.replace(of.jobs.asked[0], statistic=PAIR, stage=new.stage, params=msgspec.to_builtins(PairParams(old=old, new=new)))
+    job = msgspec.structs.replace(
+        of.jobs.asked[0], statistic=PAIR, stage=new.stage, params=msgspec.to_builtins(PairParams(old=old, new=new))
+    )
     total = of.jobs.status(of.jobs.create(job).id).total
     assert total is not None and pair_from(total.array().astype(np.int64)).records == 360

@@ -68,6 +68,13 @@ class Engine(Protocol):
         """Decoded records, pictures (each H x W x 3 uint8, any size) or rows and windows (float32) -> scores (n,), verdicts (n,) as
         indices of VERDICTS. In bounded time."""
 
+    @property
+    def has_heat(self) -> bool:
+        """Whether it gives heat maps."""
+
+    def heats(self, given: list[NDArray[Any]], /) -> NDArray[np.float32]:
+        """Decoded pictures -> (n, h, w) distances of their places. Raises InputError where the artefact gives none."""
+
     def close(self) -> None:
         """Ends it; running calls may fail."""
 

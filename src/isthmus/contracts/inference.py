@@ -15,6 +15,8 @@ IMAGE = "image"
 RECORDS = "records"
 SCORE = "score"
 VERDICT = "verdict"
+HEAT = "heat"
+"""Of models that look at places of a picture: how far each lies from good ones, FP32 (n, h, w), 1 for a typical place."""
 
 Verdict = Literal["good", "defect", "person"]
 VERDICTS: tuple[Verdict, ...] = ("good", "defect", "person")

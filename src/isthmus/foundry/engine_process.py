@@ -33,11 +33,11 @@ def _work(pipe: Connection, artefact: bytes, threads: int) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
         scorer = Scorer(artefact, threads)
-        pipe.send(("ready", None))
+        pipe.send(("ready", scorer.has_heat))
         while True:
-            given = pipe.recv()
+            given, heat = pipe.recv()
             try:
-                answer: tuple[str, Any] = ("answer", scorer.judged(given))
+                answer: tuple[str, Any] = ("answer", scorer.heats(given) if heat else scorer.judged(given))
             except IsthmusError as error:
                 answer = ("error", _failure(error))
             except MemoryError:
@@ -62,6 +62,7 @@ class EngineProcess:
         self._process: BaseProcess | None = None
         self._pipe: Connection | None = None
         self._closed = False
+        self.has_heat = False
         self.starts = 0
         with self._lock:
             self._start()
@@ -86,7 +87,7 @@ class EngineProcess:
         self._process, self._pipe = process, ours
         self.starts += 1
         try:
-            self._exchanged(process, ours, None, START_TIMEOUT_S)
+            self.has_heat = bool(self._exchanged(process, ours, None, START_TIMEOUT_S))
         except (EOFError, OSError) as error:
             self._end()
             raise EngineError("the model's worker died while it started", "look for lack of memory") from error
@@ -95,7 +96,7 @@ class EngineProcess:
             raise
         return process, ours
 
-    def _exchanged(self, process: BaseProcess, pipe: Connection, given: Given | None, timeout_s: float) -> Any:
+    def _exchanged(self, process: BaseProcess, pipe: Connection, asked: tuple[Given, bool] | None, timeout_s: float) -> Any:
         """Sends (unless None) and receives. When time is up the worker is killed, which ends a blocked send or receive."""
         expired = threading.Event()
 
@@ -107,8 +108,8 @@ class EngineProcess:
         timer.daemon = True
         timer.start()
         try:
-            if given is not None:
-                pipe.send(given)
+            if asked is not None:
+                pipe.send(asked)
             kind, value = pipe.recv()
         except (EOFError, OSError) as error:
             if not expired.is_set():
@@ -136,6 +137,14 @@ class EngineProcess:
 
     def judged(self, given: Given) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
         """As `Scorer.judged`. Raises InputError, EngineTimeoutError, EngineError."""
+        scores, verdicts = self._answer(given, heat=False)
+        return scores, verdicts
+
+    def heats(self, given: Given) -> NDArray[np.float32]:
+        """As `Scorer.heats`. Raises as `judged` does."""
+        return np.asarray(self._answer(given, heat=True))
+
+    def _answer(self, given: Given, heat: bool) -> Any:
         _ = checked_images(given) if given and given[0].dtype == np.uint8 else checked_records(given)
         with self._lock:
             for _ in range(TRIES):
@@ -146,8 +155,7 @@ class EngineProcess:
                     self._end()
                     process, pipe = self._start()
                 try:
-                    scores, verdicts = self._exchanged(process, pipe, given, self._timeout_s)
-                    return scores, verdicts
+                    return self._exchanged(process, pipe, (given, heat), self._timeout_s)
                 except (EOFError, OSError):
                     self._end()
         raise EngineError("the model's worker died twice on this request", "send other images; if it lasts, load the deployment again")

@@ -25,7 +25,7 @@ from isthmus.contracts.errors import (
     ModelFileError,
     RequestReusedError,
 )
-from isthmus.contracts.inference import IMAGE, RECORDS, SCORE, VERDICT, VERDICTS, ModelMetadata, ServerMetadata, TensorMetadata
+from isthmus.contracts.inference import HEAT, IMAGE, RECORDS, SCORE, VERDICT, VERDICTS, ModelMetadata, ServerMetadata, TensorMetadata
 from isthmus.contracts.ports import Clock
 from isthmus.contracts.receipt import Receipt
 from isthmus.contracts.schema import Schema, checked_record
@@ -79,13 +79,19 @@ class Service:
 
     def model(self, name: str, version: str | None) -> ModelMetadata:
         """What GET /v2/models/NAME says. Raises UnknownModelError."""
-        deployment = self.registry.find(name, version).deployment
+        entry = self.registry.find(name, version)
+        deployment = entry.deployment
+        heat = entry.engine is not None and entry.engine.has_heat
         return ModelMetadata(
             name=deployment.name,
             versions=self.registry.versions(name),
             platform="onnx_onnxv1",
             inputs=[_input(deployment)],
-            outputs=[TensorMetadata(name=SCORE, datatype="FP32", shape=[-1]), TensorMetadata(name=VERDICT, datatype="BYTES", shape=[-1])],
+            outputs=[
+                TensorMetadata(name=SCORE, datatype="FP32", shape=[-1]),
+                TensorMetadata(name=VERDICT, datatype="BYTES", shape=[-1]),
+                *([TensorMetadata(name=HEAT, datatype="FP32", shape=[-1, -1, -1])] if heat else []),
+            ],
             properties={
                 **_taken(deployment),
                 "verdict": ", ".join(VERDICTS),
@@ -120,20 +126,25 @@ class Service:
         deployment = entry.deployment
         records = decoded(request, deployment)
         engine = self.registry.admit(entry)
+        wanted = any(output.name == HEAT for output in request.outputs)
+        if wanted and not engine.has_heat:
+            raise InferenceRequestError(f"{deployment.name} gives no heat map", f"ask for {SCORE} and {VERDICT}")
         attempt, receipt = self.attempts.begin(deployment, caller.party, request_id, digest, len(records))
         if receipt is not None:
             _check_same_artefact(receipt, deployment, request_id)
             scores, verdicts = judged(engine, records)
+            heats = heated(engine, records) if wanted else None
         else:
             try:
                 scores, verdicts = judged(engine, records)
+                heats = heated(engine, records) if wanted else None
                 receipt = self.attempts.close(attempt, len(records))
             except BaseException as error:
                 self.attempts.void(attempt, f"{error.code}: {error.message}" if isinstance(error, IsthmusError) else type(error).__name__)
                 raise
             if self._watch is not None:
                 self._watch(deployment, records, verdicts)
-        answer = Answer(deployment.name, deployment.version, request_id, _parameters(deployment, receipt), scores, verdicts)
+        answer = Answer(deployment.name, deployment.version, request_id, _parameters(deployment, receipt), scores, verdicts, heats)
         return Reply(*format_answer(answer, request.outputs))
 
 
@@ -193,6 +204,21 @@ def judged(engine: Engine, records: list[Record]) -> tuple[NDArray[np.float32], 
     if not right or not bool(np.isin(numbers, np.arange(len(VERDICTS))).all()):
         raise EngineFailedError("the engine's answer is not one finite score and one verdict for each record", "tell the operator")
     return single, tuple(VERDICTS[int(number)] for number in numbers)
+
+
+def heated(engine: Engine, records: list[Record]) -> NDArray[np.float32]:
+    """Heat maps (n, h, w) of an engine's answer, checked. Raises as `judged` does."""
+    try:
+        found = np.asarray(engine.heats(records), dtype=np.float32)
+    except ModelFileError as error:
+        raise EngineFailedError(f"the model failed on these records: {error.message}", "send others") from error
+    except IsthmusError:
+        raise
+    except Exception as error:  # the edge to an engine of whatever make, as in `judged`
+        raise EngineFailedError(f"the engine failed: {type(error).__name__}", "try again; the operator may load it again") from error
+    if found.ndim != 3 or found.shape[0] != len(records) or not bool(np.isfinite(found).all()):
+        raise EngineFailedError("the engine's answer is not one finite heat map for each record", "tell the operator")
+    return found
 
 
 def _check_same_artefact(receipt: Receipt, deployment: Deployment, request_id: str) -> None:

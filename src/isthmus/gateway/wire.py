@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from isthmus.contracts.errors import BodyTooLargeError, InferenceRequestError
 from isthmus.contracts.inference import (
+    HEAT,
     IMAGE,
     RECORDS,
     SCORE,
@@ -87,7 +88,7 @@ class RecordRequest:
 
 @dataclass(frozen=True)
 class Answer:
-    """What a request gets: scores (n,) float32, a verdict for each, and the response's parameters."""
+    """What a request gets: scores (n,) float32, a verdict for each, and the response's parameters. heats: (n, h, w), where asked for."""
 
     model: str
     version: str
@@ -95,6 +96,7 @@ class Answer:
     parameters: Parameters
     scores: NDArray[np.float32]
     verdicts: tuple[str, ...]
+    heats: NDArray[np.float32] | None = None
 
 
 def header_length(value: str | None, body_bytes: int) -> int | None:
@@ -222,7 +224,7 @@ def _choices(document: InferenceRequest) -> tuple[OutputChoice, ...]:
         raise InferenceRequestError("the request asks for an output twice, or for too many", f"ask for {', '.join(OUTPUT_NAMES)}")
     choices: list[OutputChoice] = []
     for output in wanted:
-        if output.name not in OUTPUT_NAMES:
+        if output.name not in (*OUTPUT_NAMES, HEAT):
             raise InferenceRequestError(f"there is no output {output.name[:NAME_CHARS_MAX]!r}", f"ask for {', '.join(OUTPUT_NAMES)}")
         _known(output.parameters, OUTPUT_PARAMETERS, f"output {output.name}")
         choices.append(OutputChoice(output.name, _flag(output.parameters, "binary_data", default)))
@@ -307,6 +309,9 @@ def format_answer(answer: Answer, outputs: Sequence[OutputChoice]) -> tuple[byte
     tensors: list[ResponseOutput] = []
     count = len(answer.verdicts)
     for output in outputs:
+        if output.name == HEAT and answer.heats is not None:
+            tensors.append(_heat_output(answer.heats, output.binary, tail))
+            continue
         kind = "FP32" if output.name == SCORE else "BYTES"
         if not output.binary:
             data: list[float | str] = [float(v) for v in answer.scores] if output.name == SCORE else list(answer.verdicts)
@@ -321,6 +326,15 @@ def format_answer(answer: Answer, outputs: Sequence[OutputChoice]) -> tuple[byte
         )
     )
     return b"".join([header, *tail]), len(header) if tail else None
+
+
+def _heat_output(heats: NDArray[np.float32], binary: bool, tail: list[bytes]) -> ResponseOutput:
+    """The heat maps as a tensor; their bytes, where binary, are put behind the others'."""
+    shape = [int(side) for side in heats.shape]
+    if not binary:
+        return ResponseOutput(name=HEAT, datatype="FP32", shape=shape, data=[float(v) for v in heats.reshape(-1)])
+    tail.append(heats.astype("<f4").tobytes())
+    return ResponseOutput(name=HEAT, datatype="FP32", shape=shape, parameters={"binary_data_size": len(tail[-1])})
 
 
 def format_request(
@@ -359,11 +373,15 @@ def parse_answer(body: bytes, header_bytes: int | None) -> Answer:
         rest = memoryview(b"" if header_bytes is None else body)[header_bytes or 0 :]
         scores = np.zeros(0, dtype=np.float32)
         verdicts: tuple[str, ...] = ()
+        heat: NDArray[np.float32] | None = None
         for output in document.outputs:
             size = int(output.parameters.get("binary_data_size", 0))
             raw, rest = rest[:size], rest[size:]
             inline = None if output.data is msgspec.UNSET else output.data
-            if output.name == SCORE:
+            if output.name == HEAT:
+                heats = np.array(inline, dtype=np.float32) if inline is not None else np.frombuffer(raw, dtype="<f4").astype(np.float32)
+                heat = heats.reshape(output.shape)
+            elif output.name == SCORE:
                 scores = np.array(inline, dtype=np.float32) if inline is not None else np.frombuffer(raw, dtype="<f4").astype(np.float32)
             elif inline is not None:
                 verdicts = tuple(str(v) for v in inline)
@@ -371,4 +389,4 @@ def parse_answer(body: bytes, header_bytes: int | None) -> Answer:
                 verdicts = tuple(element.decode() for element in files_from_bytes(raw, output.shape[0], VERDICT))
     except (msgspec.MsgspecError, RecursionError, ValueError, IndexError) as error:
         raise InferenceRequestError(f"the answer is not an inference response: {error}", "check what answers at this address") from error
-    return Answer(document.model_name, document.model_version, document.id, document.parameters, scores, verdicts)
+    return Answer(document.model_name, document.model_version, document.id, document.parameters, scores, verdicts, heat)

@@ -79,7 +79,8 @@ def is_unlabelled(name: str) -> bool:
 
 
 def read_folder(root: Path) -> DataFolder:
-    """Reads the layout and labels, not the images. Raises FolderError with the line or name that is wrong."""
+    """Reads the layout and labels, not the images. Good records alone are enough for what is fitted on good ones, and for a part of a
+    roster's sums. Raises FolderError with the line or name that is wrong."""
     found = read_labels(root)
     if not found.files:
         if (root / LABELS_NAME).exists():
@@ -89,9 +90,8 @@ def read_folder(root: Path) -> DataFolder:
             f"add {LABELS_NAME} (path,label), {RECORDS_NAME} (a row a record, with a column label), or a sub-folder for each class",
         )
     labels = Counter(file.label for file in found.files)
-    if len(labels) < 2:
-        only = "good" if -1 in labels else "defect"
-        raise FolderError(f"all {len(found.files)} records in {root} are labelled {only}", "add records of the other class")
+    if -1 not in labels:
+        raise FolderError(f"all {len(found.files)} records in {root} are labelled defect", "add good ones")
     return found
 
 
