@@ -132,12 +132,10 @@ class Service:
         attempt, receipt = self.attempts.begin(deployment, caller.party, request_id, digest, len(records))
         if receipt is not None:
             _check_same_artefact(receipt, deployment, request_id)
-            scores, verdicts = judged(engine, records)
-            heats = heated(engine, records) if wanted else None
+            scores, verdicts, heats = judged(engine, records, wanted)
         else:
             try:
-                scores, verdicts = judged(engine, records)
-                heats = heated(engine, records) if wanted else None
+                scores, verdicts, heats = judged(engine, records, wanted)
                 receipt = self.attempts.close(attempt, len(records))
             except BaseException as error:
                 self.attempts.void(attempt, f"{error.code}: {error.message}" if isinstance(error, IsthmusError) else type(error).__name__)
@@ -185,10 +183,14 @@ def decoded(request: RecordRequest, deployment: Deployment) -> list[Record]:
     return records
 
 
-def judged(engine: Engine, records: list[Record]) -> tuple[NDArray[np.float32], tuple[str, ...]]:
-    """Scores (n,) and verdicts of an engine's answer, checked. Raises EngineFailedError, and what the engine says in errors of its own."""
+def judged(
+    engine: Engine, records: list[Record], heat: bool = False
+) -> tuple[NDArray[np.float32], tuple[str, ...], NDArray[np.float32] | None]:
+    """Scores (n,), verdicts and, where asked for, heat maps (n, h, w) of an engine's answer, checked. Raises EngineFailedError, and what
+    the engine says in errors of its own."""
     try:
         scores, decided = engine.judged(records)
+        heats = np.asarray(engine.heats(records), dtype=np.float32) if heat else None
     except ModelFileError as error:
         raise EngineFailedError(
             f"the model failed on these records: {error.message}", "send others; the operator may load it again"
@@ -203,22 +205,9 @@ def judged(engine: Engine, records: list[Record]) -> tuple[NDArray[np.float32], 
     right = single.shape == numbers.shape == (len(records),) and bool(np.isfinite(single).all())
     if not right or not bool(np.isin(numbers, np.arange(len(VERDICTS))).all()):
         raise EngineFailedError("the engine's answer is not one finite score and one verdict for each record", "tell the operator")
-    return single, tuple(VERDICTS[int(number)] for number in numbers)
-
-
-def heated(engine: Engine, records: list[Record]) -> NDArray[np.float32]:
-    """Heat maps (n, h, w) of an engine's answer, checked. Raises as `judged` does."""
-    try:
-        found = np.asarray(engine.heats(records), dtype=np.float32)
-    except ModelFileError as error:
-        raise EngineFailedError(f"the model failed on these records: {error.message}", "send others") from error
-    except IsthmusError:
-        raise
-    except Exception as error:  # the edge to an engine of whatever make, as in `judged`
-        raise EngineFailedError(f"the engine failed: {type(error).__name__}", "try again; the operator may load it again") from error
-    if found.ndim != 3 or found.shape[0] != len(records) or not bool(np.isfinite(found).all()):
+    if heats is not None and (heats.ndim != 3 or heats.shape[0] != len(records) or not bool(np.isfinite(heats).all())):
         raise EngineFailedError("the engine's answer is not one finite heat map for each record", "tell the operator")
-    return found
+    return single, tuple(VERDICTS[int(number)] for number in numbers), heats
 
 
 def _check_same_artefact(receipt: Receipt, deployment: Deployment, request_id: str) -> None:
