@@ -19,6 +19,7 @@ from isthmus.assurance.bars import BARS_PAYLOAD_TYPE, Verdict, bars_digest, chec
 from isthmus.assurance.bounds import design_effect, korn_graubard_bounds
 from isthmus.assurance.certificate import VALIDITY_S_MAX, certificate_digest, issue, read
 from isthmus.assurance.evidence import Evidence, evidence_digest
+from isthmus.assurance.valuebars import ValueEvidence, value_evidence_digest
 from isthmus.contracts.asset import Asset
 from isthmus.contracts.bars import PPM, Bars
 from isthmus.contracts.build import RunRequest, StepRecord
@@ -247,7 +248,7 @@ class Build:
         return Choice(weight, index, chosen.histogram[0], [int(v) / losses.sum_w / LOSS_UNIT for v in losses.loss])
 
     def _fold_out(self, fits: Sequence[Fit], weight: int, histograms: bool) -> FoldOut:
-        found = [msgspec.to_builtins(_as_candidate(f)) for f in fits]
+        found = [msgspec.to_builtins(as_candidate(f)) for f in fits]
         fields = {**self._training(), "candidates": found, "total_weight": weight, "histograms": histograms}
         return foldout_from(self._total(FOLD_OUT, self._stage, msgspec.convert(fields, FoldOutParams)), len(fits))
 
@@ -267,7 +268,7 @@ class Build:
 
     def _effect(self, fit: Fit, thresholds: Thresholds, weight: int) -> float:
         """Of training folds at these thresholds, but not below the one planned with: chosen thresholds flatter it."""
-        found = {"candidate": msgspec.to_builtins(_as_candidate(fit)), "total_weight": weight}
+        found = {"candidate": msgspec.to_builtins(as_candidate(fit)), "total_weight": weight}
         fields = {**self._training(), **found, "lo": thresholds.lo, "hi": thresholds.hi}
         sums = group_sums_from(self._total(CLUSTERS, self._stage, msgspec.convert(fields, ClustersParams)))
         return max(design_effect(sums), self._scenario.certify.planning_design_effect)
@@ -402,7 +403,7 @@ class Proof:
     """A verdict with the evidence that it judged, and the artefact (head and digest of its bytes) that the evidence is about."""
 
     verdict: Verdict
-    evidence: Evidence
+    evidence: Evidence | ValueEvidence
     head: Head
     digest: str
 
@@ -413,7 +414,7 @@ def sign_certificate(shop: Workshop, run_id: str, scenario: Scenario, site: str,
     A run that was cut off after it had certified gets its standing certificate again, also when it was revoked meanwhile.
     """
     now_s = int(shop.clock.now_s())
-    verdict, head = proof.verdict, proof.head
+    verdict, head, found = proof.verdict, proof.head, proof.evidence
     predicate = Predicate(
         tier=verdict.tier,
         scenario=f"{scenario.id}@{scenario.version}",
@@ -422,7 +423,7 @@ def sign_certificate(shop: Workshop, run_id: str, scenario: Scenario, site: str,
         head_digest=head_digest(head),
         stage_digest=head.stage.digest,
         bars_digest=verdict.bars_digest,
-        evidence_digest=evidence_digest(proof.evidence),
+        evidence_digest=value_evidence_digest(found) if isinstance(found, ValueEvidence) else evidence_digest(found),
         claims=verdict.claims,
         parties=tuple(agreements),
         agreements=tuple(agreements.values()),
@@ -449,7 +450,8 @@ def _standing(shop: Workshop, run_id: str, artefact: str, predicate: Predicate) 
     return None
 
 
-def _as_candidate(fit: Fit) -> Candidate:
+def as_candidate(fit: Fit) -> Candidate:
+    """A fit as it is sent to nodes."""
     raw = fit.raw()
     return Candidate(penalty=fit.lam, bias=float(raw[0]), coefficients=Array.of(raw[1:]))
 

@@ -111,6 +111,8 @@ class Deployer:
             lo=head.lo,
             hi=head.hi,
             schema=head.stage.schema,
+            targets=tuple(output.target for output in head.outputs),
+            held_ppm=min((output.held_ppm for output in head.outputs), default=0),
         )
         version = DeployedVersion(
             number=0,

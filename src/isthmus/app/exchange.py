@@ -25,6 +25,7 @@ from isthmus.app.comparison import Comparison
 from isthmus.app.deploy import EXCHANGE, Deployer, Made
 from isthmus.app.edge import EdgeDesk
 from isthmus.app.edge_routes import edge_routes
+from isthmus.app.forecasting import builder_of
 from isthmus.app.gateway_routes import gateway_routes
 from isthmus.app.jobs import SandboxJobs
 from isthmus.app.ledger_routes import LedgerService, ledger_routes
@@ -112,7 +113,7 @@ class Exchange:
 
     def _build(self, run_id: str, request: RunRequest) -> tuple[bool, Json]:
         shop = self._workshop()
-        certified, result = self._probed(request, *Build(shop, run_id, request).walk())
+        certified, result = self._probed(request, *builder_of(request.scenario.interface.foretold)(shop, run_id, request).walk())
         if certified:
             head = self.catalogue.head(result["artefact_digest"])
             digests = (result["artefact_digest"], result["certificate"]["digest"])

@@ -57,6 +57,7 @@ from isthmus.foundry.stages import decoder_of
 from isthmus.kit.signing import seal
 
 AT_SITE = "/site"
+NUMBERS_NEXT = "let the site's own node join the owners and run anew, or use the fleet's model there"
 ANSWERED_SHARE = 0.5
 """Share of records that is reckoned to be answered where too few are kept for proof, and those still to be labelled are planned for."""
 T = TypeVar("T")
@@ -137,6 +138,8 @@ class SiteBuild:
             raise InputError(f"a site cannot be called {FLEET}", "give it a name of its own")
         if kind != "build" or not isinstance(fleet_request, RunRequest) or view.result is None or view.state not in ENDED:
             raise ConflictError(f"the run {request.run} has no model to carry to a site", "finish that run first")
+        if fleet_request.scenario.interface.foretold:
+            raise ConflictError("a model of numbers is not carried to a site by a few labels", NUMBERS_NEXT)
         self._fleet: Json = view.result
         self._scenario = site_scenario(fleet_request.scenario, request)
         self._stage: Stage = msgspec.convert(self._fleet["stage"], Stage)

@@ -40,9 +40,49 @@ class CorruptionClaim(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
     holds: bool
 
 
+class ValueSlice(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """One slice of a number that is foretold. efficiency_ppm: as in ValueClaim, within the slice. judged: large enough."""
+
+    name: str
+    records: int
+    groups: int
+    miss_ppm: int
+    skill_ppm: int
+    efficiency_ppm: int
+    judged: bool
+
+
+class ValueClaim(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """One number that is foretold, on held-out records.
+
+    misses: outcomes beyond the band, of which `below` its lower end. skill_ppm: share of the naive forecast's squared error that the model
+    saves; naive: what that forecast is. efficiency_ppm: Nash-Sutcliffe, the same against the held-out outcomes' own mean. Both may
+    be negative. rmse_micros: root mean squared error in millionths of the unit. width_ppm: mean width of the band as a share of the
+    declared range; open_ppm: share of bands that reach an end of the range.
+    """
+
+    name: str
+    unit: str
+    misses: int
+    below: int
+    miss_ppm: int
+    miss_bound_ppm: int
+    design_effect_ppm: int
+    naive: str
+    skill_ppm: int
+    skill_bound_ppm: int
+    efficiency_ppm: int
+    rmse_micros: int
+    naive_rmse_micros: int
+    width_ppm: int
+    open_ppm: int
+    slices: tuple[ValueSlice, ...] = ()
+
+
 class Claims(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What was measured on held-out records, unweighted. `*_bound_ppm` hold with confidence_ppm; those under corruption
-    hold together for all families with confidence_ppm."""
+    hold together for all families with confidence_ppm. values: of a task that gives numbers: all are answered, an error is an outcome
+    beyond its band, of the number that is worst in it, and recall, specificity and area are 0: nothing is claimed."""
 
     records: int
     groups: int
@@ -62,6 +102,7 @@ class Claims(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     auc_bound_ppm: int
     slices: tuple[SliceClaim, ...] = ()
     corruptions: tuple[CorruptionClaim, ...] = ()
+    values: tuple[ValueClaim, ...] | msgspec.UnsetType = msgspec.UNSET
 
 
 class Predicate(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -15,6 +15,7 @@ from isthmus.contracts.ports import Json
 from isthmus.contracts.price import Usage
 from isthmus.contracts.receipt import Outcome, Receipt
 from isthmus.contracts.schema import Schema
+from isthmus.contracts.targets import Target
 
 State = Literal["serving", "withdrawn"]
 
@@ -26,7 +27,8 @@ class Deployment(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     price_id: a price version; split_id: a version of a split rule. decoder: the named image decoder of the certified
     subject. schema: of its records, where they are not pictures.
     lo, hi: thresholds on the score, for information: the artefact itself applies its own. provider: the party whose
-    compute serves it.
+    compute serves it. targets: the numbers that it foretells, each with a band that held_ppm of outcomes are promised to lie in; none, and
+    0, of one that gives verdicts.
     """
 
     name: str
@@ -43,6 +45,8 @@ class Deployment(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     hi: float
     state: State = "serving"
     schema: Schema | None = None
+    targets: tuple[Target, ...] = ()
+    held_ppm: int = 0
 
 
 class Certified(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -67,6 +71,9 @@ class Engine(Protocol):
     def judged(self, given: list[NDArray[Any]], /) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
         """Decoded records, pictures (each H x W x 3 uint8, any size) or rows and windows (float32) -> scores (n,), verdicts (n,) as
         indices of VERDICTS. In bounded time."""
+
+    def foretold(self, given: list[NDArray[Any]], /) -> NDArray[np.float32]:
+        """Decoded rows and windows -> (n, 3, targets): value, low and high of each target, of an artefact that foretells numbers."""
 
     def close(self) -> None:
         """Ends it; running calls may fail."""

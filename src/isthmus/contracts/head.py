@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from isthmus.contracts.errors import DocumentError
 from isthmus.contracts.schema import Schema
+from isthmus.contracts.targets import Target
 
 
 class Array(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -54,10 +55,28 @@ class Stage(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     schema: Schema | None = None
 
 
-class Head(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class Output(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """One number that a head foretells, in units of its target (contracts.targets).
+
+    score = bias + sum_i coefficients[i] * q[i]. edges part the scores, ascending, one less than there are bands; a score at an edge
+    belongs to the part above it. lows, highs: what is added to a score to be the band's ends. held_ppm: share of outcomes that the band is
+    promised to hold.
+    """
+
+    target: Target
+    coefficients: Array
+    bias: float
+    edges: tuple[float, ...]
+    lows: tuple[float, ...]
+    highs: tuple[float, ...]
+    held_ppm: int
+
+
+class Head(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
     """score = bias + sum_i coefficients[i] * q[i], over quantised features q of `stage`.
 
     score <= lo: good. score >= hi: defect. Between: a person decides. lo <= hi. `decoder` names what makes records of bytes.
+    outputs: of a head that foretells numbers instead; its own coefficients are then none, and bias, lo and hi 0.
     """
 
     stage: Stage
@@ -66,3 +85,4 @@ class Head(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     lo: float
     hi: float
     decoder: str
+    outputs: tuple[Output, ...] = ()

@@ -15,6 +15,9 @@ IMAGE = "image"
 RECORDS = "records"
 SCORE = "score"
 VERDICT = "verdict"
+VALUE, LOW, HIGH = "value", "low", "high"
+VALUE_OUTPUTS = (VALUE, LOW, HIGH)
+"""What a model of numbers answers: for each target a value and its band's ends, in the target's unit."""
 
 Verdict = Literal["good", "defect", "person"]
 VERDICTS: tuple[Verdict, ...] = ("good", "defect", "person")

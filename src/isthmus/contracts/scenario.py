@@ -6,7 +6,9 @@ from typing import Literal
 
 import msgspec
 
+from isthmus.contracts.bars import ValueBars
 from isthmus.contracts.schema import Column, Schema
+from isthmus.contracts.targets import Target, Weighing
 
 
 class _Part(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -14,13 +16,22 @@ class _Part(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
 
 
 class Interface(_Part, frozen=True, kw_only=True):
-    """What a caller sends and gets. columns: of a table's row, or of each of the `steps` of a window of a series (contracts.schema)."""
+    """What a caller sends and gets. columns: of a table's row, or of each of the `steps` of a window of a series (contracts.schema).
+
+    output: verdict, one of the two `classes`, the good one first, or a person; or value, a number with a band for each of `targets`.
+    """
 
     input: Literal["image", "table", "series"]
-    output: Literal["verdict"]
-    classes: tuple[str, str]
+    output: Literal["verdict", "value"]
+    classes: tuple[str, str] = ("good", "defect")
     columns: tuple[Column, ...] = ()
     steps: int = 1
+    targets: tuple[Target, ...] | msgspec.UnsetType = msgspec.UNSET
+
+    @property
+    def foretold(self) -> tuple[Target, ...]:
+        """The targets; none of a task that gives verdicts."""
+        return () if self.targets is msgspec.UNSET else self.targets
 
     @property
     def schema(self) -> Schema | None:
@@ -35,7 +46,8 @@ class Recipe(_Part, frozen=True, kw_only=True):
     parts_after_leaving: others, none of which the first are made of, for rosters after a leaver; none where all features are made of the
     same columns. views: identity first; the others, of pictures, add to the training sums only.
     sure_weight and unsure_weight: integers. lambdas: grid of ridge penalties per unit of weight. records_per_feature: the dimension rule
-    that owners are asked to agree to: records behind what becomes visible, for each feature.
+    that owners are asked to agree to: records behind what becomes visible, for each feature. weigh: how much each record counts in the fit
+    of numbers; left out, all count once.
     """
 
     backbone: str
@@ -46,6 +58,7 @@ class Recipe(_Part, frozen=True, kw_only=True):
     unsure_weight: int
     lambdas: tuple[float, ...]
     records_per_feature: int
+    weigh: Weighing | msgspec.UnsetType = msgspec.UNSET
 
 
 class Certify(_Part, frozen=True, kw_only=True):
@@ -55,22 +68,24 @@ class Certify(_Part, frozen=True, kw_only=True):
     planned for it, and the strictest that is proven is what the certificate says and what serves (fixed-sequence testing: no
     confidence is spent on the order). planning_*: what the thresholds are planned with:
     the least design effect that is assumed (training folds may show a larger one), and the chance of
-    passing that is wanted. validity_days: how long a certificate lasts.
+    passing that is wanted. validity_days: how long a certificate lasts. values: bars of a task that gives numbers, whose promises are
+    greatest shares of outcomes beyond their bands; the bars on answers, recall, specificity and area are of verdicts only.
     """
 
     promises_ppm: tuple[int, ...]
     confidence_ppm: int
     groups_min: int
-    answered_ppm_min: int
-    recall_ppm_min: int
-    specificity_ppm_min: int
-    auc_ppm_min: int
+    answered_ppm_min: int = 50_000
+    recall_ppm_min: int = 500_000
+    specificity_ppm_min: int = 600_000
+    auc_ppm_min: int = 600_000
     slice_records_min: int
     families: tuple[str, ...]
     severities: tuple[int, ...]
     planning_design_effect: float
     planning_power: float
     validity_days: int
+    values: ValueBars | msgspec.UnsetType = msgspec.UNSET
 
 
 class Serve(_Part, frozen=True, kw_only=True):
@@ -105,7 +120,7 @@ class Scenario(_Part, frozen=True, kw_only=True):
     version: str
     title: str
     tier: Literal["T1", "T2", "T3"]
-    task: Literal["image-inspection", "table-inspection", "series-inspection"]
+    task: Literal["image-inspection", "table-inspection", "series-inspection", "table-forecast", "series-forecast"]
     purpose: str
     intended_use: str
     prohibited_use: str
@@ -114,4 +129,4 @@ class Scenario(_Part, frozen=True, kw_only=True):
     certify: Certify
     serve: Serve
     replicate: Replicate
-    sample_data: Literal["elpv", "heart", "credit", "wine", "shuttle", "lahn", "none"] = "none"
+    sample_data: Literal["elpv", "heart", "credit", "wine", "shuttle", "lahn", "none", "lahn-discharge", "batteries"] = "none"

@@ -14,6 +14,7 @@ from scipy import ndimage
 
 from isthmus.contracts.errors import InputError, ModelFileError
 from isthmus.foundry.export import artefact_digest, parsed
+from isthmus.foundry.forecast import FORECAST_OUTPUTS
 from isthmus.foundry.runtime import RUNTIME_ERRORS, Given, checked_images, given_batches, session
 from isthmus.foundry.stages import IMAGE_INPUT
 
@@ -48,6 +49,8 @@ class Scorer:
 
     def __init__(self, artefact: bytes, threads: int = 1) -> None:
         self._model = parsed(artefact)
+        if is_forecast(self._model):
+            raise ModelFileError("the model gives numbers, not verdicts", "use it as one that foretells")
         self._threads = threads
         self.digest = artefact_digest(artefact)
         self._session = session(artefact, threads)
@@ -140,6 +143,40 @@ class Scorer:
         base = self.base(reference)
         score = float(self.bias + self.coefficients @ quantised[0])
         return Heat(base, score, tuple(layers), score - base - sum(float(m.mean()) for m in layers), picture)
+
+
+class Forecaster:
+    """One artefact that foretells numbers, in this process. threads: within one batch. Raises ModelFileError when the bytes are no such
+    graph."""
+
+    def __init__(self, artefact: bytes, threads: int = 1) -> None:
+        model = parsed(artefact)
+        if not is_forecast(model):
+            raise ModelFileError("the model gives verdicts, not numbers", "use it as one")
+        self.digest = artefact_digest(artefact)
+        self._session = session(artefact, threads)
+        self._input = model.graph.input[0].name
+        self._targets = int(model.graph.output[0].type.tensor_type.shape.dim[1].dim_value)
+
+    def outputs(self, given: Given) -> Floats:
+        """Decoded records -> (n, 4, targets) in the order of FORECAST_OUTPUTS: the graph's own single-precision numbers."""
+        found = np.zeros((len(given), len(FORECAST_OUTPUTS), self._targets))
+        for indices, batch in given_batches(given):
+            try:
+                parts = self._session.run(list(FORECAST_OUTPUTS), {self._input: batch})
+            except RUNTIME_ERRORS as error:
+                raise ModelFileError("the model's graph failed on a record", "send records of the model's kind") from error
+            found[indices] = np.stack(parts, axis=1)
+        return found
+
+    def foretold(self, given: Given) -> NDArray[np.float32]:
+        """Decoded records -> (n, 3, targets): value, low and high."""
+        return self.outputs(given)[:, 1:].astype(np.float32)
+
+
+def is_forecast(model: onnx.ModelProto) -> bool:
+    """Whether a graph foretells numbers instead of giving a verdict."""
+    return {output.name for output in model.graph.output} == set(FORECAST_OUTPUTS)
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from isthmus.contracts.errors import EngineError, EngineTimeoutError, InputError, IsthmusError, ModelFileError
-from isthmus.foundry.engine import Scorer
+from isthmus.foundry.engine import Forecaster, Scorer, is_forecast
+from isthmus.foundry.export import parsed
 from isthmus.foundry.runtime import Given, checked_images, checked_records
 
 START_TIMEOUT_S = 60.0
@@ -32,12 +33,12 @@ def _work(pipe: Connection, artefact: bytes, threads: int) -> None:
     """The worker's life: load, say ready, answer requests until the pipe closes."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
-        scorer = Scorer(artefact, threads)
+        answered = Forecaster(artefact, threads).foretold if is_forecast(parsed(artefact)) else Scorer(artefact, threads).judged
         pipe.send(("ready", None))
         while True:
             given = pipe.recv()
             try:
-                answer: tuple[str, Any] = ("answer", scorer.judged(given))
+                answer: tuple[str, Any] = ("answer", answered(given))
             except IsthmusError as error:
                 answer = ("error", _failure(error))
             except MemoryError:
@@ -136,6 +137,14 @@ class EngineProcess:
 
     def judged(self, given: Given) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
         """As `Scorer.judged`. Raises InputError, EngineTimeoutError, EngineError."""
+        scores, verdicts = self._asked(given)
+        return scores, verdicts
+
+    def foretold(self, given: Given) -> NDArray[np.float32]:
+        """As `Forecaster.foretold`. Raises InputError, EngineTimeoutError, EngineError."""
+        return np.asarray(self._asked(given), dtype=np.float32)
+
+    def _asked(self, given: Given) -> Any:
         _ = checked_images(given) if given and given[0].dtype == np.uint8 else checked_records(given)
         with self._lock:
             for _ in range(TRIES):
@@ -146,8 +155,7 @@ class EngineProcess:
                     self._end()
                     process, pipe = self._start()
                 try:
-                    scores, verdicts = self._exchanged(process, pipe, given, self._timeout_s)
-                    return scores, verdicts
+                    return self._exchanged(process, pipe, given, self._timeout_s)
                 except (EOFError, OSError):
                     self._end()
         raise EngineError("the model's worker died twice on this request", "send other images; if it lasts, load the deployment again")

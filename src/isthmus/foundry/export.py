@@ -1,7 +1,8 @@
 """Writes one deterministic ONNX graph from decoded record to score and verdict.
 
 Input `image`: UINT8 (n, h, w, 3), any size; or `records`: FLOAT (n, columns) or (n, steps, columns), NaN where a value is missing.
-Outputs `score`: FLOAT (n,); `verdict`: INT64 (n,), one of the constants below.
+Outputs `score`: FLOAT (n,); `verdict`: INT64 (n,), one of the constants below. A head that foretells numbers has other outputs, see
+foundry.forecast.
 The head runs in doubles on integers; a head from `ridge.head_from` sums there exactly. The verdict is decided from the
 published float32 score, so that whoever holds the score and the thresholds can check it. The defect side wins when both
 thresholds are met; a score that is no number goes to a person.
@@ -18,6 +19,7 @@ from isthmus.contracts.errors import DocumentError, InputError, ModelFileError
 from isthmus.contracts.head import Head
 from isthmus.foundry.backbone import GraphWriter
 from isthmus.foundry.features import Tensors, load_tensors
+from isthmus.foundry.forecast import FORECAST_OUTPUTS, add_forecast
 from isthmus.foundry.stages import IMAGE_INPUT, RECORDS_INPUT, add_stage, checked_source, stage_of
 from isthmus.kit.canonical import digest_of, sha256_hex
 
@@ -73,11 +75,14 @@ def build_artefact(head: Head, tensors: Tensors | None = None) -> bytes:
         )
     graph = GraphWriter()
     quantised, given = add_stage(graph, wanted, known)
-    _add_head(graph, quantised, head)
-    outputs = [
-        helper.make_tensor_value_info("score", TensorProto.FLOAT, ["n"]),
-        helper.make_tensor_value_info("verdict", TensorProto.INT64, ["n"]),
-    ]
+    if head.outputs:
+        outputs = add_forecast(graph, quantised, RECORDS_INPUT, head)
+    else:
+        _add_head(graph, quantised, head)
+        outputs = [
+            helper.make_tensor_value_info("score", TensorProto.FLOAT, ["n"]),
+            helper.make_tensor_value_info("verdict", TensorProto.INT64, ["n"]),
+        ]
     model = graph.model("isthmus_inspection", [given], outputs)
     helper.set_model_props(model, {"decoder": head.decoder, "head_digest": head_digest(head), "stage_digest": head.stage.digest})
     return bytes(model.SerializeToString(deterministic=True))
@@ -101,8 +106,9 @@ def parsed(artefact: bytes) -> onnx.ModelProto:
     except (ValueError, TypeError, RuntimeError, DecodeError) as error:
         raise ModelFileError("the model's bytes are not an ONNX graph", "export it again") from error
     inputs = [i.name for i in model.graph.input]
-    if {o.name for o in model.graph.output} != {"score", "verdict"} or inputs not in ([IMAGE_INPUT], [RECORDS_INPUT]):
-        raise ModelFileError("the model's graph is not one from record to score and verdict", "export it again")
+    outputs = {o.name for o in model.graph.output}
+    if outputs not in ({"score", "verdict"}, set(FORECAST_OUTPUTS)) or inputs not in ([IMAGE_INPUT], [RECORDS_INPUT]):
+        raise ModelFileError("the model's graph is not one from record to score and verdict, or to value and band", "export it again")
     if any(c.data_location == TensorProto.EXTERNAL for c in model.graph.initializer):
         raise ModelFileError("the model's graph points to other files", "export it again, in one piece")
     return model

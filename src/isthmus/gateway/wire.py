@@ -22,6 +22,7 @@ from isthmus.contracts.inference import (
     IMAGE,
     RECORDS,
     SCORE,
+    VALUE_OUTPUTS,
     VERDICT,
     InferenceRequest,
     InferenceResponse,
@@ -87,7 +88,8 @@ class RecordRequest:
 
 @dataclass(frozen=True)
 class Answer:
-    """What a request gets: scores (n,) float32, a verdict for each, and the response's parameters."""
+    """What a request gets: scores (n,) float32, a verdict for each, and the response's parameters. values: of a model that foretells
+    numbers instead, (n, 3, targets) float32 in the order of VALUE_OUTPUTS."""
 
     model: str
     version: str
@@ -95,6 +97,7 @@ class Answer:
     parameters: Parameters
     scores: NDArray[np.float32]
     verdicts: tuple[str, ...]
+    values: NDArray[np.float32] | None = None
 
 
 def header_length(value: str | None, body_bytes: int) -> int | None:
@@ -108,15 +111,17 @@ def header_length(value: str | None, body_bytes: int) -> int | None:
     return int(value)
 
 
-def parse_request(body: bytes, header_bytes: int | None, model: str, version: str, schema: Schema | None = None) -> RecordRequest:
+def parse_request(
+    body: bytes, header_bytes: int | None, model: str, version: str, schema: Schema | None = None, names: tuple[str, ...] = OUTPUT_NAMES
+) -> RecordRequest:
     """A request's body -> what it asks for. header_bytes as from `header_length`. schema: of the model's records, where they are not
-    pictures. Raises only IsthmusError.
+    pictures. names: of the model's outputs. Raises only IsthmusError.
 
     With header_bytes = 0 the whole body is one record's file and all outputs are returned as JSON.
     """
     if len(body) > BODY_BYTES_MAX:
         raise BodyTooLargeError(f"the body has {len(body)} bytes, more than the {BODY_BYTES_MAX} allowed", "send fewer records at once")
-    outputs = tuple(OutputChoice(name, False) for name in OUTPUT_NAMES)
+    outputs = tuple(OutputChoice(name, False) for name in names)
     if header_bytes == 0:
         if not body:
             raise InferenceRequestError("the body is empty", "send one record's file as the body")
@@ -127,7 +132,7 @@ def parse_request(body: bytes, header_bytes: int | None, model: str, version: st
     _named(document, model, version)
     entry = _only_input(document.inputs, IMAGE if schema is None else RECORDS)
     _known(document.parameters, REQUEST_PARAMETERS, "the request")
-    choices = _choices(document)
+    choices = _choices(document, names)
     binary = None if header_bytes is None else view[header_bytes:]
     values, files = _tensor(entry, binary, schema)
     count = len(files) if files is not None else int(entry.shape[0])
@@ -215,15 +220,15 @@ def _only_input(inputs: Sequence[RequestInput], wanted: str) -> RequestInput:
     return inputs[0]
 
 
-def _choices(document: InferenceRequest) -> tuple[OutputChoice, ...]:
+def _choices(document: InferenceRequest, names: tuple[str, ...]) -> tuple[OutputChoice, ...]:
     default = _flag(document.parameters, "binary_data_output", False)
-    wanted = document.outputs or [RequestOutput(name=name) for name in OUTPUT_NAMES]
+    wanted = document.outputs or [RequestOutput(name=name) for name in names]
     if len(wanted) > OUTPUTS_MAX or len({output.name for output in wanted}) != len(wanted):
-        raise InferenceRequestError("the request asks for an output twice, or for too many", f"ask for {', '.join(OUTPUT_NAMES)}")
+        raise InferenceRequestError("the request asks for an output twice, or for too many", f"ask for {', '.join(names)}")
     choices: list[OutputChoice] = []
     for output in wanted:
-        if output.name not in OUTPUT_NAMES:
-            raise InferenceRequestError(f"there is no output {output.name[:NAME_CHARS_MAX]!r}", f"ask for {', '.join(OUTPUT_NAMES)}")
+        if output.name not in names:
+            raise InferenceRequestError(f"there is no output {output.name[:NAME_CHARS_MAX]!r}", f"ask for {', '.join(names)}")
         _known(output.parameters, OUTPUT_PARAMETERS, f"output {output.name}")
         choices.append(OutputChoice(output.name, _flag(output.parameters, "binary_data", default)))
     return tuple(choices)
@@ -307,6 +312,9 @@ def format_answer(answer: Answer, outputs: Sequence[OutputChoice]) -> tuple[byte
     tensors: list[ResponseOutput] = []
     count = len(answer.verdicts)
     for output in outputs:
+        if answer.values is not None:
+            tensors.append(_values_tensor(answer.values[:, VALUE_OUTPUTS.index(output.name)], output, tail))
+            continue
         kind = "FP32" if output.name == SCORE else "BYTES"
         if not output.binary:
             data: list[float | str] = [float(v) for v in answer.scores] if output.name == SCORE else list(answer.verdicts)
@@ -321,6 +329,16 @@ def format_answer(answer: Answer, outputs: Sequence[OutputChoice]) -> tuple[byte
         )
     )
     return b"".join([header, *tail]), len(header) if tail else None
+
+
+def _values_tensor(values: NDArray[np.float32], output: OutputChoice, tail: list[bytes]) -> ResponseOutput:
+    """(n, targets) numbers as FP32; binary ones are added to `tail`."""
+    shape = [int(size) for size in values.shape]
+    if not output.binary:
+        return ResponseOutput(name=output.name, datatype="FP32", shape=shape, data=[float(one) for one in values.reshape(-1)])
+    raw = np.ascontiguousarray(values).astype("<f4").tobytes()
+    tail.append(raw)
+    return ResponseOutput(name=output.name, datatype="FP32", shape=shape, parameters={"binary_data_size": len(raw)})
 
 
 def format_request(
@@ -353,17 +371,21 @@ def format_request(
 
 
 def parse_answer(body: bytes, header_bytes: int | None) -> Answer:
-    """A response's body -> the answer; inverse of `format_answer` where both outputs were asked for. Raises InferenceRequestError."""
+    """A response's body -> the answer; inverse of `format_answer` where all outputs were asked for. Raises InferenceRequestError."""
     try:
         document = _RESPONSE.decode(body if header_bytes is None else body[:header_bytes])
         rest = memoryview(b"" if header_bytes is None else body)[header_bytes or 0 :]
         scores = np.zeros(0, dtype=np.float32)
         verdicts: tuple[str, ...] = ()
+        values: dict[str, NDArray[np.float32]] = {}
         for output in document.outputs:
             size = int(output.parameters.get("binary_data_size", 0))
             raw, rest = rest[:size], rest[size:]
             inline = None if output.data is msgspec.UNSET else output.data
-            if output.name == SCORE:
+            if output.name in VALUE_OUTPUTS:
+                flat = np.array(inline, dtype=np.float32) if inline is not None else np.frombuffer(raw, dtype="<f4").astype(np.float32)
+                values[output.name] = flat.reshape(tuple(output.shape))
+            elif output.name == SCORE:
                 scores = np.array(inline, dtype=np.float32) if inline is not None else np.frombuffer(raw, dtype="<f4").astype(np.float32)
             elif inline is not None:
                 verdicts = tuple(str(v) for v in inline)
@@ -371,4 +393,5 @@ def parse_answer(body: bytes, header_bytes: int | None) -> Answer:
                 verdicts = tuple(element.decode() for element in files_from_bytes(raw, output.shape[0], VERDICT))
     except (msgspec.MsgspecError, RecursionError, ValueError, IndexError) as error:
         raise InferenceRequestError(f"the answer is not an inference response: {error}", "check what answers at this address") from error
-    return Answer(document.model_name, document.model_version, document.id, document.parameters, scores, verdicts)
+    foretold = np.stack([values[name] for name in VALUE_OUTPUTS], axis=1) if set(values) == set(VALUE_OUTPUTS) else None
+    return Answer(document.model_name, document.model_version, document.id, document.parameters, scores, verdicts, foretold)

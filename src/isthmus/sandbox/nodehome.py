@@ -16,6 +16,7 @@ from isthmus.contracts.errors import FolderError, InputError, StorageError
 from isthmus.contracts.party import PARTY_TYPE, Party, PartyKind
 from isthmus.contracts.ports import Progress
 from isthmus.contracts.schema import Schema
+from isthmus.contracts.targets import Target
 from isthmus.kit.canonical import digest_of, parse_canonical
 from isthmus.kit.filelock import held
 from isthmus.kit.ids import slug
@@ -35,7 +36,7 @@ SALT_BYTES = 32
 
 
 class NodeSettings(msgspec.Struct, frozen=True, kw_only=True):
-    """What `init` was told. data: absolute path of the owner's folder."""
+    """What `init` was told. data: absolute path of the owner's folder. targets: numbers that its records have in place of labels."""
 
     id: str
     name: str
@@ -43,6 +44,7 @@ class NodeSettings(msgspec.Struct, frozen=True, kw_only=True):
     data: str
     licence: str
     sample: bool
+    targets: tuple[Target, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -101,7 +103,7 @@ def init_home(root: Path, settings: NodeSettings, progress: Progress = silent, s
     Raises FolderError, PictureError, StorageError; InputError when the folder belongs to another party.
     """
     slug(settings.id, "party id")
-    folder = read_folder(Path(settings.data))
+    folder = read_folder(Path(settings.data), settings.targets)
     digests = file_digests(folder, progress, schema=schema)
     store = _store(root)
     known = store.fact("settings")
@@ -127,7 +129,7 @@ def open_home(root: Path, progress: Progress = silent) -> NodeHome:
         store.close()
         raise InputError(f"the state folder {root} was not finished", "run: isthmus node init")
     settings, asset = msgspec.json.decode(raw_settings, type=NodeSettings), msgspec.json.decode(raw_asset, type=Asset)
-    folder = read_folder(Path(settings.data))
+    folder = read_folder(Path(settings.data), settings.targets)
     key = SigningKey.load_or_create(root / KEY_NAME)
     digests = file_digests(folder, progress, check=False)
     if _asset(settings, folder, digests, salt) != asset:

@@ -20,6 +20,8 @@ from isthmus.contracts.head import Stage
 from isthmus.contracts.ports import Progress
 from isthmus.contracts.schema import Schema
 from isthmus.contracts.statistic import CLEAN, Corruption, TrainingParams, condition_name
+from isthmus.contracts.targets import Target
+from isthmus.kit.canonical import digest_of
 from isthmus.kit.pictures import DECODER, decode
 from isthmus.kit.records import RECORD_DECODER, decode_record
 from isthmus.sandbox.featurecache import FeatureCache
@@ -107,6 +109,8 @@ class OwnerData:
     def training(self, stage: Stage, params: TrainingParams) -> TrainingRecords:
         """The training split with the features of each view."""
         files = self.folder.of_split(TRAIN)
+        if self.folder.targets:
+            raise RefusedError("data", "the asset's records end in numbers, not in labels", "use a scenario that foretells them")
         w = np.array([params.sure_weight if file.sure else params.unsure_weight for file in files], dtype=np.int64)
         return TrainingRecords(self.records(TRAIN), tuple(self.features(stage, TRAIN, view) for view in params.views), w)
 
@@ -138,6 +142,41 @@ class OwnerData:
 
         found = self._each(split, artefact.digest, CLEAN, compute, "artefact", stage.schema)
         return np.array(found, dtype=np.float64).reshape(len(found))
+
+    def outcomes(self, split: str, targets: tuple[Target, ...]) -> NDArray[np.float64]:
+        """(n, targets) outcomes of one split, in the targets' units. Raises RefusedError when the asset declares other targets."""
+        known = {target.name: place for place, target in enumerate(self.folder.targets)}
+        for target in targets:
+            if target.name not in known:
+                raise RefusedError("data", f"the asset's records have no outcome {target.name}", "prepare the asset for this scenario")
+            if self.folder.targets[known[target.name]] != target:
+                what = f"the asset declares another range or scale of {target.name} than the job"
+                raise RefusedError("data", what, "prepare the asset by the scenario's present version")
+        places = [known[target.name] for target in targets]
+        found = [[file.values[place] for place in places] for file in self.folder.of_split(split)]
+        return np.array(found, dtype=np.float64).reshape(len(found), len(targets))
+
+    def newest(self, split: str, schema: Schema, column: str) -> NDArray[np.float64]:
+        """(n,) newest values of a number column; NaN where it is missing."""
+        place = [one.name for one in schema.columns].index(column)
+        source = f"newest {column} {digest_of(schema)}"
+        found = self._each(split, source, CLEAN, lambda given: np.array([np.atleast_2d(one)[-1, place] for one in given]), "newest", schema)
+        return np.array(found, dtype=np.float64).reshape(len(found))
+
+    def foretold(self, artefact: Artefact, stage: Stage, split: str, corruption: Corruption | None) -> NDArray[np.float64]:
+        """(n, 4, targets) score, value, low and high: the artefact itself, run on the records of one split, corrupted if so asked."""
+        run = artefact.foretold
+        if run is None:
+            raise RefusedError("artefact", "the artefact foretells no numbers", "send a head that does")
+
+        def compute(given: Given) -> NDArray[np.generic]:
+            if corruption is not None:
+                given = [self.tools.corrupt(record, corruption.family, corruption.severity, stage.schema) for record in given]
+            return np.asarray(run(given), dtype=np.float64)
+
+        condition = CLEAN if corruption is None else condition_name(corruption)
+        found = self._each(split, artefact.digest, condition, compute, f"artefact {condition}", stage.schema)
+        return np.array(found, dtype=np.float64).reshape(len(found), 4, -1)
 
     def _each(self, split: str, digest: str, condition: str, compute: Compute, label: str, schema: Schema | None) -> list[NDArray[Any]]:
         """One array for each record, from the cache or computed in batches."""

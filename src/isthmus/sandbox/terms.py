@@ -14,6 +14,7 @@ from isthmus.contracts.errors import AgreementError, IsthmusError, RefusedError
 from isthmus.contracts.job import Job
 from isthmus.contracts.parts import sources_of
 from isthmus.contracts.statistic import CLUSTERS, EVALUATE, FOLD_OUT, MOMENTS, OWN_HEAD, PAIR, SITE_HEAD, EvaluateParams, PairParams
+from isthmus.contracts.valuesums import VALUE_CLUSTERS, VALUE_EVALUATE, VALUE_FOLD_OUT, VALUE_MOMENTS
 from isthmus.kit.canonical import digest_of
 from isthmus.kit.signing import Envelope, key_id, unseal
 from isthmus.sandbox.overlap import Roster, reveals
@@ -22,9 +23,10 @@ from isthmus.sandbox.statistics.registry import STATISTICS, Params, Statistic, p
 JOB_SECONDS_MAX = 7 * 24 * 3600
 CLOCK_SKEW_S = 300
 JOBS_PER_RUN_MAX = {MOMENTS: 1, FOLD_OUT: 2, CLUSTERS: 4, OWN_HEAD: 2, SITE_HEAD: 4, EVALUATE: 8, PAIR: 1}
+JOBS_PER_RUN_MAX |= {VALUE_MOMENTS: 1, VALUE_FOLD_OUT: 2, VALUE_CLUSTERS: 4, VALUE_EVALUATE: 8}
 """Different jobs of each statistic in one run: every further answer about the same records is one more equation on them."""
 ROSTER_MAX = 256
-GRAM_STATISTICS = (MOMENTS, FOLD_OUT)
+GRAM_STATISTICS = (MOMENTS, FOLD_OUT, VALUE_MOMENTS, VALUE_FOLD_OUT)
 SINGLE_HEADS_MAX = 6
 """Different heads of one owner's records over shared features, over all runs."""
 

@@ -152,6 +152,9 @@ def package_fields(settings: SiteSettings) -> Json:
 def open_package(name: str, state: Path, values: SiteValues | None = None) -> Scenario:
     """The scenario with site values, when there is an exchange in the state folder that may have run it. Raises NotFoundError."""
     scenario = load_package(find_package(name, state), values)
+    if scenario.interface.foretold:
+        what = f"{scenario.id} foretells numbers, which takes no labels of good and defect"
+        raise InputError(what, "let the site's own node join the owners and run anew, or use the fleet's model there")
     if not (state / "exchange").is_dir():
         raise NotFoundError(f"there is no exchange in {state}", f"first: isthmus run {scenario.id}, or name its --state")
     return scenario

@@ -11,6 +11,8 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import msgspec
+
 from isthmus.assurance.certificate import VALIDITY_S_MAX
 from isthmus.assurance.corruptions import families_of
 from isthmus.assurance.record_corruptions import SEVERITIES
@@ -23,6 +25,7 @@ from isthmus.contracts.parts import parsed_part, sources_of
 from isthmus.contracts.scenario import Certify, Interface, Recipe, Replicate, Scenario, Serve
 from isthmus.contracts.schema import checked_schema
 from isthmus.contracts.statistic import CANDIDATES_MAX, WEIGHT_MAX
+from isthmus.contracts.targets import checked_targets, checked_weighing
 from isthmus.foundry.stageparts import checked_parts
 from isthmus.foundry.stages import checked_source, stage_of
 from isthmus.kit.ids import slug
@@ -71,17 +74,38 @@ def identity_breaches(fields: dict[str, Any]) -> Iterator[Breach]:
             yield Breach("long-text", (name,), f"{name} has more than {TEXT_CHARS_MAX} characters", "say it shorter")
     if "interface" in fields:
         yield from _interface_breaches(fields["interface"])
-        if "task" in fields and not fields["task"].startswith(fields["interface"].input):
-            what = f"task is {fields['task']} and the input is {fields['interface'].input}"
-            yield Breach("wrong-task", ("task",), what, f"write {fields['interface'].input}-inspection, or another input")
+        interface = fields["interface"]
+        task = f"{interface.input}-{'forecast' if interface.output == 'value' else 'inspection'}"
+        if "task" in fields and fields["task"] != task:
+            what = f"task is {fields['task']}, the input is {interface.input} and the output is {interface.output}"
+            yield Breach("wrong-task", ("task",), what, f"write {task}, or another input or output")
     if "interface" in fields and len({c.strip() for c in fields["interface"].classes} - {""}) < 2:
         yield Breach(
             "bad-classes", ("interface", "classes"), "the two classes have one name, or none", "name the good one, then the defect"
         )
 
 
+def _output_breaches(interface: Interface) -> Iterator[Breach]:
+    """Numbers that can be foretold, where the output is one; none where it is a verdict."""
+    if interface.output == "verdict":
+        if interface.foretold:
+            yield Breach(
+                "bad-targets", ("interface", "targets"), "targets are of numbers, and the output is a verdict", "write output: value"
+            )
+        return
+    schema = interface.schema
+    if schema is None:
+        yield Breach("bad-targets", ("interface", "output"), "numbers are not foretold from pictures", "take table or series as input")
+        return
+    try:
+        checked_targets(interface.foretold, schema)
+    except InputError as error:
+        yield Breach("bad-targets", ("interface", "targets"), error.message, error.next_step)
+
+
 def _interface_breaches(interface: Interface) -> Iterator[Breach]:
-    """Columns that records can be read by, where records are not pictures."""
+    """Columns that records can be read by, where records are not pictures, and numbers that can be foretold from them."""
+    yield from _output_breaches(interface)
     if interface.input == "image":
         if interface.columns or interface.steps != 1:
             what = "pictures have no columns and no steps"
@@ -125,6 +149,7 @@ def recipe_breaches(recipe: Recipe, interface: Interface | None = None) -> Itera
         )
         next_step = "choose parts that share nothing with parts" if schema is None else "leave it empty: []"
         yield Breach("shared-sources", ("recipe", "parts_after_leaving"), what, next_step)
+    yield from _weigh_breaches(recipe, interface)
     if schema is not None and tuple(recipe.views) != ("identity",):
         yield Breach("bad-views", ("recipe", "views"), "records that are no pictures have one view", "write [identity]")
     views: Sequence[str] = recipe.views
@@ -143,6 +168,18 @@ def recipe_breaches(recipe: Recipe, interface: Interface | None = None) -> Itera
     if recipe.records_per_feature < AGGREGATE_RATIO_MIN:
         what = f"records_per_feature is {recipe.records_per_feature}; no node agrees to fewer than {AGGREGATE_RATIO_MIN}"
         yield Breach("out-of-range", ("recipe", "records_per_feature"), what, f"write {AGGREGATE_RATIO_MIN} or more")
+
+
+def _weigh_breaches(recipe: Recipe, interface: Interface | None) -> Iterator[Breach]:
+    if recipe.weigh is msgspec.UNSET or interface is None:
+        return
+    if interface.output != "value" or interface.schema is None:
+        yield Breach("bad-weigh", ("recipe", "weigh"), "records are weighed by a column only where numbers are foretold", "leave weigh out")
+        return
+    try:
+        checked_weighing(recipe.weigh, interface.schema)
+    except InputError as error:
+        yield Breach("bad-weigh", ("recipe", "weigh"), error.message, error.next_step)
 
 
 def _part_breaches(name: str, parts: tuple[str, ...]) -> Iterator[Breach]:
@@ -187,6 +224,7 @@ def certify_breaches(certify: Certify, interface: Interface | None = None) -> It
         yield Breach("blind-bars", at("recall_ppm_min"), what, "ask for two that add up to more than 1000000")
     if certify.auc_ppm_min < PPM // 2:
         yield Breach("blind-bars", at("auc_ppm_min"), f"auc_ppm_min is {certify.auc_ppm_min}: a coin passes", "write 500000 or more")
+    yield from _value_bar_breaches(certify, interface)
     yield from _least(certify, "certify", {"groups_min": 2, "slice_records_min": 1})
     yield from _condition_breaches("certify", certify.families, certify.severities, interface)
     if not (math.isfinite(certify.planning_design_effect) and certify.planning_design_effect >= 1):
@@ -198,6 +236,26 @@ def certify_breaches(certify: Certify, interface: Interface | None = None) -> It
     if not 1 <= certify.validity_days <= VALIDITY_DAYS_MAX:
         what = f"validity_days is {certify.validity_days}; a certificate lasts 1 to {VALIDITY_DAYS_MAX} days"
         yield Breach("out-of-range", at("validity_days"), what, f"write 1 to {VALIDITY_DAYS_MAX}, in days")
+
+
+def _value_bar_breaches(certify: Certify, interface: Interface | None) -> Iterator[Breach]:
+    """Bars of numbers, just where numbers are foretold."""
+    values, numbers = certify.values, interface is not None and interface.output == "value"
+    if isinstance(values, msgspec.UnsetType):
+        if numbers:
+            hint = "add values: {skill_ppm_min: 0, width_ppm_max: 600000}, say"
+            yield Breach("bad-value-bars", ("certify",), "certify has no field values, the bars of numbers", hint)
+        return
+    if interface is not None and not numbers:
+        yield Breach("bad-value-bars", ("certify", "values"), "values are bars of numbers, and the output is a verdict", "leave them out")
+    if not 0 <= values.skill_ppm_min < PPM:
+        what = f"skill_ppm_min is {values.skill_ppm_min}"
+        yield Breach(
+            "out-of-range", ("certify", "values", "skill_ppm_min"), what, "parts per million: 0 to 999999; 0 asks to beat the naive"
+        )
+    if not 0 < values.width_ppm_max <= PPM:
+        what = f"width_ppm_max is {values.width_ppm_max}"
+        yield Breach("out-of-range", ("certify", "values", "width_ppm_max"), what, "parts per million of the range: 1 to 1000000")
 
 
 def _condition_breaches(

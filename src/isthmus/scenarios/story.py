@@ -41,6 +41,7 @@ from isthmus.scenarios.findings import (
 )
 from isthmus.scenarios.story_next import leave_part, site_part
 from isthmus.scenarios.story_service import example_receipt, money_part, service_parties, serving_part
+from isthmus.scenarios.story_values import forecasts_shown, value_bars, value_corruptions, value_rows
 from isthmus.scenarios.trial_words import percent
 
 LANGUAGES = Path(__file__).parent / "languages"
@@ -51,7 +52,9 @@ def story(facts: RunFacts, language: str = "en") -> r.RunReport:
     """The report of one run. Raises SettingError for a language that has no sentences, and what reading pictures raises."""
     say = load_texts(language, LANGUAGES, records=facts.scenario.interface.schema is not None)
     result = result_of(facts.fleet)
-    shown = cells(facts)
+    numbers = bool(facts.scenario.interface.foretold)
+    verdicts = None if numbers else result
+    shown = () if numbers else cells(facts)
     return r.RunReport(
         scenario=facts.scenario.id,
         run_id="" if facts.fleet is None else facts.fleet.id,
@@ -62,12 +65,14 @@ def story(facts: RunFacts, language: str = "en") -> r.RunReport:
         parties=_parties(facts),
         owners=tuple(_owner(item, result) for item in facts.owners),
         model=_model(facts),
-        headline=None if result is None else _headline(result),
-        bars=() if result is None else _bars(result, say),
-        slices=() if result is None else _slices(result),
-        corruptions=() if result is None else _corruptions(result),
-        roc=() if result is None else _curves(result, names_of(facts), say),
-        scores=None if result is None else _scores(result),
+        headline=None if verdicts is None else _headline(verdicts),
+        values=value_rows(result) if numbers and result is not None else (),
+        forecasts=forecasts_shown(facts) if numbers else (),
+        bars=() if result is None else value_bars(result, say) if numbers else _bars(result, say),
+        slices=() if verdicts is None else _slices(verdicts),
+        corruptions=() if result is None else value_corruptions(result) if numbers else _corruptions(result),
+        roc=() if verdicts is None else _curves(verdicts, names_of(facts), say),
+        scores=None if verdicts is None else _scores(verdicts),
         certificate=None if result is None else certificate_part(result, facts.scenario.title),
         cells=shown,
         serving=serving_part(facts),
@@ -300,7 +305,7 @@ def certificate_part(result: Json, name: str) -> r.CertificatePart:
     """The certificate, or the refusal with what is missing."""
     given = result.get("certificate")
     if given is None:
-        groups, records = _missing(result)
+        groups, records = (None, None) if head_of(result).outputs else _missing(result)
         return r.CertificatePart(
             issued=False, name=name, reasons=tuple(result["failures"]), more_groups_needed=groups, more_records_needed=records
         )

@@ -13,7 +13,6 @@ import msgspec
 from isthmus.contracts.errors import FolderError, InputError
 from isthmus.contracts.package import Finding, Probes
 from isthmus.contracts.scenario import Interface, Scenario
-from isthmus.contracts.schema import Schema
 from isthmus.kit.pictures import SUFFIXES, decode
 from isthmus.kit.records import decode_record
 from isthmus.scenarios.contents import (
@@ -67,7 +66,7 @@ def content_findings(contents: Contents) -> list[Finding]:
     if HOOKS in contents:
         found += hook_faults(contents[HOOKS])
     found += _readme_findings(contents)
-    found += _probe_findings(contents, _schema_of(manifest))
+    found += _probe_findings(contents, _interface_of(manifest))
     named = manifest.value if manifest is not None and isinstance(manifest.value, dict) else {}
     return found + lock_findings(contents, str(named.get("id", "")), str(named.get("version", "")))
 
@@ -180,13 +179,19 @@ def _readme_findings(contents: Contents) -> Iterator[Finding]:
             yield fault("readme-use", README, what, f"add a paragraph that begins with **{use.capitalize()}.**", 1, 1)
 
 
-def _schema_of(manifest: Document | None) -> Schema | None:
-    """Of the manifest's records, where they are no pictures and the interface has no fault."""
-    found = _part(manifest.value.get("interface"), Interface) if manifest is not None and isinstance(manifest.value, dict) else None
-    return None if found is None else found.schema
+def _interface_of(manifest: Document | None) -> Interface | None:
+    """The manifest's, where it has no fault."""
+    found: Interface | None = (
+        _part(manifest.value.get("interface"), Interface) if manifest is not None and isinstance(manifest.value, dict) else None
+    )
+    return found
 
 
-def _probe_findings(contents: Contents, schema: Schema | None) -> Iterator[Finding]:
+def _probe_findings(contents: Contents, interface: Interface | None) -> Iterator[Finding]:
+    schema = None if interface is None else interface.schema
+    if interface is not None and interface.output == "value" and PROBES_FILE in contents:
+        yield fault("probes-of-numbers", PROBES_FILE, "probes ask for verdicts, and this package gives numbers", "remove the probes")
+        return
     kinds = SUFFIXES if schema is None else frozenset({".json"})
     images = {path for path in contents if path.startswith(f"{PROBES}/") and PurePosixPath(path).suffix.lower() in kinds}
     if PROBES_FILE not in contents:

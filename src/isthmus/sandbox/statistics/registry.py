@@ -43,6 +43,20 @@ from isthmus.contracts.statistic import (
     site_heads_size,
 )
 from isthmus.contracts.sums import EVALUATION_SIZE, PAIR_SIZE, foldout_size, moments_from, moments_size
+from isthmus.contracts.valuesums import (
+    VALUE_CLUSTERS,
+    VALUE_EVALUATE,
+    VALUE_FOLD_OUT,
+    VALUE_MOMENTS,
+    VALUE_SUMS_SIZE,
+    ValueClustersParams,
+    ValueEvaluateParams,
+    ValueFoldOutParams,
+    ValueMomentsParams,
+    value_foldout_size,
+    value_keys,
+    value_moments_size,
+)
 from isthmus.sandbox.folder import SPLITS, TRAIN
 from isthmus.sandbox.ownerdata import OwnerData
 from isthmus.sandbox.ports import SiteRows
@@ -52,6 +66,14 @@ from isthmus.sandbox.statistics.moments import moments
 from isthmus.sandbox.statistics.own_head import own_head
 from isthmus.sandbox.statistics.pair import pair
 from isthmus.sandbox.statistics.records import Records
+from isthmus.sandbox.statistics.values import (
+    check_value_params,
+    value_clusters,
+    value_evaluation,
+    value_foldout,
+    value_moments,
+    value_rows,
+)
 
 Params = Any
 Payload = NDArray[Any]
@@ -132,6 +154,7 @@ def _check_bounds(params: Params, stage: Stage) -> None:
             "a grid is not positive",
             "use positive numbers",
         )
+    check_value_params(params, stage)
     if isinstance(params, EvaluateParams):
         _check_evaluate(params, stage)
     if isinstance(params, PairParams):
@@ -240,6 +263,25 @@ def _evaluate_size(params: EvaluateParams, stage: Stage) -> int:
     return EVALUATION_SIZE * (1 + len(params.slices)) * (1 + len(params.corruptions) + len(params.others))
 
 
+def _value_moments(params: ValueMomentsParams, stage: Stage, data: OwnerData, least: int) -> Payload:
+    _enough(data.records(TRAIN), least, (), TRAIN)
+    return value_moments(value_rows(params, stage, data)).packed()
+
+
+def _value_foldout(params: ValueFoldOutParams, stage: Stage, data: OwnerData, least: int) -> Payload:
+    _enough(data.records(TRAIN), least, (), TRAIN)
+    return value_foldout(value_rows(params, stage, data), params).packed()
+
+
+def _value_clusters(params: ValueClustersParams, stage: Stage, data: OwnerData, least: int) -> Payload:
+    _enough(data.records(TRAIN), least, (), TRAIN)
+    return value_clusters(value_rows(params, stage, data), params)
+
+
+def _value_evaluate(params: ValueEvaluateParams, stage: Stage, data: OwnerData, least: int) -> Payload:
+    return value_evaluation(params, stage, data, lambda records: _enough(records, least, params.slices, params.records))
+
+
 STATISTICS: dict[str, Statistic] = {
     s.name: s
     for s in (
@@ -249,6 +291,16 @@ STATISTICS: dict[str, Statistic] = {
         Statistic(OWN_HEAD, OwnHeadParams, lambda p, stage: stage.dimension + 1, _own_head, True, single=True),
         Statistic(SITE_HEAD, SiteHeadParams, lambda p, stage: site_heads_size(stage.dimension), _site_head, True, single=True),
         Statistic(EVALUATE, EvaluateParams, _evaluate_size, _evaluate, False),
+        Statistic(VALUE_MOMENTS, ValueMomentsParams, lambda p, s: value_moments_size(len(p.targets), s.dimension), _value_moments, True),
+        Statistic(VALUE_FOLD_OUT, ValueFoldOutParams, lambda p, stage: value_foldout_size(p), _value_foldout, True),
+        Statistic(VALUE_CLUSTERS, ValueClustersParams, lambda p, stage: 6 * len(p.targets), _value_clusters, False),
+        Statistic(
+            VALUE_EVALUATE,
+            ValueEvaluateParams,
+            lambda p, stage: VALUE_SUMS_SIZE * len(p.head.outputs) * len(value_keys(p)),
+            _value_evaluate,
+            False,
+        ),
         Statistic(PAIR, PairParams, lambda p, stage: PAIR_SIZE, _pair, False),
     )
 }
