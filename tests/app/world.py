@@ -30,6 +30,7 @@ from isthmus.kit.log import Log
 from isthmus.kit.signing import SigningKey
 from isthmus.sandbox.ports import Artefact, Tools
 from isthmus.sandbox.statistics.evaluation import linear_scores
+from isthmus.sandbox.statistics.gaussian import gaussian_scores
 from isthmus.sandbox.statistics.records import Ints, Records, TrainingRecords
 from isthmus.sandbox.statistics.registry import computed, parsed_params
 from isthmus.scenarios.package import load_package, shipped_folder
@@ -122,6 +123,9 @@ class SyntheticOwner:
 
     def scored(self, head: Head, split: str) -> None:
         """What the artefact itself would say: the same sum as its head."""
+        if head.gaussian is not None:
+            self.scores = gaussian_scores(self.features(head.stage, split), head.stage, head.gaussian)
+            return
         self.scores = linear_scores(self.features(head.stage, split), head.coefficients.array(), head.bias)
 
     @property

@@ -14,14 +14,15 @@ import msgspec
 import numpy as np
 
 from isthmus.app.catalogue import Catalogue
+from isthmus.assurance.alarms import judged
 from isthmus.assurance.auc import auc
-from isthmus.assurance.bars import BARS_PAYLOAD_TYPE, Verdict, bars_digest, checked_bars, judge
+from isthmus.assurance.bars import BARS_PAYLOAD_TYPE, Verdict, bars_digest, checked_bars
 from isthmus.assurance.bounds import design_effect, korn_graubard_bounds
 from isthmus.assurance.certificate import VALIDITY_S_MAX, certificate_digest, issue, read
 from isthmus.assurance.evidence import Evidence, evidence_digest
 from isthmus.assurance.valuebars import ValueEvidence, value_evidence_digest
 from isthmus.contracts.asset import Asset
-from isthmus.contracts.bars import PPM, Bars
+from isthmus.contracts.bars import PPM, Bars, bar_fields
 from isthmus.contracts.build import RunRequest, StepRecord
 from isthmus.contracts.certificate import Predicate
 from isthmus.contracts.errors import CertificateError, InputError, JobFailedError, JobRefusedError
@@ -198,9 +199,9 @@ class Build:
     def _rung(self, bars: Bars, fit: Fit, choice: Choice, own: Mapping[str, Head]) -> Rung:
         """Thresholds planned for one promise, the artefact with them, and what the held-out records say of it."""
         promise = f"{bars.error_ppm_max / 10_000:g}%"
-        thresholds = choose_thresholds(choice.histogram, self._plan(bars))
+        thresholds = self._thresholds(choice.histogram, bars)
         effect = self._step(f"clusters {promise}", lambda: self._effect(fit, thresholds, choice.weight))
-        head = head_from(fit, self._stage, thresholds.lo, thresholds.hi)
+        head = self._head(fit, thresholds)
         digest = self._step(f"artefact {promise}", lambda: self._artefact(head))
         found = self._step(f"evaluate {promise}", lambda: self._evaluate(head, digest, own))
         verdict, evidence = self._judge(bars, found, effect)
@@ -221,8 +222,7 @@ class Build:
             raise InputError(f"the promises {list(certify.promises_ppm)} are no sequence", "name at least one, the easiest first")
         if not 0 < certify.validity_days * DAY_S <= VALIDITY_S_MAX:
             raise InputError(f"a certificate cannot last {certify.validity_days} days", f"use 1 to {VALIDITY_S_MAX // DAY_S}")
-        wanted = msgspec.to_builtins(certify)
-        fields = {name: wanted[name] for name in Bars.__struct_fields__ if name in wanted}
+        fields = bar_fields(certify)
         fields |= {"scenario": self._scenario.id, "tier": self._scenario.tier}
         ladder = [checked_bars(msgspec.convert({**fields, "error_ppm_max": ppm}, Bars)) for ppm in self._scenario.certify.promises_ppm]
         for bars in ladder:
@@ -251,6 +251,12 @@ class Build:
         found = [msgspec.to_builtins(as_candidate(f)) for f in fits]
         fields = {**self._training(), "candidates": found, "total_weight": weight, "histograms": histograms}
         return foldout_from(self._total(FOLD_OUT, self._stage, msgspec.convert(fields, FoldOutParams)), len(fits))
+
+    def _thresholds(self, histogram: Ints, bars: Bars) -> Thresholds:
+        return choose_thresholds(histogram, self._plan(bars))
+
+    def _head(self, fit: Fit, thresholds: Thresholds) -> Head:
+        return head_from(fit, self._stage, thresholds.lo, thresholds.hi)
 
     def _plan(self, bars: Bars) -> ThresholdPlan:
         certify = self._scenario.certify
@@ -337,7 +343,7 @@ class Build:
             design_effect=effect,
             groups_inferred=any(a.groups_inferred for a in self._assets.values()),
         )
-        return judge(bars, evidence), evidence
+        return judged(bars, evidence), evidence
 
     def _certify(self, rung: Rung) -> Json | None:
         """The certificate as {digest, envelope}, or None when the bars are not met."""

@@ -19,13 +19,13 @@ from isthmus import __version__
 from isthmus.access.keys import KeyRing, open_keys
 from isthmus.app.build import JOB_TTL_S, Build, Workshop
 from isthmus.app.build_routes import BuildService, build_routes
+from isthmus.app.builders import build_of, site_build_of
 from isthmus.app.catalogue import Catalogue, write_whole
 from isthmus.app.certificate_gate import CertificateGate
 from isthmus.app.comparison import Comparison
 from isthmus.app.deploy import EXCHANGE, Deployer, Made
 from isthmus.app.edge import EdgeDesk
 from isthmus.app.edge_routes import edge_routes
-from isthmus.app.forecasting import builder_of
 from isthmus.app.gateway_routes import gateway_routes
 from isthmus.app.jobs import SandboxJobs
 from isthmus.app.ledger_routes import LedgerService, ledger_routes
@@ -34,7 +34,7 @@ from isthmus.app.lives import Lives
 from isthmus.app.overview import ExchangeOverview
 from isthmus.app.sandbox_routes import sandbox_routes
 from isthmus.app.shadows import Shadows
-from isthmus.app.site import SiteBuild, site_purpose, site_scenario
+from isthmus.app.site import site_purpose, site_scenario
 from isthmus.app.upkeep import Upkeep
 from isthmus.app.worker import Worker
 from isthmus.assurance.probes import probed
@@ -113,7 +113,7 @@ class Exchange:
 
     def _build(self, run_id: str, request: RunRequest) -> tuple[bool, Json]:
         shop = self._workshop()
-        certified, result = self._probed(request, *builder_of(request.scenario.interface.foretold)(shop, run_id, request).walk())
+        certified, result = self._probed(request, *build_of(shop, run_id, request).walk())
         if certified:
             head = self.catalogue.head(result["artefact_digest"])
             digests = (result["artefact_digest"], result["certificate"]["digest"])
@@ -125,7 +125,7 @@ class Exchange:
 
     def _site(self, run_id: str, request: SiteRequest) -> tuple[bool, Json]:
         shop = self._workshop()
-        certified, result = self._probed(request, *SiteBuild(shop, run_id, request).walk())
+        certified, result = self._probed(request, *site_build_of(shop, run_id, request).walk())
         if certified:
             fleet = self.catalogue.view(request.run).result or {}
             scenario = site_scenario(self.catalogue.request_of(request.run)[1].scenario, request)

@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import sqrt
-from typing import Any
 
 import msgspec
 
@@ -276,11 +275,6 @@ def residual_grid(moments: ValueMoments, place: int, loss: float) -> ResidualGri
     spread = max(sqrt(max(own.sum_wyy / weight - mean**2, 0.0)), 1.0)
     limit = min(max(RESIDUAL_DEVIATIONS * sqrt(max(loss, 0.0)), 1.0), 4.0 * TARGET_MAX)
     return ResidualGrid(edges=tuple(mean + spread * edge for edge in SCORE_EDGES), limit=limit, bins=RESIDUAL_BINS)
-
-
-def builder_of(foretold: Sequence[Any]) -> type[Build]:
-    """What builds a scenario with these targets."""
-    return ForecastBuild if foretold else Build
 
 
 def _rung_row(rung: ValueRung) -> Json:

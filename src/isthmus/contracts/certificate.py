@@ -79,10 +79,29 @@ class ValueClaim(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     slices: tuple[ValueSlice, ...] = ()
 
 
+class AlarmClaim(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Of a model that was thresholded on good records only. alarms: good records that are not called good, with the upper bound of their
+    share. defects: labelled ones that were held out; caught: not called good, with the lower bound of their share, 0 where there is none:
+    then nothing is known of it. drawn, drawn_caught: good pictures with a scratch drawn over them, as a check that it is not blind."""
+
+    good: int
+    alarms: int
+    alarms_ppm: int
+    alarms_bound_ppm: int
+    defects: int
+    caught: int
+    caught_ppm: int
+    caught_bound_ppm: int
+    drawn: int
+    drawn_caught: int
+    drawn_caught_bound_ppm: int
+
+
 class Claims(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What was measured on held-out records, unweighted. `*_bound_ppm` hold with confidence_ppm; those under corruption
     hold together for all families with confidence_ppm. values: of a task that gives numbers: all are answered, an error is an outcome
-    beyond its band, of the number that is worst in it, and recall, specificity and area are 0: nothing is claimed."""
+    beyond its band, of the number that is worst in it, and recall, specificity and area are 0: nothing is claimed. alarms: only where
+    that is what was promised; then error_bound_ppm is 1,000,000, because errors among answered depend on how rare defects are."""
 
     records: int
     groups: int
@@ -103,6 +122,7 @@ class Claims(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     slices: tuple[SliceClaim, ...] = ()
     corruptions: tuple[CorruptionClaim, ...] = ()
     values: tuple[ValueClaim, ...] | msgspec.UnsetType = msgspec.UNSET
+    alarms: AlarmClaim | msgspec.UnsetType = msgspec.UNSET
 
 
 class Predicate(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -47,7 +47,8 @@ class Recipe(_Part, frozen=True, kw_only=True):
     same columns. views: identity first; the others, of pictures, add to the training sums only.
     sure_weight and unsure_weight: integers. lambdas: grid of ridge penalties per unit of weight. records_per_feature: the dimension rule
     that owners are asked to agree to: records behind what becomes visible, for each feature. weigh: how much each record counts in the fit
-    of numbers; left out, all count once.
+    of numbers; left out, all count once. head: ridge, fitted on both classes; or gaussian, fitted on good records only, whose lambdas are
+    shrinkages above 0 and at most 1.
     """
 
     backbone: str
@@ -59,6 +60,7 @@ class Recipe(_Part, frozen=True, kw_only=True):
     lambdas: tuple[float, ...]
     records_per_feature: int
     weigh: Weighing | msgspec.UnsetType = msgspec.UNSET
+    head: Literal["ridge", "gaussian"] = "ridge"
 
 
 class Certify(_Part, frozen=True, kw_only=True):
@@ -70,6 +72,8 @@ class Certify(_Part, frozen=True, kw_only=True):
     the least design effect that is assumed (training folds may show a larger one), and the chance of
     passing that is wanted. validity_days: how long a certificate lasts. values: bars of a task that gives numbers, whose promises are
     greatest shares of outcomes beyond their bands; the bars on answers, recall, specificity and area are of verdicts only.
+    promise: what promises_ppm bound: error among answered; or alarms, the share of good records that are not called good, where thresholds
+    are chosen on good records only (head gaussian).
     """
 
     promises_ppm: tuple[int, ...]
@@ -86,6 +90,7 @@ class Certify(_Part, frozen=True, kw_only=True):
     planning_power: float
     validity_days: int
     values: ValueBars | msgspec.UnsetType = msgspec.UNSET
+    promise: Literal["error", "alarms"] = "error"
 
 
 class Serve(_Part, frozen=True, kw_only=True):

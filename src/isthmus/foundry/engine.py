@@ -13,7 +13,8 @@ from onnx import helper, numpy_helper
 from scipy import ndimage
 
 from isthmus.contracts.errors import InputError, ModelFileError
-from isthmus.foundry.export import artefact_digest, parsed
+from isthmus.contracts.parts import GRID_SIDE
+from isthmus.foundry.export import HEAT_OUTPUT, artefact_digest, parsed
 from isthmus.foundry.forecast import FORECAST_OUTPUTS
 from isthmus.foundry.runtime import RUNTIME_ERRORS, Given, checked_images, given_batches, session
 from isthmus.foundry.stages import IMAGE_INPUT
@@ -56,8 +57,18 @@ class Scorer:
         self._session = session(artefact, threads)
         self.input = self._model.graph.input[0].name
         constants = {c.name: c for c in self._model.graph.initializer}
+        self.has_heat = any(output.name == HEAT_OUTPUT for output in self._model.graph.output)
+        self.linear = "gaussian_pivot" not in constants
+        self._inner: onnxruntime.InferenceSession | None = None
+        self.coefficients: Floats = np.zeros(0)
+        self.bias = 0.0
+        self._pools: list[_Pool] = []
+        if self.linear:
+            self._read_linear(constants)
+
+    def _read_linear(self, constants: dict[str, onnx.TensorProto]) -> None:
         try:
-            self.coefficients: Floats = numpy_helper.to_array(constants["head_coefficients"]).copy()
+            self.coefficients = numpy_helper.to_array(constants["head_coefficients"]).copy()
             self.bias = float(numpy_helper.to_array(constants["head_bias"]))
             if self.input == IMAGE_INPUT:
                 self._range_centre: Floats = numpy_helper.to_array(constants["range_centre"]).astype(np.float64)
@@ -68,7 +79,6 @@ class Scorer:
             self._pools = _pools(self._model) if self.input == IMAGE_INPUT else []
         except (KeyError, IndexError) as error:
             raise ModelFileError("the model's graph is not made of a stage's parts", "export it again") from error
-        self._inner: onnxruntime.InferenceSession | None = None
 
     def judged(self, given: Given) -> tuple[Floats, NDArray[np.int64]]:
         """Decoded records -> (scores (n,), verdicts (n,)): the graph's own outputs; verdict 0 good, 1 defect, 2 person."""
@@ -85,6 +95,18 @@ class Scorer:
     def scores(self, given: Given) -> Floats:
         """(n,) scores of decoded records."""
         return self.judged(given)[0]
+
+    def heats(self, given: Given) -> NDArray[np.float32]:
+        """(n, h, w) distances of the places of pictures, 1 for a typical one: the graph's own output. Raises InputError if none."""
+        if not self.has_heat:
+            raise InputError("this model gives no heat map", "ask for score and verdict")
+        found = np.zeros((len(given), GRID_SIDE, GRID_SIDE), dtype=np.float32)
+        for indices, batch in given_batches(given):
+            try:
+                (found[indices],) = self._session.run([HEAT_OUTPUT], {self.input: batch})
+            except RUNTIME_ERRORS as error:
+                raise ModelFileError("the model's graph failed on a record", "send records of the model's kind") from error
+        return found
 
     def _looked_into(self, batch: NDArray[Any]) -> tuple[Floats, list[Floats]]:
         """(quantised (n, d), one (n, c, h, w) map a part, whose mean over the picture is the part's value) from the same graph."""
@@ -108,6 +130,8 @@ class Scorer:
         return result
 
     def _reference(self, reference: NDArray[np.float64] | None) -> Floats:
+        if not self.linear:
+            raise InputError("a Gaussian's score is no sum over features", "ask for its heat map")
         if reference is None:
             return np.zeros_like(self.coefficients)
         if reference.shape != self.coefficients.shape or not bool(np.isfinite(reference).all()):

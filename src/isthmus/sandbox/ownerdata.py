@@ -115,7 +115,7 @@ class OwnerData:
         return TrainingRecords(self.records(TRAIN), tuple(self.features(stage, TRAIN, view) for view in params.views), w)
 
     def features(self, stage: Stage, split: str, view: str = "identity", corruption: Corruption | None = None) -> NDArray[np.int16]:
-        """(n, d) int16 of one split under one view, corrupted first if so asked."""
+        """(n, d) int16 of one split under one view, corrupted first if so asked; (n, positions * d) where the stage has positions."""
         extractor = self.tools.extractor(stage)
         flip = FLIPS[view]
         condition = view if corruption is None else condition_name(corruption)
@@ -130,9 +130,9 @@ class OwnerData:
         found = self._each(split, extractor.digest, condition, compute, f"features {condition}", stage.schema)
         rows = np.array(found, dtype=np.int16).reshape(len(found), -1)
         rows = extractor.select(rows) if found else rows
-        if found and rows.shape[1] != stage.dimension:
-            raise RefusedError("stage", f"the extractor gives {rows.shape[1]} features, not {stage.dimension}", "use the same release")
-        return rows.reshape(len(found), stage.dimension)
+        if found and rows.shape[1] != stage.width:
+            raise RefusedError("stage", f"the extractor gives {rows.shape[1]} features, not {stage.width}", "use the same release")
+        return rows.reshape(len(found), stage.width)
 
     def artefact_scores(self, artefact: Artefact, stage: Stage, split: str) -> NDArray[np.float64]:
         """(n,) scores of the artefact itself, run on the decoded records of one split as they are."""

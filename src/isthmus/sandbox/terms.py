@@ -13,20 +13,36 @@ from isthmus.contracts.asset import ASSET_TYPE, Asset
 from isthmus.contracts.errors import AgreementError, IsthmusError, RefusedError
 from isthmus.contracts.job import Job
 from isthmus.contracts.parts import sources_of
-from isthmus.contracts.statistic import CLUSTERS, EVALUATE, FOLD_OUT, MOMENTS, OWN_HEAD, PAIR, SITE_HEAD, EvaluateParams, PairParams
+from isthmus.contracts.statistic import (
+    CLUSTERS,
+    EVALUATE,
+    FOLD_OUT,
+    GAUSSIAN,
+    GAUSSIAN_CLUSTERS,
+    GAUSSIAN_FOLD_OUT,
+    MOMENTS,
+    OWN_HEAD,
+    PAIR,
+    SITE_GAUSSIAN,
+    SITE_HEAD,
+    EvaluateParams,
+    PairParams,
+)
 from isthmus.contracts.valuesums import VALUE_CLUSTERS, VALUE_EVALUATE, VALUE_FOLD_OUT, VALUE_MOMENTS
 from isthmus.kit.canonical import digest_of
 from isthmus.kit.signing import Envelope, key_id, unseal
 from isthmus.sandbox.overlap import Roster, reveals
-from isthmus.sandbox.statistics.registry import STATISTICS, Params, Statistic, parsed_params
+from isthmus.sandbox.statistics.registry import GOOD_SHARE_MIN, STATISTICS, Params, Statistic, parsed_params
 
 JOB_SECONDS_MAX = 7 * 24 * 3600
 CLOCK_SKEW_S = 300
 JOBS_PER_RUN_MAX = {MOMENTS: 1, FOLD_OUT: 2, CLUSTERS: 4, OWN_HEAD: 2, SITE_HEAD: 4, EVALUATE: 8, PAIR: 1}
+JOBS_PER_RUN_MAX |= {GAUSSIAN: 1, GAUSSIAN_FOLD_OUT: 2, GAUSSIAN_CLUSTERS: 4, SITE_GAUSSIAN: 4}
 JOBS_PER_RUN_MAX |= {VALUE_MOMENTS: 1, VALUE_FOLD_OUT: 2, VALUE_CLUSTERS: 4, VALUE_EVALUATE: 8}
 """Different jobs of each statistic in one run: every further answer about the same records is one more equation on them."""
 ROSTER_MAX = 256
-GRAM_STATISTICS = (MOMENTS, FOLD_OUT, VALUE_MOMENTS, VALUE_FOLD_OUT)
+GRAM_STATISTICS = (MOMENTS, FOLD_OUT, GAUSSIAN, GAUSSIAN_FOLD_OUT, VALUE_MOMENTS, VALUE_FOLD_OUT)
+SITE_STATISTICS = (SITE_HEAD, SITE_GAUSSIAN)
 SINGLE_HEADS_MAX = 6
 """Different heads of one owner's records over shared features, over all runs."""
 
@@ -248,9 +264,10 @@ def visible_records(agreement: Agreement, statistic: Statistic, assets: Mapping[
     it could subtract its own share, so: the roster's total less the largest single owner's, and none when fewer than two others are
     left.
     """
-    counts = [asset.records_train for _, asset in assets.values()]
+    share = GOOD_SHARE_MIN if statistic.of_good else 1.0
+    counts = [int(asset.records_train * share) for _, asset in assets.values()]
     if statistic.single or agreement.visibility == "individual":
-        return assets[agreement.owner][1].records_train
+        return int(assets[agreement.owner][1].records_train * share)
     return sum(counts) - max(counts) if len(counts) >= AGGREGATE_PARTICIPANTS_MIN else 0
 
 
@@ -258,12 +275,12 @@ def _check_dimension(agreement: Agreement, statistic: Statistic, job: Job, asset
     if not statistic.releases_features:
         return
     ratio, records = agreement.dimension_records_min_ratio, visible_records(agreement, statistic, assets)
-    if statistic.single:  # a few heads are a few times d + 1 numbers, not a matrix of them: the least ratio holds
+    if statistic.single and not statistic.of_good:  # a few heads are a few times d + 1 numbers, not a matrix of them: the least ratio holds
         ratio = min(ratio, AGGREGATE_RATIO_MIN)
     _refuse_if(
-        job.stage.dimension * ratio > records,
+        job.stage.counted * ratio > records,
         "dimension",
-        f"{job.stage.dimension} features need {job.stage.dimension * ratio} records behind what becomes visible, there are {records}",
+        f"{job.stage.counted} features need {job.stage.counted * ratio} records behind what becomes visible, there are {records}",
         "use fewer features or more owners",
     )
 
@@ -279,7 +296,7 @@ def _check_single(job: Job, content: str, past: Sequence[PastJob]) -> None:
         f"{SINGLE_HEADS_MAX} heads of these features left before; more would add up to the sums behind them",
         "use those, or other features",
     )
-    summed = job.statistic == SITE_HEAD and any(p.statistic in GRAM_STATISTICS for p in shared)
+    summed = job.statistic in SITE_STATISTICS and any(p.statistic in GRAM_STATISTICS for p in shared)
     _refuse_if(
         summed, "would-reveal", "this owner's own sums are in a fleet's, so the fleet's must not come here", "fit a site with no part in it"
     )

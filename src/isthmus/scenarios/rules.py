@@ -14,14 +14,14 @@ from typing import Any
 import msgspec
 
 from isthmus.assurance.certificate import VALIDITY_S_MAX
-from isthmus.assurance.corruptions import families_of
+from isthmus.assurance.corruptions import SCRATCH, families_of
 from isthmus.assurance.record_corruptions import SEVERITIES
 from isthmus.contracts.agreement import AGGREGATE_RATIO_MIN
 from isthmus.contracts.bars import PPM
 from isthmus.contracts.errors import InputError
 from isthmus.contracts.money import AMOUNT_MAX, CURRENCY
 from isthmus.contracts.package import Level
-from isthmus.contracts.parts import parsed_part, sources_of
+from isthmus.contracts.parts import of_patches, parsed_part, sources_of
 from isthmus.contracts.scenario import Certify, Interface, Recipe, Replicate, Scenario, Serve
 from isthmus.contracts.schema import checked_schema
 from isthmus.contracts.statistic import CANDIDATES_MAX, WEIGHT_MAX
@@ -165,6 +165,7 @@ def recipe_breaches(recipe: Recipe, interface: Interface | None = None) -> Itera
     if not recipe.lambdas or len(recipe.lambdas) > CANDIDATES_MAX or len(set(recipe.lambdas)) < len(recipe.lambdas):
         what = f"lambdas has {len(recipe.lambdas)} penalties, or one twice"
         yield Breach("bad-lambdas", ("recipe", "lambdas"), what, f"name 1 to {CANDIDATES_MAX}, each once")
+    yield from _head_breaches(recipe)
     if recipe.records_per_feature < AGGREGATE_RATIO_MIN:
         what = f"records_per_feature is {recipe.records_per_feature}; no node agrees to fewer than {AGGREGATE_RATIO_MIN}"
         yield Breach("out-of-range", ("recipe", "records_per_feature"), what, f"write {AGGREGATE_RATIO_MIN} or more")
@@ -180,6 +181,35 @@ def _weigh_breaches(recipe: Recipe, interface: Interface | None) -> Iterator[Bre
         checked_weighing(recipe.weigh, interface.schema)
     except InputError as error:
         yield Breach("bad-weigh", ("recipe", "weigh"), error.message, error.next_step)
+
+
+def _head_breaches(recipe: Recipe) -> Iterator[Breach]:
+    """Patches need a head that looks at each; a Gaussian's lambdas are shrinkages."""
+    try:
+        patches = of_patches(recipe.parts)
+    except InputError:  # told for the parts themselves
+        patches = False
+    if patches and recipe.head != "gaussian":
+        what = f"the parts describe patches, and a head {recipe.head} looks at pictures as a whole"
+        yield Breach("bad-head", ("recipe", "head"), what, "write gaussian, or take parts of pictures")
+    if recipe.head == "gaussian":
+        for place, lam in enumerate(recipe.lambdas):
+            if lam > 1:
+                what = f"the shrinkage {lam:g} is above 1"
+                yield Breach("bad-lambdas", ("recipe", "lambdas", place), what, "with head gaussian write numbers above 0, at most 1")
+
+
+def _promise_breaches(scenario: Scenario) -> Iterator[Breach]:
+    """A bound on false alarms takes thresholds from good records, and something that shows the model is not blind."""
+    certify = scenario.certify
+    if certify.promise != "alarms":
+        if SCRATCH in certify.families:
+            what = "a scratch is a drawn defect, so a model that sees it would count as wrong"
+            yield Breach("unknown-family", ("certify", "families"), what, f"leave {SCRATCH} out, or write promise: alarms")
+        return
+    if scenario.recipe.head != "gaussian":
+        what = f"the promise is on alarms, and a head {scenario.recipe.head} is fitted on labelled defects"
+        yield Breach("bad-promise", ("certify", "promise"), what, "write head: gaussian in recipe, or promise: error")
 
 
 def _part_breaches(name: str, parts: tuple[str, ...]) -> Iterator[Breach]:
@@ -341,4 +371,4 @@ def breaches(scenario: Scenario) -> list[Breach]:
     found = list(identity_breaches(fields))
     for name, rule in SECTIONS.items():
         found += rule(fields[name], scenario.interface)
-    return found
+    return [*found, *_promise_breaches(scenario)]

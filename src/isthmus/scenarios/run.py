@@ -18,7 +18,7 @@ from isthmus.contracts.errors import CertificateError, FolderError, InputError, 
 from isthmus.contracts.head import Head
 from isthmus.contracts.ports import Clock, Json
 from isthmus.contracts.scenario import Scenario
-from isthmus.contracts.statistic import CLUSTERS, EVALUATE, FOLD_OUT, MOMENTS, OWN_HEAD, PAIR, TrainingParams
+from isthmus.contracts.statistic import EVALUATE, OPERATIONS, OWN_HEAD, PAIR, TrainingParams
 from isthmus.contracts.targets import Target
 from isthmus.contracts.valuesums import VALUE_STATISTICS
 from isthmus.kit.signing import Envelope, key_id
@@ -36,7 +36,6 @@ from isthmus.scenarios.workbench import origin_of, probe_fields
 
 AFTER_LEAVING = "/after-leaving"
 OWNERS_MIN = 3
-FLEET_OPERATIONS = (MOMENTS, FOLD_OUT, CLUSTERS, EVALUATE, OWN_HEAD, PAIR)
 SITE = "line-4"
 NAME_CHARS = 40
 RESERVED = frozenset({"joint", "fleet", "exchange", "sample-user", "sample-compute", "sample-model-vendor", SITE})
@@ -58,6 +57,11 @@ class RunSettings:
     clock: Clock
     values: Path | None = None
     candidate: bool = False
+
+
+def fleet_operations(head: str) -> tuple[str, ...]:
+    """What owners allow who fit such a head together; no owner's own Gaussian leaves, as its matrix would say all of its sums."""
+    return (*OPERATIONS[head], EVALUATE, *((OWN_HEAD,) if head == "ridge" else ()), PAIR)
 
 
 def party_of(folder: Path) -> str:
@@ -209,7 +213,7 @@ class ScenarioRun:
         keys = {o.party: o.public_key for o in owners}
         together = Terms(
             purpose=purpose,
-            operations=VALUE_STATISTICS if self._targets else FLEET_OPERATIONS,
+            operations=VALUE_STATISTICS if self._targets else fleet_operations(self._scenario.recipe.head),
             allow_own_head=not self._targets,
             records_per_feature=self._scenario.recipe.records_per_feature,
         )
@@ -219,13 +223,13 @@ class ScenarioRun:
                 continue
             after = Terms(
                 purpose=purpose + AFTER_LEAVING,
-                operations=(MOMENTS, FOLD_OUT, CLUSTERS, EVALUATE, PAIR),
+                operations=(*OPERATIONS[self._scenario.recipe.head], EVALUATE, PAIR),
                 least_participants=2,
                 visibility="individual",
             )
             agree(owner, key, keys, after, clock)
         if line is not None:
-            agree(line, key, {line.party: line.public_key}, site_terms(purpose), clock)
+            agree(line, key, {line.party: line.public_key}, site_terms(purpose, self._scenario.recipe.head), clock)
 
     def _left(self, owner: Owner) -> OwnerFacts:
         """What left, by the owner's own signed log. Raises LogTamperedError."""

@@ -23,11 +23,15 @@ from isthmus.contracts.statistic import (
     CONDITIONS_MAX,
     EVALUATE,
     FOLD_OUT,
+    GAUSSIAN,
+    GAUSSIAN_CLUSTERS,
+    GAUSSIAN_FOLD_OUT,
     JOINT,
     MOMENTS,
     OTHER_HEADS_MAX,
     OWN_HEAD,
     PAIR,
+    SITE_GAUSSIAN,
     SITE_HEAD,
     SLICES_MAX,
     WEIGHT_MAX,
@@ -35,14 +39,19 @@ from isthmus.contracts.statistic import (
     Corruption,
     EvaluateParams,
     FoldOutParams,
+    GaussianClustersParams,
+    GaussianFoldOutParams,
+    GaussianParams,
     MomentsParams,
     OwnHeadParams,
     PairParams,
+    SiteGaussianParams,
     SiteHeadParams,
     TrainingParams,
+    site_gaussians_size,
     site_heads_size,
 )
-from isthmus.contracts.sums import EVALUATION_SIZE, PAIR_SIZE, foldout_size, moments_from, moments_size
+from isthmus.contracts.sums import EVALUATION_SIZE, PAIR_SIZE, foldout_size, good_moments_size, moments_from, moments_size
 from isthmus.contracts.valuesums import (
     VALUE_CLUSTERS,
     VALUE_EVALUATE,
@@ -57,15 +66,18 @@ from isthmus.contracts.valuesums import (
     value_keys,
     value_moments_size,
 )
+from isthmus.kit.mahalanobis import DIMENSION_MAX, TOP_MAX
 from isthmus.sandbox.folder import SPLITS, TRAIN
 from isthmus.sandbox.ownerdata import OwnerData
 from isthmus.sandbox.ports import SiteRows
 from isthmus.sandbox.statistics.evaluation import evaluation, linear_scores
 from isthmus.sandbox.statistics.foldout import candidate_scores, clusters, foldout, verdicts
+from isthmus.sandbox.statistics.gaussian import gaussian_clusters, gaussian_foldout, gaussian_scores, good_moments, total_of
 from isthmus.sandbox.statistics.moments import moments
 from isthmus.sandbox.statistics.own_head import own_head
 from isthmus.sandbox.statistics.pair import pair
 from isthmus.sandbox.statistics.records import Records
+from isthmus.sandbox.statistics.site_gaussian import site_gaussians
 from isthmus.sandbox.statistics.values import (
     check_value_params,
     value_clusters,
@@ -75,6 +87,10 @@ from isthmus.sandbox.statistics.values import (
     value_rows,
 )
 
+GOOD_SHARE_MIN = 0.5
+"""Of an owner's training records, where only good ones are summed: the dimension rule counts every owner's records at this share, because
+how many of them are good is nobody's business."""
+_OF_GOOD = (GaussianParams, GaussianFoldOutParams, GaussianClustersParams, SiteGaussianParams)
 Params = Any
 Payload = NDArray[Any]
 
@@ -83,7 +99,7 @@ Payload = NDArray[Any]
 class Statistic:
     """One statistic. releases_features: what becomes visible has the features' dimension, so that the dimension rule applies.
 
-    single: the result leaves as floats, seen singly, not summed.
+    single: the result leaves as floats, seen singly, not summed. of_good: only records labelled good are in what becomes visible.
     """
 
     name: str
@@ -92,6 +108,7 @@ class Statistic:
     compute: Callable[[Params, Stage, OwnerData, int], Payload]
     releases_features: bool
     single: bool = False
+    of_good: bool = False
 
 
 def parsed_params(name: str, params: dict[str, Any], stage: Stage) -> tuple[Statistic, Params]:
@@ -155,11 +172,36 @@ def _check_bounds(params: Params, stage: Stage) -> None:
             "use positive numbers",
         )
     check_value_params(params, stage)
+    _check_places(params, stage)
     if isinstance(params, EvaluateParams):
         _check_evaluate(params, stage)
     if isinstance(params, PairParams):
         _require(params.new.stage == stage, "the new head's stage is not the job's", "name one stage")
         _require(params.records in SPLITS, f"there is no split {params.records!r}", f"use one of {', '.join(SPLITS)}")
+
+
+def _check_places(params: Params, stage: Stage) -> None:
+    """Sums over single features of patches are nobody's statistic; and what a Gaussian is fitted with is in bounds."""
+    if isinstance(params, _OF_GOOD):
+        _require(stage.dimension <= DIMENSION_MAX, f"a Gaussian of {stage.dimension} features", f"use at most {DIMENSION_MAX}")
+    elif isinstance(params, TrainingParams):
+        _require(stage.positions == 1, "this statistic does not take features of patches", f"use {GAUSSIAN}")
+    if isinstance(params, GaussianFoldOutParams | SiteGaussianParams):
+        shrinkages = params.shrinkages
+        _require(1 <= len(shrinkages) <= CANDIDATES_MAX, f"{len(shrinkages)} shrinkages", f"use 1 to {CANDIDATES_MAX}")
+        _require(all(0 < v <= 1 for v in shrinkages), "a shrinkage is not above 0 and at most 1", "use a grid of such")
+    if isinstance(params, GaussianFoldOutParams | GaussianClustersParams | SiteGaussianParams):
+        most = min(stage.positions, TOP_MAX)
+        _require(1 <= params.top <= most, f"the farthest {params.top} of {stage.positions} places", f"use 1 to {most}")
+    if isinstance(params, GaussianFoldOutParams):
+        alone = not params.histograms or len(params.shrinkages) == 1
+        _require(alone, "histograms of several shrinkages were asked for", "choose one by its loss")
+    if isinstance(params, GaussianClustersParams):
+        _require(0 < params.shrinkage <= 1 and params.lo <= params.hi, "shrinkage or thresholds cannot be used", "fit again")
+    if isinstance(params, SiteGaussianParams):
+        _require(0 < params.fleet_shrinkage <= 1, "the fleet's shrinkage cannot be used", "fit again")
+        factors = 1 <= len(params.factors) <= CANDIDATES_MAX and all(0 < v < 1e12 for v in params.factors)
+        _require(factors, "the weightings cannot be used", f"use 1 to {CANDIDATES_MAX} positive numbers")
 
 
 def _check_evaluate(params: EvaluateParams, stage: Stage) -> None:
@@ -213,6 +255,40 @@ def _site_head(params: SiteHeadParams, stage: Stage, data: OwnerData, least: int
     return data.tools.site(fleet, SiteRows(q, w, y, groups, training.records.size), stage, params).packed()
 
 
+def _gaussian(params: GaussianParams, stage: Stage, data: OwnerData, least: int) -> Payload:
+    _enough_good(data.records(TRAIN), least)
+    return good_moments(data.training(stage, params), stage).packed()
+
+
+def _gaussian_foldout(params: GaussianFoldOutParams, stage: Stage, data: OwnerData, least: int) -> Payload:
+    _enough_good(data.records(TRAIN), least)
+    return gaussian_foldout(data.training(stage, params), params, stage).packed()
+
+
+def _gaussian_clusters(params: GaussianClustersParams, stage: Stage, data: OwnerData, least: int) -> Payload:
+    _enough_good(data.records(TRAIN), least)
+    return gaussian_clusters(data.training(stage, params), params, stage).packed()
+
+
+def _site_gaussian(params: SiteGaussianParams, stage: Stage, data: OwnerData, least: int) -> Payload:
+    _enough_good(data.records(TRAIN), least)
+    return site_gaussians(data.training(stage, params), total_of(params.total, stage), params, stage).packed()
+
+
+def _enough_good(records: Records, least: int) -> None:
+    """Of records labelled good there are enough, and they are at least GOOD_SHARE_MIN, as the dimension rule takes for granted."""
+    _enough(records, least, (), TRAIN)
+    good = int((records.y < 0).sum())
+    if good < least:
+        raise RefusedError("least-group-size", f"fewer than {least} training records here are labelled good", "give more good ones")
+    if good < GOOD_SHARE_MIN * records.size:
+        raise RefusedError(
+            "dimension",
+            f"less than {GOOD_SHARE_MIN:.0%} of the training records here are labelled good, so they may be too few to hide among",
+            "give more good ones, or move defects to the held-out part",
+        )
+
+
 def _enough(records: Records, least: int, slices: tuple[str, ...], split: str) -> None:
     if records.size < least:
         raise RefusedError(
@@ -248,6 +324,8 @@ def _evaluate(params: EvaluateParams, stage: Stage, data: OwnerData, least: int)
 
 def _head_scores(data: OwnerData, head: Head, split: str, corruption: Corruption | None) -> NDArray[np.float64]:
     q, coefficients = data.features(head.stage, split, corruption=corruption), head.coefficients.array()
+    if head.gaussian is not None:
+        return gaussian_scores(q, head.stage, head.gaussian)
     _require(coefficients.shape == (q.shape[1],), "a head does not fit its stage", "send it as it was fitted")
     return linear_scores(q, coefficients, head.bias)
 
@@ -290,6 +368,27 @@ STATISTICS: dict[str, Statistic] = {
         Statistic(CLUSTERS, ClustersParams, lambda p, stage: 6, _clusters, False),
         Statistic(OWN_HEAD, OwnHeadParams, lambda p, stage: stage.dimension + 1, _own_head, True, single=True),
         Statistic(SITE_HEAD, SiteHeadParams, lambda p, stage: site_heads_size(stage.dimension), _site_head, True, single=True),
+        Statistic(
+            GAUSSIAN, GaussianParams, lambda p, stage: good_moments_size(stage.dimension, stage.zones), _gaussian, True, of_good=True
+        ),
+        Statistic(
+            GAUSSIAN_FOLD_OUT,
+            GaussianFoldOutParams,
+            lambda p, stage: foldout_size(len(p.shrinkages)),
+            _gaussian_foldout,
+            True,
+            of_good=True,
+        ),
+        Statistic(GAUSSIAN_CLUSTERS, GaussianClustersParams, lambda p, stage: 6, _gaussian_clusters, False, of_good=True),
+        Statistic(
+            SITE_GAUSSIAN,
+            SiteGaussianParams,
+            lambda p, stage: site_gaussians_size(stage.dimension, stage.zones),
+            _site_gaussian,
+            True,
+            single=True,
+            of_good=True,
+        ),
         Statistic(EVALUATE, EvaluateParams, _evaluate_size, _evaluate, False),
         Statistic(VALUE_MOMENTS, ValueMomentsParams, lambda p, s: value_moments_size(len(p.targets), s.dimension), _value_moments, True),
         Statistic(VALUE_FOLD_OUT, ValueFoldOutParams, lambda p, stage: value_foldout_size(p), _value_foldout, True),
