@@ -186,7 +186,7 @@ class Build:
             "penalties": [f.lam for f in fits],
             "losses": chosen.losses,
             "own_heads": {name: msgspec.to_builtins(h) for name, h in own.items()},
-            "auc": {name: auc(best.found[EvaluationKey(name, CLEAN, "all")].histogram) for name in (JOINT, *own)},
+            "auc": {name: _ranking(best.found[EvaluationKey(name, CLEAN, "all")].histogram) for name in (JOINT, *own)},
             "promises": [_rung_row(rung) for rung in rungs],
             **_rung_row(best),
             "evaluations": [_evaluation_row(key, value) for key, value in best.found.items()],
@@ -460,6 +460,11 @@ def as_candidate(fit: Fit) -> Candidate:
     """A fit as it is sent to nodes."""
     raw = fit.raw()
     return Candidate(penalty=fit.lam, bias=float(raw[0]), coefficients=Array.of(raw[1:]))
+
+
+def _ranking(histogram: Ints) -> float | None:
+    """The area under the ROC curve; None where a class was not held out."""
+    return auc(histogram) if bool(histogram.any(axis=1).all()) else None
 
 
 def _rung_row(rung: Rung) -> Json:

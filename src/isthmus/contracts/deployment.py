@@ -28,7 +28,7 @@ class Deployment(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     subject. schema: of its records, where they are not pictures.
     lo, hi: thresholds on the score, for information: the artefact itself applies its own. provider: the party whose
     compute serves it. targets: the numbers that it foretells, each with a band that held_ppm of outcomes are promised to lie in; none, and
-    0, of one that gives verdicts.
+    0, of one that gives verdicts. heat: whether it also gives maps of where in a picture.
     """
 
     name: str
@@ -47,6 +47,7 @@ class Deployment(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     schema: Schema | None = None
     targets: tuple[Target, ...] = ()
     held_ppm: int = 0
+    heat: bool = False
 
 
 class Certified(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -74,6 +75,9 @@ class Engine(Protocol):
 
     def foretold(self, given: list[NDArray[Any]], /) -> NDArray[np.float32]:
         """Decoded rows and windows -> (n, 3, targets): value, low and high of each target, of an artefact that foretells numbers."""
+
+    def heats(self, given: list[NDArray[Any]], /) -> NDArray[np.float32]:
+        """Decoded pictures -> (n, h, w) distances of their places. Raises InputError where the artefact gives none."""
 
     def close(self) -> None:
         """Ends it; running calls may fail."""

@@ -19,6 +19,9 @@ VALUE, LOW, HIGH = "value", "low", "high"
 VALUE_OUTPUTS = (VALUE, LOW, HIGH)
 """What a model of numbers answers: for each target a value and its band's ends, in the target's unit."""
 
+HEAT = "heat"
+"""Of models that look at places of a picture: how far each lies from good ones, FP32 (n, h, w), 1 for a typical place."""
+
 Verdict = Literal["good", "defect", "person"]
 VERDICTS: tuple[Verdict, ...] = ("good", "defect", "person")
 """By the number that a model's graph gives: 0 good, 1 defect, 2 a person decides."""

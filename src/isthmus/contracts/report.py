@@ -75,7 +75,9 @@ class ModelPart(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
 class HeadlinePart(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Held-out figures. error_* are among answered records; *_bound is the proven side (upper for error, lower for the others).
 
-    answered_good, answered_defects: records that were answered so, rightly or wrongly; with those left to a person they are all records.
+    alarms: what was promised is the share of good records that are not called good; error_* are then of good records, and recall of defects
+    that were not called good. answered_good, answered_defects: records that were answered so, rightly or wrongly; with those left to a
+    person they are all records.
     """
 
     answered_share: float | None = None
@@ -95,6 +97,7 @@ class HeadlinePart(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     recall_bound: float | None = None
     specificity: float | None = None
     specificity_bound: float | None = None
+    alarms: bool = False
 
 
 class ValueRow(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -10,7 +10,7 @@ a repeat of the id.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 import numpy as np
@@ -26,6 +26,7 @@ from isthmus.contracts.errors import (
     RequestReusedError,
 )
 from isthmus.contracts.inference import (
+    HEAT,
     IMAGE,
     RECORDS,
     SCORE,
@@ -130,20 +131,23 @@ class Service:
         deployment = entry.deployment
         records = decoded(request, deployment)
         engine = self.registry.engine(entry)
+        wanted = any(output.name == HEAT for output in request.outputs)
+        if wanted and not deployment.heat:
+            raise InferenceRequestError(f"{deployment.name} gives no heat map", f"ask for {', '.join(_names(deployment))}")
         attempt, receipt = self.attempts.begin(deployment, caller.party, request_id, digest, len(records))
         if receipt is not None:
             _check_same_artefact(receipt, deployment, request_id)
-            scores, verdicts, values = _made(engine, records, deployment)
+            made = _made(engine, records, deployment, wanted)
         else:
             try:
-                scores, verdicts, values = _made(engine, records, deployment)
+                made = _made(engine, records, deployment, wanted)
                 receipt = self.attempts.close(attempt, len(records))
             except BaseException as error:
                 self.attempts.void(attempt, f"{error.code}: {error.message}" if isinstance(error, IsthmusError) else type(error).__name__)
                 raise
-            if self._watch is not None and values is None:
-                self._watch(deployment, records, verdicts)
-        answer = Answer(deployment.name, deployment.version, request_id, _parameters(deployment, receipt), scores, verdicts, values)
+            if self._watch is not None and made.values is None:
+                self._watch(deployment, records, made.verdicts)
+        answer = Answer(deployment.name, deployment.version, request_id, _parameters(deployment, receipt), *made)
         return Reply(*format_answer(answer, request.outputs))
 
 
@@ -158,7 +162,8 @@ def _input(deployment: Deployment) -> TensorMetadata:
 def _outputs(deployment: Deployment) -> list[TensorMetadata]:
     if deployment.targets:
         return [TensorMetadata(name=name, datatype="FP32", shape=[-1, len(deployment.targets)]) for name in VALUE_OUTPUTS]
-    return [TensorMetadata(name=SCORE, datatype="FP32", shape=[-1]), TensorMetadata(name=VERDICT, datatype="BYTES", shape=[-1])]
+    heat = [TensorMetadata(name=HEAT, datatype="FP32", shape=[-1, -1, -1])] if deployment.heat else []
+    return [TensorMetadata(name=SCORE, datatype="FP32", shape=[-1]), TensorMetadata(name=VERDICT, datatype="BYTES", shape=[-1]), *heat]
 
 
 def _given(deployment: Deployment) -> dict[str, str]:
@@ -227,13 +232,19 @@ def _names(deployment: Deployment) -> tuple[str, ...]:
     return VALUE_OUTPUTS if deployment.targets else OUTPUT_NAMES
 
 
-def _made(
-    engine: Engine, records: list[Record], deployment: Deployment
-) -> tuple[NDArray[np.float32], tuple[str, ...], NDArray[np.float32] | None]:
-    """(scores, verdicts, None), or of a model that foretells numbers (none, none, values)."""
+class _Made(NamedTuple):
+    """What an engine made of a request: scores and verdicts, and heats where asked for; or values."""
+
+    scores: NDArray[np.float32]
+    verdicts: tuple[str, ...]
+    values: NDArray[np.float32] | None = None
+    heats: NDArray[np.float32] | None = None
+
+
+def _made(engine: Engine, records: list[Record], deployment: Deployment, heat: bool) -> _Made:
     if not deployment.targets:
-        return *judged(engine, records), None
-    return np.zeros(0, dtype=np.float32), (), foretold(engine, records, len(deployment.targets))
+        return _Made(*judged(engine, records), heats=heated(engine, records) if heat else None)
+    return _Made(np.zeros(0, dtype=np.float32), (), foretold(engine, records, len(deployment.targets)))
 
 
 def foretold(engine: Engine, records: list[Record], targets: int) -> NDArray[np.float32]:
@@ -245,6 +256,14 @@ def foretold(engine: Engine, records: list[Record], targets: int) -> NDArray[np.
             "the engine's answer is not one finite value within its band for each record and target", "tell the operator"
         )
     return values
+
+
+def heated(engine: Engine, records: list[Record]) -> NDArray[np.float32]:
+    """Heat maps (n, h, w) of an engine's answer, checked. Raises as `judged` does."""
+    found = np.asarray(_answered_by(engine.heats, records), dtype=np.float32)
+    if found.ndim != 3 or found.shape[0] != len(records) or not bool(np.isfinite(found).all()):
+        raise EngineFailedError("the engine's answer is not one finite heat map for each record", "tell the operator")
+    return found
 
 
 def _check_same_artefact(receipt: Receipt, deployment: Deployment, request_id: str) -> None:

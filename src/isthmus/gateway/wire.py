@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from isthmus.contracts.errors import BodyTooLargeError, InferenceRequestError
 from isthmus.contracts.inference import (
+    HEAT,
     IMAGE,
     RECORDS,
     SCORE,
@@ -89,7 +90,7 @@ class RecordRequest:
 @dataclass(frozen=True)
 class Answer:
     """What a request gets: scores (n,) float32, a verdict for each, and the response's parameters. values: of a model that foretells
-    numbers instead, (n, 3, targets) float32 in the order of VALUE_OUTPUTS."""
+    numbers instead, (n, 3, targets) float32 in the order of VALUE_OUTPUTS. heats: (n, h, w), where asked for."""
 
     model: str
     version: str
@@ -98,6 +99,7 @@ class Answer:
     scores: NDArray[np.float32]
     verdicts: tuple[str, ...]
     values: NDArray[np.float32] | None = None
+    heats: NDArray[np.float32] | None = None
 
 
 def header_length(value: str | None, body_bytes: int) -> int | None:
@@ -227,7 +229,7 @@ def _choices(document: InferenceRequest, names: tuple[str, ...]) -> tuple[Output
         raise InferenceRequestError("the request asks for an output twice, or for too many", f"ask for {', '.join(names)}")
     choices: list[OutputChoice] = []
     for output in wanted:
-        if output.name not in names:
+        if output.name not in names and (output.name != HEAT or names != OUTPUT_NAMES):
             raise InferenceRequestError(f"there is no output {output.name[:NAME_CHARS_MAX]!r}", f"ask for {', '.join(names)}")
         _known(output.parameters, OUTPUT_PARAMETERS, f"output {output.name}")
         choices.append(OutputChoice(output.name, _flag(output.parameters, "binary_data", default)))
@@ -313,7 +315,10 @@ def format_answer(answer: Answer, outputs: Sequence[OutputChoice]) -> tuple[byte
     count = len(answer.verdicts)
     for output in outputs:
         if answer.values is not None:
-            tensors.append(_values_tensor(answer.values[:, VALUE_OUTPUTS.index(output.name)], output, tail))
+            tensors.append(_numbers(answer.values[:, VALUE_OUTPUTS.index(output.name)], output, tail))
+            continue
+        if output.name == HEAT and answer.heats is not None:
+            tensors.append(_numbers(answer.heats, output, tail))
             continue
         kind = "FP32" if output.name == SCORE else "BYTES"
         if not output.binary:
@@ -331,8 +336,8 @@ def format_answer(answer: Answer, outputs: Sequence[OutputChoice]) -> tuple[byte
     return b"".join([header, *tail]), len(header) if tail else None
 
 
-def _values_tensor(values: NDArray[np.float32], output: OutputChoice, tail: list[bytes]) -> ResponseOutput:
-    """(n, targets) numbers as FP32; binary ones are added to `tail`."""
+def _numbers(values: NDArray[np.float32], output: OutputChoice, tail: list[bytes]) -> ResponseOutput:
+    """Numbers of any shape as FP32; binary ones are added to `tail`."""
     shape = [int(size) for size in values.shape]
     if not output.binary:
         return ResponseOutput(name=output.name, datatype="FP32", shape=shape, data=[float(one) for one in values.reshape(-1)])
@@ -382,7 +387,7 @@ def parse_answer(body: bytes, header_bytes: int | None) -> Answer:
             size = int(output.parameters.get("binary_data_size", 0))
             raw, rest = rest[:size], rest[size:]
             inline = None if output.data is msgspec.UNSET else output.data
-            if output.name in VALUE_OUTPUTS:
+            if output.name in (*VALUE_OUTPUTS, HEAT):
                 flat = np.array(inline, dtype=np.float32) if inline is not None else np.frombuffer(raw, dtype="<f4").astype(np.float32)
                 values[output.name] = flat.reshape(tuple(output.shape))
             elif output.name == SCORE:
@@ -394,4 +399,5 @@ def parse_answer(body: bytes, header_bytes: int | None) -> Answer:
     except (msgspec.MsgspecError, RecursionError, ValueError, IndexError) as error:
         raise InferenceRequestError(f"the answer is not an inference response: {error}", "check what answers at this address") from error
     foretold = np.stack([values[name] for name in VALUE_OUTPUTS], axis=1) if set(values) == set(VALUE_OUTPUTS) else None
-    return Answer(document.model_name, document.model_version, document.id, document.parameters, scores, verdicts, foretold)
+    heat = values.get(HEAT)
+    return Answer(document.model_name, document.model_version, document.id, document.parameters, scores, verdicts, foretold, heat)

@@ -86,8 +86,8 @@ def is_unlabelled(name: str) -> bool:
 
 
 def read_folder(root: Path, targets: tuple[Target, ...] = ()) -> DataFolder:
-    """Reads the layout and labels, not the images. targets: whose outcomes stand in place of labels. Raises FolderError with the line or
-    name that is wrong."""
+    """Reads the layout and labels, not the images. targets: whose outcomes stand in place of labels. Good records alone are enough for what
+    is fitted on good ones, and for a part of a roster's sums. Raises FolderError with the line or name that is wrong."""
     found = read_labels(root, targets)
     if not found.files:
         if (root / LABELS_NAME).exists():
@@ -100,9 +100,8 @@ def read_folder(root: Path, targets: tuple[Target, ...] = ()) -> DataFolder:
         if len({file.values[place] for file in found.files}) < 2:
             raise FolderError(f"all {len(found.files)} records in {root} have the same {target.name}", "add records that end otherwise")
     labels = Counter(file.label for file in found.files)
-    if len(labels) < 2 and not targets:
-        only = "good" if -1 in labels else "defect"
-        raise FolderError(f"all {len(found.files)} records in {root} are labelled {only}", "add records of the other class")
+    if -1 not in labels and not targets:
+        raise FolderError(f"all {len(found.files)} records in {root} are labelled defect", "add good ones")
     return found
 
 

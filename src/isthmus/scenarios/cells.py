@@ -30,6 +30,9 @@ PICTURE_PIXELS_MAX = 300
 REFERENCE_IMAGES_MAX = 200
 ATTRIBUTIONS_SHOWN = 8
 HEAT_QUANTILE = 0.99
+DISTANCE_TYPICAL, DISTANCE_FULL = 1.0, 4.0
+"""Distances of places at which a heat map begins, and is at its strongest."""
+HEAT_CELLS = 16
 PERSON, GOOD, DEFECT = "person", "good", "defect"
 Pixels = NDArray[np.uint8]
 Floats = NDArray[np.float64]
@@ -50,6 +53,8 @@ def cells(facts: RunFacts, per_kind: int = 4) -> tuple[CellPart, ...]:
     if facts.artefact is None or not records:
         return tuple(_plain(facts, one, records.get(one.path), head.stage.schema) for one in chosen)
     scorer = Scorer(facts.artefact)
+    if not scorer.linear:
+        return tuple(_far(_plain(facts, one, records.get(one.path), head.stage.schema), scorer, records.get(one.path)) for one in chosen)
     quantised = dict(zip(records, scorer.quantised(list(records.values())), strict=True))
     reference = np.mean(np.stack(list(quantised.values())).astype(np.float64), axis=0)
     pictured = head.stage.schema is None
@@ -149,6 +154,18 @@ def picture_uri(pixels: Pixels) -> str:
     out = io.BytesIO()
     image.save(out, format="PNG", optimize=True)
     return "data:image/png;base64," + base64.b64encode(out.getvalue()).decode()
+
+
+def _far(part: CellPart, scorer: Scorer, record: NDArray[Any] | None) -> CellPart:
+    """The same cell with the distance of each of its places, where the model gives one and the picture is shown."""
+    if record is None or part.picture is None or not scorer.has_heat:
+        return part
+    return _heated(part, distance_heat(scorer.heats([record])[0]), DISTANCE_FULL - DISTANCE_TYPICAL)
+
+
+def distance_heat(distances: NDArray[np.float32]) -> Floats:
+    """(h, w) distances -> by how much each place lies farther than a typical one, enlarged for `heat_uri`; never below 0."""
+    return np.repeat(np.repeat(np.maximum(distances.astype(np.float64) - DISTANCE_TYPICAL, 0.0), HEAT_CELLS, 0), HEAT_CELLS, 1)
 
 
 def _explained(part: CellPart, scorer: Scorer, quantised: NDArray[np.int16], reference: Floats, names: Sequence[str]) -> CellPart:

@@ -267,7 +267,8 @@ class ScenarioRun:
 
     def _reference(self, owners: list[Owner]) -> None:
         fleet = self.facts.fleet
-        if not self.facts.sample or fleet is None or fleet.result is None or self._targets:
+        foretells = bool(self._targets) or self._scenario.recipe.head != "ridge"
+        if not self.facts.sample or fleet is None or fleet.result is None or foretells:
             return
         recipe = self._scenario.recipe
         params = TrainingParams(views=recipe.views, sure_weight=recipe.sure_weight, unsure_weight=recipe.unsure_weight)

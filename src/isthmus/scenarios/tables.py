@@ -64,8 +64,9 @@ def headline(facts: RunFacts, say: Texts) -> str:
     goal = percent(promise.error_goal)
     if promise.error_bound is None:
         return say("headline.nothing", goal=goal)
+    kind = "headline.alarms." if promise.alarms else "headline."
     words = say(
-        "headline.proven" if promise.proven else "headline.refused",
+        kind + ("proven" if promise.proven else "refused"),
         share=percent(promise.answered_share),
         rest=percent(1 - promise.answered_share),
         goal=goal,
