@@ -2,9 +2,9 @@
 
 Input `image`: UINT8 (n, h, w, 3), any size; or `records`: FLOAT (n, columns) or (n, steps, columns), NaN where a value is missing.
 Outputs `score`: FLOAT (n,); `verdict`: INT64 (n,), one of the constants below.
-The head runs in doubles on integers; a head from `ridge.head_from` sums there exactly. The verdict is decided from the
-published float32 score, so that whoever holds the score and the thresholds can check it. The defect side wins when both
-thresholds are met; a score that is no number goes to a person.
+The head runs in doubles on integers; a head from `ridge.head_from` sums there exactly; trees add their sum as a float32.
+The verdict is decided from the published float32 score, so that whoever holds the score and the thresholds can check it. The defect side
+wins when both thresholds are met; a score that is no number goes to a person.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from isthmus.contracts.head import Head
 from isthmus.foundry.backbone import GraphWriter
 from isthmus.foundry.features import Tensors, load_tensors
 from isthmus.foundry.stages import IMAGE_INPUT, RECORDS_INPUT, add_stage, checked_source, stage_of
+from isthmus.foundry.treegraph import add_forest
 from isthmus.kit.canonical import digest_of, sha256_hex
 
 GOOD, DEFECT, PERSON = 0, 1, 2
@@ -46,7 +47,11 @@ def _add_head(graph: GraphWriter, quantised: str, head: Head) -> None:
     exact = graph.node("Cast", [quantised], "quantised_double", to=TensorProto.DOUBLE)
     products = graph.node("Mul", [exact, "head_coefficients"], "contributions")
     summed = graph.node("ReduceSum", [products, "feature_axis"], "contribution_sum", keepdims=0)
-    score = graph.node("Cast", [graph.node("Add", [summed, "head_bias"], "score_double")], "score", to=TensorProto.FLOAT)
+    total = graph.node("Add", [summed, "head_bias"], "score_double")
+    if head.forest is not None:
+        trees = add_forest(graph, exact, head.forest, head.stage.dimension)
+        total = graph.node("Add", [total, graph.node("Cast", [trees], "tree_sum_double", to=TensorProto.DOUBLE)], "score_with_trees")
+    score = graph.node("Cast", [total], "score", to=TensorProto.FLOAT)
     published = graph.node("Cast", [score], "score_published", to=TensorProto.DOUBLE)
     is_good = graph.node("LessOrEqual", [published, "head_lo"], "is_good")
     is_defect = graph.node("GreaterOrEqual", [published, "head_hi"], "is_defect")

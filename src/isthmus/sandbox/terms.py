@@ -14,6 +14,7 @@ from isthmus.contracts.errors import AgreementError, IsthmusError, RefusedError
 from isthmus.contracts.job import Job
 from isthmus.contracts.parts import sources_of
 from isthmus.contracts.statistic import CLUSTERS, EVALUATE, FOLD_OUT, MOMENTS, OWN_HEAD, PAIR, SITE_HEAD, EvaluateParams, PairParams
+from isthmus.contracts.treesums import ASIDE_CLUSTERS, ASIDE_SCORES, DEPTH_MAX, HISTOGRAMS, TREES_MAX, HistogramsParams
 from isthmus.kit.canonical import digest_of
 from isthmus.kit.signing import Envelope, key_id, unseal
 from isthmus.sandbox.overlap import Roster, reveals
@@ -21,10 +22,14 @@ from isthmus.sandbox.statistics.registry import STATISTICS, Params, Statistic, p
 
 JOB_SECONDS_MAX = 7 * 24 * 3600
 CLOCK_SKEW_S = 300
-JOBS_PER_RUN_MAX = {MOMENTS: 1, FOLD_OUT: 2, CLUSTERS: 4, OWN_HEAD: 2, SITE_HEAD: 4, EVALUATE: 8, PAIR: 1}
+JOBS_PER_RUN_MAX = {MOMENTS: 1, FOLD_OUT: 2, CLUSTERS: 4, OWN_HEAD: 2, SITE_HEAD: 4, EVALUATE: 8, PAIR: 1} | {
+    HISTOGRAMS: TREES_MAX * DEPTH_MAX,
+    ASIDE_SCORES: 2,
+    ASIDE_CLUSTERS: 4,
+}
 """Different jobs of each statistic in one run: every further answer about the same records is one more equation on them."""
 ROSTER_MAX = 256
-GRAM_STATISTICS = (MOMENTS, FOLD_OUT)
+GRAM_STATISTICS = (MOMENTS, FOLD_OUT, HISTOGRAMS, ASIDE_SCORES)
 SINGLE_HEADS_MAX = 6
 """Different heads of one owner's records over shared features, over all runs."""
 
@@ -252,18 +257,27 @@ def visible_records(agreement: Agreement, statistic: Statistic, assets: Mapping[
     return sum(counts) - max(counts) if len(counts) >= AGGREGATE_PARTICIPANTS_MIN else 0
 
 
-def _check_dimension(agreement: Agreement, statistic: Statistic, job: Job, assets: Mapping[str, tuple[str, Asset]]) -> None:
+def _check_dimension(agreement: Agreement, statistic: Statistic, params: Params, job: Job, assets: Mapping[str, tuple[str, Asset]]) -> None:
     if not statistic.releases_features:
         return
+    dimension = statistic.dimension(params, job.stage)
     ratio, records = agreement.dimension_records_min_ratio, visible_records(agreement, statistic, assets)
     if statistic.single:  # a few heads are a few times d + 1 numbers, not a matrix of them: the least ratio holds
         ratio = min(ratio, AGGREGATE_RATIO_MIN)
     _refuse_if(
-        job.stage.dimension * ratio > records,
+        dimension * ratio > records,
         "dimension",
-        f"{job.stage.dimension} features need {job.stage.dimension * ratio} records behind what becomes visible, there are {records}",
+        f"{dimension} features need {dimension * ratio} records behind what becomes visible, there are {records}",
         "use fewer features or more owners",
     )
+    if isinstance(params, HistogramsParams):
+        cuts, least = params.cuts.shape[0], params.owner_records_min
+        _refuse_if(
+            cuts * ratio > least,
+            "dimension",
+            f"{cuts} cuts need {cuts * ratio} records in every node of a tree, by two owners each, and {least} are asked of them",
+            "ask for as many, or for fewer cuts",
+        )
 
 
 def _check_single(job: Job, content: str, past: Sequence[PastJob]) -> None:
@@ -345,7 +359,7 @@ def check_job(agreement: Agreement, own_key: str, job: Job, past: Sequence[PastJ
         f"this owner has fewer than {least} training records",
         "ask owners with more",
     )
-    _check_dimension(agreement, statistic, job, assets)
+    _check_dimension(agreement, statistic, params, job, assets)
     roster = frozenset((party, digest) for party, (digest, _) in assets.items())
     _check_history(agreement, statistic, job, roster, past)
     return statistic, params, roster

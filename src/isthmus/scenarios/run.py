@@ -17,8 +17,9 @@ from isthmus.client.http import ExchangeClient
 from isthmus.contracts.errors import CertificateError, FolderError, InputError, JobFailedError, RemoteError
 from isthmus.contracts.head import Head
 from isthmus.contracts.ports import Clock, Json
-from isthmus.contracts.scenario import Scenario
+from isthmus.contracts.scenario import Recipe, Scenario
 from isthmus.contracts.statistic import CLUSTERS, EVALUATE, FOLD_OUT, MOMENTS, OWN_HEAD, PAIR, TrainingParams
+from isthmus.contracts.treesums import TREE_OPERATIONS
 from isthmus.kit.signing import Envelope, key_id
 from isthmus.sandbox.folder import LabelledFile, read_folder
 from isthmus.sandbox.outlog import undeclared, verify_log
@@ -38,6 +39,11 @@ FLEET_OPERATIONS = (MOMENTS, FOLD_OUT, CLUSTERS, EVALUATE, OWN_HEAD, PAIR)
 SITE = "line-4"
 NAME_CHARS = 40
 RESERVED = frozenset({"joint", "fleet", "exchange", "sample-user", "sample-compute", "sample-model-vendor", SITE})
+
+
+def fleet_operations(recipe: Recipe) -> tuple[str, ...]:
+    """What an owner's agreement must allow for such a recipe."""
+    return (*FLEET_OPERATIONS, *TREE_OPERATIONS) if recipe.head == "trees" else FLEET_OPERATIONS
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -202,7 +208,7 @@ class ScenarioRun:
         keys = {o.party: o.public_key for o in owners}
         together = Terms(
             purpose=purpose,
-            operations=FLEET_OPERATIONS,
+            operations=fleet_operations(self._scenario.recipe),
             allow_own_head=True,
             records_per_feature=self._scenario.recipe.records_per_feature,
         )
