@@ -26,10 +26,13 @@ ASIDE_MIN, ASIDE_MAX = 2, 20
 PREFIXES_MAX = 32
 NUMBERS = 3
 """Numbers a row of `histograms/1`: gradient, curvature, standing."""
-STANDING_BITS = 15
-STANDING = ("strong_left", "strong_right", "few_left", "few_right")
-"""Owners, counted: with at least `owner_records_min` own records left or right of a cut; with some, but fewer than their least group size.
-Four counts of STANDING_BITS each in one integer, the first lowest, so that they add up as integers do."""
+STANDING = {"held_left": 0, "held_right": 20, "few_left": 40, "few_right": 50}
+"""Bits at which a standing's counts begin; each ends where the next begins, so that standings add up as integers do. held: an owner's own
+records left or right of a cut, counted up to `owner_records_min`; so where the sum is twice that, as many remain with the largest owner set
+aside. few: owners with some records there, but fewer than their least group size."""
+STANDING_END = 60
+OWNER_RECORDS_MAX = (1 << 20) // 256 - 1
+"""The largest `owner_records_min`, so that 256 owners' counts fit."""
 
 
 class ForestParams(TrainingParams, frozen=True, kw_only=True):
@@ -45,7 +48,7 @@ class HistogramsParams(ForestParams, frozen=True, kw_only=True):
     ascending. cuts: (k, 2) feature and edge, ascending: what may be asked next; a record is left when its feature is below the edge.
 
     Row 0 of a node: all its records; row 1 + c: those left of cut c. Their gradients and curvatures, in 1 / GRADIENT_UNIT, are sums; the
-    standing counts owners (STANDING; in row 0 of the node itself, on the left).
+    standing says how much of that is whose (STANDING; in row 0 of the node itself, on the left).
     """
 
     growing: Array

@@ -15,8 +15,8 @@ What gradient histograms reveal. They are sums over records, but many and sharp:
 each cut; a node deep in a tree may hold few records. Masks hide an owner's part in the total and do not change what the total tells. One
 node's sums are a statistic of `node_dimension` features, so by the dimension rule each open node must hold that many times the agreed
 ratio, with the largest owner set aside. A plan with `owners_min` 2 keeps that in every node, by the owners' own word: a cut is only
-taken where on each side two owners stand with so many records each, and none with fewer than its least group size. The rule knows nothing
-of repetition: each tree tells the same records again with other weights (`numbers_told`); bench/tree_leak.py attacks that.
+taken where on each side as many records stand with the largest owner set aside, and no owner with fewer than its least group size. The rule
+knows nothing of repetition: each tree tells the same records again with other weights (`numbers_told`); bench/tree_leak.py attacks that.
 """
 
 from __future__ import annotations
@@ -61,7 +61,8 @@ Edges = tuple[tuple[int, ...], ...]
 class TreePlan:
     """How trees are grown. rate: each leaf's share. l2: added to a leaf's curvature. child_weight_min: least curvature on each side of a
     split. edges: for each feature, ascending whole numbers; bin b holds values from edges[b - 1] up to below edges[b]. drawn: edges of each
-    tree, instead. owners_min: owners that must stand on each side of a split with `owner_records_min` records of their own.
+    tree, instead. owners_min, owner_records_min: so many times so many records must stand on each side of a split, each owner's counted up
+    to the latter; with 2, that many remain with the largest owner set aside.
     """
 
     trees: int
@@ -74,6 +75,11 @@ class TreePlan:
     loss: Literal["logistic", "squared"] = "logistic"
     owners_min: int = 0
     owner_records_min: int = 1
+
+    @property
+    def held_min(self) -> int:
+        """Records that must stand on each side of a split, each owner's counted up to `owner_records_min`."""
+        return self.owners_min * self.owner_records_min
 
     def edges_of(self, tree: int) -> Edges:
         """What the tree of this number may ask."""
@@ -292,7 +298,7 @@ def _best_split(sums: Floats, standing: Ints, plan: TreePlan) -> tuple[float, in
     right = total - left
     enough = (left[:, 1] >= plan.child_weight_min) & (right[:, 1] >= plan.child_weight_min)
     if plan.owners_min:
-        enough &= (standing[:, :2] >= plan.owners_min).all(axis=1) & (standing[:, 2:] == 0).all(axis=1)
+        enough &= (standing[:, :2] >= plan.held_min).all(axis=1) & (standing[:, 2:] == 0).all(axis=1)
     with np.errstate(divide="ignore", invalid="ignore"):
         parts = _score_of(left[:, 0], left[:, 1], plan.l2) + _score_of(right[:, 0], right[:, 1], plan.l2)
         gain = parts - _score_of(total[0], total[1], plan.l2)
@@ -314,10 +320,10 @@ def _checked(growth: Growth, total: Ints) -> Floats:
         raise InputError("the histograms hold more records than can be added exactly", "use smaller weights")
     if bool((curve < 0).any()) or bool((curve > curve[:, :1]).any()):
         raise InputError("the histograms belong to no records: a part is more than the whole", "run the round again; a share was damaged")
-    owners = standing_counts(total[:, 0, 2])
-    if not growth.grown and growth.tree is ROOT and growth.plan.owners_min and int(owners[0, 0]) < growth.plan.owners_min:
+    plan, held = growth.plan, int(standing_counts(total[:, 0, 2])[0, 0])
+    if growth.tree is ROOT and held < plan.held_min:
         raise InputError(
-            f"fewer than {growth.plan.owners_min} owners have {growth.plan.owner_records_min} records to grow trees on",
+            f"with the largest owner set aside, fewer than {plan.owner_records_min} records are left to grow trees on",
             "use fewer cuts or features for each tree, or ask owners with more records",
         )
     return total[..., :2].astype(np.float64) / GRADIENT_UNIT

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from isthmus.contracts.errors import DocumentError, InputError
 from isthmus.contracts.head import SCORE_SHARE, Array, Forest, Head
-from isthmus.contracts.treesums import GRADIENT_UNIT, NUMBERS, STANDING_BITS, VALUE_BITS
+from isthmus.contracts.treesums import GRADIENT_UNIT, NUMBERS, STANDING, STANDING_END, VALUE_BITS
 
 EDGE_SHIFT = 1 << 16
 FEATURE_BITS = 17
@@ -123,25 +123,29 @@ def checked_cuts(cuts: Ints, features: int) -> Ints:
     return cuts
 
 
-def standings(left: Ints, right: Ints, strong: int, few: int) -> Ints:
+def standings(left: Ints, right: Ints, held_max: int, few: int) -> Ints:
     """An owner's standing by its own counts left and right; see contracts.treesums.STANDING."""
-    parts = (left >= strong, right >= strong, (left > 0) & (left < few), (right > 0) & (right < few))
-    total = np.zeros(left.shape, dtype=np.int64)
-    for place, part in enumerate(parts):
-        total += part.astype(np.int64) << (STANDING_BITS * place)
-    return total
+    parts = {
+        "held_left": np.minimum(left, held_max),
+        "held_right": np.minimum(right, held_max),
+        "few_left": (left > 0) & (left < few),
+        "few_right": (right > 0) & (right < few),
+    }
+    return np.asarray(sum(part.astype(np.int64) << STANDING[name] for name, part in parts.items()))
 
 
 def standing_counts(standing: Ints) -> Ints:
-    """(..., 4) owners: strong left, strong right, few left, few right."""
-    return np.stack([(standing >> (STANDING_BITS * place)) & ((1 << STANDING_BITS) - 1) for place in range(4)], axis=-1)
+    """(..., 4) in the order of STANDING."""
+    ends = [*list(STANDING.values())[1:], STANDING_END]
+    parts = [(standing >> begin) & ((1 << (end - begin)) - 1) for begin, end in zip(STANDING.values(), ends, strict=True)]
+    return np.stack(parts, axis=-1)
 
 
-def cut_sums(q: Features, place: Ints, nodes: int, found: Ints, cuts: Ints, strong: int = 1, few: int = 1) -> Ints:
+def cut_sums(q: Features, place: Ints, nodes: int, found: Ints, cuts: Ints, held_max: int = 1, few: int = 1) -> Ints:
     """(nodes, 1 + cuts, NUMBERS): an owner's part of a round; see contracts.treesums.HistogramsParams.
 
-    place: (n,) which open node a record has come to, -1 for none. found: (n, 2) of `gradients`. strong, few: the owner's own records that
-    make it count as strong, and its least group size.
+    place: (n,) which open node a record has come to, -1 for none. found: (n, 2) of `gradients`. held_max, few: up to which
+    own records are counted, and the owner's least group size.
     """
     inside = place >= 0
     place, q, found = place[inside], q[inside], found[inside]
@@ -159,8 +163,8 @@ def cut_sums(q: Features, place: Ints, nodes: int, found: Ints, cuts: Ints, stro
     result = np.zeros((nodes, 1 + len(cuts), NUMBERS), dtype=np.int64)
     result[:, 0, :2], result[:, 1:, :2] = np.rint(whole[:, :2]), np.rint(left[..., :2])  # sums below 2^52: doubles hold them exactly
     counts, total = np.rint(left[..., 2]).astype(np.int64), np.rint(whole[:, 2]).astype(np.int64)
-    result[:, 0, 2] = standings(total, np.zeros_like(total), max(strong, 1), few)
-    result[:, 1:, 2] = standings(counts, total[:, None] - counts, max(strong, 1), few)
+    result[:, 0, 2] = standings(total, np.zeros_like(total), held_max, few)
+    result[:, 1:, 2] = standings(counts, total[:, None] - counts, held_max, few)
     return result
 
 

@@ -275,7 +275,7 @@ def _check_dimension(agreement: Agreement, statistic: Statistic, params: Params,
         _refuse_if(
             cuts * ratio > least,
             "dimension",
-            f"{cuts} cuts need {cuts * ratio} records in every node of a tree, by two owners each, and {least} are asked of them",
+            f"{cuts} cuts need {cuts * ratio} records in every node of a tree, the largest owner set aside, and {least} are asked for",
             "ask for as many, or for fewer cuts",
         )
 

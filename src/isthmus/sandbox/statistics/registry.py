@@ -51,6 +51,7 @@ from isthmus.contracts.treesums import (
     CUTS_MAX,
     HISTOGRAMS,
     OPEN_MAX,
+    OWNER_RECORDS_MAX,
     PREFIXES_MAX,
     TREES_MAX,
     AsideClustersParams,
@@ -192,7 +193,7 @@ def _check_forest(params: ForestParams) -> None:
         fits = len(shape) == 2 and 1 <= shape[0] <= CUTS_MAX
         _require(fits, f"cuts of shape {shape}", f"name 1 to {CUTS_MAX} (feature, edge) pairs")
         least = params.owner_records_min
-        _require(1 <= least < 1 << 31, f"a least number of {least} records", "use a whole number from 1")
+        _require(1 <= least <= OWNER_RECORDS_MAX, f"a least number of {least} records", f"use 1 to {OWNER_RECORDS_MAX}")
     if isinstance(params, AsideScoresParams):
         counts = params.prefixes
         rising = list(counts) == sorted(set(counts)) and all(0 <= n <= count for n in counts)
