@@ -32,7 +32,7 @@ from isthmus.foundry.trees import Growth, TreePlan, cuts_of, drawn_edges, forest
 from isthmus.kit.treewalk import packed
 
 OWNERS_MIN = 2
-"""As many times the least records stand on each side of a split, each owner's counted up to that: the largest set aside, so many are left."""
+"""Times the least records that stand on each side of a split, each owner's counted up to that: the largest set aside, so many are left."""
 PREFIXES = 20
 
 
