@@ -16,6 +16,7 @@ import numpy as np
 from datasets import Table, table
 from numpy.typing import NDArray
 
+from isthmus.contracts.head import Forest
 from isthmus.contracts.sums import Moments
 from isthmus.foundry.foldout import leave_one_group_out, moments_of
 from isthmus.foundry.logistic import (
@@ -34,15 +35,14 @@ from isthmus.foundry.trees import (
     Growth,
     Rows,
     TreePlan,
-    binned_rows,
     equal_edges,
     fine_counts,
     forest_of,
-    forest_scores,
     grow,
     merged_edges,
     start,
 )
+from isthmus.kit.treewalk import forest_scores, share_of
 
 RECIPES = (
     ("columns",),
@@ -176,10 +176,14 @@ def tree_edges(q: NDArray[np.int16], many: bool) -> Edges:
 
 def grown_trees(q: NDArray[np.int16], y: Ints, owners: Ints, plan: TreePlan, heard: Callable[[Growth], None] | None = None) -> Growth:
     """From summed histograms of the owners."""
-    binned = binned_rows(q, plan.edges)
     parts = [np.flatnonzero(owners == owner) for owner in np.unique(owners)]
-    held = [Rows(binned[part], y[part].astype(np.float64), np.ones(len(part), np.int64)) for part in parts]
+    held = [Rows(q[part], y[part].astype(np.float64), np.ones(len(part), np.int64)) for part in parts]
     return grow(start(plan, len(y), float(y.sum())), held, heard)
+
+
+def chance_of(forest: Forest, q: NDArray[np.int16]) -> Floats:
+    """(n,) probabilities by trees of the logistic loss."""
+    return probability(forest_scores(forest, q) / share_of(forest))
 
 
 def staged(data: Table, q: NDArray[np.int16], rows: Ints, folds: Ints, plan: TreePlan) -> Floats:
@@ -190,8 +194,7 @@ def staged(data: Table, q: NDArray[np.int16], rows: Ints, folds: Ints, plan: Tre
         kept, out = rows[folds != fold], folds == fold
         growth = grown_trees(q[kept], data.y[kept], np.zeros(len(kept), np.int64), plan)
         for stage in range(stages):
-            part = Growth(plan, growth.base, growth.grown[: (stage + 1) * TREES_STEP])
-            result[stage, out] = probability(forest_scores(forest_of(part), q[rows[out]]))
+            result[stage, out] = chance_of(forest_of(growth, (stage + 1) * TREES_STEP), q[rows[out]])
     return result
 
 
@@ -211,7 +214,7 @@ def trees(data: Table, rows: Ints, folds: Ints) -> Found:
     chosen = TreePlan(**{**vars(plan), "trees": count})
     forest = forest_of(grown_trees(q[rows], data.y[rows], data.owners[rows], chosen))
     name = f"trees {count} x depth {plan.depth}"
-    return Found(name, score, lambda asked: probability(forest_scores(forest, q[asked])), False)
+    return Found(name, score, lambda asked: chance_of(forest, q[asked]), False)
 
 
 def ours(data: Table, rows: Ints, folds: Ints) -> list[Found]:

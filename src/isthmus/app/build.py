@@ -14,6 +14,7 @@ import msgspec
 import numpy as np
 
 from isthmus.app.catalogue import Catalogue
+from isthmus.app.grown import Trained, grow_at_nodes
 from isthmus.assurance.alarms import judged
 from isthmus.assurance.auc import auc
 from isthmus.assurance.bars import BARS_PAYLOAD_TYPE, Verdict, bars_digest, checked_bars
@@ -62,6 +63,7 @@ from isthmus.contracts.sums import (
     group_sums_from,
     moments_from,
 )
+from isthmus.contracts.treesums import HISTOGRAMS
 from isthmus.foundry.export import artefact_digest, build_artefact, head_digest
 from isthmus.foundry.foldout import ThresholdPlan, Thresholds, choose_lambda, choose_thresholds
 from isthmus.foundry.ridge import Candidate as Fit
@@ -70,6 +72,8 @@ from isthmus.foundry.stages import decoder_of, stage_of
 from isthmus.kit.signing import Envelope, SigningKey, seal
 
 POLL_S = 0.2
+ROUND_POLL_S = 0.02
+"""Where a run asks for hundreds of small sums one after the other."""
 JOB_TTL_S = 1800
 DAY_S = 86_400
 SLICE_KINDS_MAX = 8
@@ -185,6 +189,7 @@ class Build:
             "penalty": fits[chosen.index].lam,
             "penalties": [f.lam for f in fits],
             "losses": chosen.losses,
+            **(fits[0].facts() if isinstance(fits[0], Trained) else {}),
             "own_heads": {name: msgspec.to_builtins(h) for name, h in own.items()},
             "auc": {name: _ranking(best.found[EvaluationKey(name, CLEAN, "all")].histogram) for name in (JOINT, *own)},
             "promises": [_rung_row(rung) for rung in rungs],
@@ -196,12 +201,12 @@ class Build:
         }
         return bool(proven), result
 
-    def _rung(self, bars: Bars, fit: Fit, choice: Choice, own: Mapping[str, Head]) -> Rung:
+    def _rung(self, bars: Bars, fit: Fit | Trained, choice: Choice, own: Mapping[str, Head]) -> Rung:
         """Thresholds planned for one promise, the artefact with them, and what the held-out records say of it."""
         promise = f"{bars.error_ppm_max / 10_000:g}%"
         thresholds = self._thresholds(choice.histogram, bars)
         effect = self._step(f"clusters {promise}", lambda: self._effect(fit, thresholds, choice.weight))
-        head = self._head(fit, thresholds)
+        head = fit.head(thresholds.lo, thresholds.hi) if isinstance(fit, Trained) else self._head(fit, thresholds)
         digest = self._step(f"artefact {promise}", lambda: self._artefact(head))
         found = self._step(f"evaluate {promise}", lambda: self._evaluate(head, digest, own))
         verdict, evidence = self._judge(bars, found, effect)
@@ -237,14 +242,21 @@ class Build:
         params = msgspec.convert(self._training(), MomentsParams)
         return moments_from(self._total(MOMENTS, self._stage, params), self._stage.dimension)
 
-    def _fit(self, moments: Moments) -> list[Fit]:
-        return candidates(moments, self._scenario.recipe.lambdas)
+    def _fit(self, moments: Moments) -> Sequence[Fit | Trained]:
+        recipe = self._scenario.recipe
+        if recipe.head == "trees":
+            ask = lambda statistic, params: self._total(statistic, self._stage, params)  # noqa: E731
+            return [grow_at_nodes(recipe, self._stage, moments, len(self._roster), self._training(), ask)]
+        return candidates(moments, recipe.lambdas)
 
-    def _choose(self, fits: Sequence[Fit], weight: int) -> Choice:
-        """The penalty by the losses of all; then the fold-out scores of that one."""
-        losses = self._fold_out(fits, weight, histograms=False)
-        index = choose_lambda(losses, [f.lam for f in fits])
-        chosen = self._fold_out(fits[index : index + 1], weight, histograms=True)
+    def _choose(self, fits: Sequence[Fit | Trained], weight: int) -> Choice:
+        """The penalty by the losses of all; then the fold-out scores of that one. Of trees both are known."""
+        if isinstance(fits[0], Trained):
+            return Choice(weight, 0, fits[0].histogram, list(fits[0].losses))
+        linear = [fit for fit in fits if not isinstance(fit, Trained)]
+        losses = self._fold_out(linear, weight, histograms=False)
+        index = choose_lambda(losses, [f.lam for f in linear])
+        chosen = self._fold_out(linear[index : index + 1], weight, histograms=True)
         return Choice(weight, index, chosen.histogram[0], [int(v) / losses.sum_w / LOSS_UNIT for v in losses.loss])
 
     def _fold_out(self, fits: Sequence[Fit], weight: int, histograms: bool) -> FoldOut:
@@ -272,12 +284,15 @@ class Build:
             specificity_min=bars.specificity_ppm_min / PPM,
         )
 
-    def _effect(self, fit: Fit, thresholds: Thresholds, weight: int) -> float:
+    def _effect(self, fit: Fit | Trained, thresholds: Thresholds, weight: int) -> float:
         """Of training folds at these thresholds, but not below the one planned with: chosen thresholds flatter it."""
+        least = self._scenario.certify.planning_design_effect
+        if isinstance(fit, Trained):
+            return max(design_effect(fit.verdicts(thresholds.lo, thresholds.hi)), least)
         found = {"candidate": msgspec.to_builtins(as_candidate(fit)), "total_weight": weight}
         fields = {**self._training(), **found, "lo": thresholds.lo, "hi": thresholds.hi}
         sums = group_sums_from(self._total(CLUSTERS, self._stage, msgspec.convert(fields, ClustersParams)))
-        return max(design_effect(sums), self._scenario.certify.planning_design_effect)
+        return max(design_effect(sums), least)
 
     def _artefact(self, head: Head) -> str:
         artefact = build_artefact(head)
@@ -384,7 +399,7 @@ def finished_job(shop: Workshop, request: JobRequest) -> JobStatus:
     """Asks and waits. Raises JobRefusedError naming who refused by which clause, JobFailedError naming who was missing."""
     status = shop.jobs.create(request)
     while status.phase not in ("done", "failed"):
-        shop.wait(POLL_S)
+        shop.wait(ROUND_POLL_S if request.statistic == HISTOGRAMS else POLL_S)
         status = shop.jobs.status(status.id)
     if status.phase == "failed":
         said = "; ".join(f"{r.party} refused by its clause {r.clause}: {r.message}" for r in status.refusals)

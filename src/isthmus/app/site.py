@@ -39,6 +39,7 @@ from isthmus.contracts.statistic import (
     EVALUATE,
     FOLD_OUT,
     JOINT,
+    LOCAL,
     MOMENTS,
     SITE_HEAD,
     SITE_HEADS,
@@ -53,6 +54,7 @@ from isthmus.contracts.statistic import (
     site_heads_from,
 )
 from isthmus.contracts.sums import EVALUATION_SIZE, Evaluation, evaluation_from, foldout_from
+from isthmus.contracts.treesums import ASIDE_SCORES
 from isthmus.foundry.export import artefact_digest, build_artefact
 from isthmus.foundry.foldout import Floats, ThresholdPlan, Thresholds, choose_thresholds, smoothed
 from isthmus.foundry.stages import decoder_of
@@ -217,6 +219,7 @@ class SiteBuild:
             fleet_penalty=float(self._fleet["penalty"]),
             factors=self._scenario.replicate.weightings,
             penalties=recipe.lambdas,
+            forest=self._head.forest,
         )
         status = self._job(SITE_HEAD, params)
         return site_heads_from(status.heads[self._request.site].array(), self._stage.dimension)
@@ -235,8 +238,10 @@ class SiteBuild:
         return total
 
     def _calibration(self, heads: AnyHeads) -> Calibration:
-        """Both sides under the fleet's own head: its fold-out scores, and the site's records, which it never saw."""
-        fleet = foldout_from(self._total_of(self.scored_by).array().astype(np.int64), 1).histogram[0]
+        """Both sides under the fleet's own head: its fold-out scores, of trees those of groups set aside, and the site's records, which it
+        never saw."""
+        calibrated = self.scored_by if self._head.forest is None else ASIDE_SCORES
+        fleet = foldout_from(self._total_of(calibrated).array().astype(np.int64), 1).histogram[0]
         test = exchangeability(fleet, heads.histograms[SITE_HEADS.index(FLEET)])
         own = smoothed(heads.histograms[heads.best])
         return Calibration(test, own + fleet if test.trusted else own)
@@ -271,11 +276,17 @@ class SiteBuild:
         return SiteRung(bars, thresholds, head, digest, counted, verdict, evidence)
 
     def _document(self, heads: AnyHeads, index: int, lo: float, hi: float) -> Head:
-        """A candidate as a head document."""
+        """A candidate as a head document; the fleet's trees are in all but that of the site alone."""
         assert isinstance(heads, SiteHeads)
-        values = heads.heads[index]
+        values, forest = heads.heads[index], self._head.forest if SITE_HEADS[index] != LOCAL else None
         return Head(
-            stage=self._stage, coefficients=Array.of(values[1:]), bias=float(values[0]), lo=lo, hi=hi, decoder=decoder_of(self._stage)
+            stage=self._stage,
+            coefficients=Array.of(values[1:]),
+            bias=float(values[0]),
+            lo=lo,
+            hi=hi,
+            decoder=decoder_of(self._stage),
+            forest=forest,
         )
 
     def _others(self, heads: AnyHeads, best: SiteRung) -> dict[str, Head]:

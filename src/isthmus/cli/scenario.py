@@ -19,7 +19,7 @@ from isthmus.cli.learn import learn
 from isthmus.cli.sitevalues import merge_json, show_merge, write_values
 from isthmus.contracts.errors import InputError
 from isthmus.contracts.package import Finding
-from isthmus.contracts.scenario import Scenario
+from isthmus.contracts.scenario import Recipe, Scenario, Trees
 from isthmus.foundry.engine import Scorer
 from isthmus.kit.config import read_settings
 from isthmus.scenarios.archive import SUFFIX
@@ -210,6 +210,7 @@ def _show_package(contents: Contents, found: Scenario, digest: str, knobs: tuple
         ("prohibited use", found.prohibited_use),
         ("tier, task", f"{found.tier}, {found.task}: {' or '.join(found.interface.classes)}"),
         ("model", f"{found.recipe.backbone}; {', '.join(found.recipe.parts)}"),
+        ("head", _head_words(found.recipe)),
         ("promises tried", f"at most {promises} error among answers, at {found.certify.confidence_ppm / 10_000:g} % confidence"),
         ("certificate lasts", f"{found.certify.validity_days} days"),
         ("price", f"{found.serve.micros_per_inference} micro-{found.serve.currency} an inference"),
@@ -225,6 +226,15 @@ def _show_package(contents: Contents, found: Scenario, digest: str, knobs: tuple
     for knob in knobs:
         what.add_row(f"{escape(knob.name)}\n[dim]{escape(knob.title)}[/]", *map(escape, _knob_cells(knob, at_path(manifest, knob.path))))
     console.print(what)
+
+
+def _head_words(recipe: Recipe) -> str:
+    if recipe.head != "trees":
+        return f"ridge, {len(recipe.lambdas)} penalties tried"
+    grown = recipe.trees or Trees()
+    asked = f"{grown.cuts} cuts on each of {grown.features} features a tree, drawn anew for each"
+    kept = f"one group in {grown.aside} set aside to choose how many are kept"
+    return f"boosted trees: up to {grown.trees} of {grown.depth} levels, rate {grown.rate:g}; {asked}; {kept}"
 
 
 def _knob_cells(knob: Knob, value: Any) -> tuple[str, str, str]:

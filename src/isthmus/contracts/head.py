@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import binascii
 import math
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 import numpy as np
@@ -70,6 +70,25 @@ class Stage(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
         return self.dimension * self.positions
 
 
+SCORE_SHARE = 0.25
+"""Of the logarithm of the odds: the score of published trees. A power of two, so that it rounds nothing."""
+
+
+class Forest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Boosted trees: base + the values of the leaves that a record comes to, one a tree; of the logistic loss that is the logarithm of the
+    odds of a defect, and SCORE_SHARE of it is added to a head's score, so that it fits the range in which scores are counted.
+
+    sizes: (trees,) int64, nodes of each. nodes: one int64 a node, tree after tree, in the order in which they were opened: a leaf is twice
+    its value in 2^-40, so that sums are exact in any order; a node that asks is 2 (feature 2^17 + edge + 2^16) + 1. A record goes left when
+    its feature is below the edge; the n-th asking node of a tree, from 0, has its children at 2n + 1 (left) and 2n + 2.
+    """
+
+    loss: Literal["logistic", "squared"]
+    base: float
+    sizes: Array
+    nodes: Array
+
+
 class Output(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """One number that a head foretells, in units of its target (contracts.targets).
 
@@ -99,8 +118,8 @@ class Gaussian(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
 
 
 class Head(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
-    """score = bias + sum_i coefficients[i] * q[i], over quantised features q of `stage`. With `gaussian`, there are no coefficients and
-    the score is that of kit.mahalanobis.
+    """score = bias + sum_i coefficients[i] * q[i], over quantised features q of `stage`; with a forest, plus its sum, as a float32. With
+    `gaussian`, there are no coefficients and the score is that of kit.mahalanobis.
 
     score <= lo: good. score >= hi: defect. Between: a person decides. lo <= hi. `decoder` names what makes records of bytes.
     outputs: of a head that foretells numbers instead; its own coefficients are then none, and bias, lo and hi 0.
@@ -114,3 +133,4 @@ class Head(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     decoder: str
     outputs: tuple[Output, ...] = ()
     gaussian: Gaussian | None = None
+    forest: Forest | None = None

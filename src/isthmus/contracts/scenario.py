@@ -39,8 +39,28 @@ class Interface(_Part, frozen=True, kw_only=True):
         return None if self.input == "image" else Schema(columns=self.columns, steps=self.steps)
 
 
-class Recipe(_Part, frozen=True, kw_only=True):
+class Trees(_Part, frozen=True, kw_only=True):
+    """How boosted trees are grown, where `head` is trees; see foundry.trees.
+
+    trees, depth: at most so many, of so many levels; how many of them are kept is chosen on the groups set aside. rate: each leaf's share.
+    l2: added to a leaf's curvature. features, cuts: what a tree may ask: up to so many cuts on each of so many features, drawn anew for
+    each tree. Their product is the number of features that a node's sums are a statistic of. aside: of each owner's training groups one in
+    so many is not grown on, and chooses the number of trees and the thresholds.
+    """
+
+    trees: int = 60
+    depth: int = 4
+    rate: float = 0.4
+    l2: float = 1.0
+    features: int = 5
+    cuts: int = 2
+    aside: int = 4
+
+
+class Recipe(_Part, frozen=True, kw_only=True, omit_defaults=True):
     """How the model is made of sums.
+
+    head: ridge, one closed-form solution; trees, boosted trees of the same records, grown round by round, as `trees` says.
 
     parts: the features (contracts.parts, tableparts, seriesparts), few enough that sums over them say little of anybody.
     parts_after_leaving: others, none of which the first are made of, for rosters after a leaver; none where all features are made of the
@@ -60,7 +80,8 @@ class Recipe(_Part, frozen=True, kw_only=True):
     lambdas: tuple[float, ...]
     records_per_feature: int
     weigh: Weighing | msgspec.UnsetType = msgspec.UNSET
-    head: Literal["ridge", "gaussian"] = "ridge"
+    head: Literal["ridge", "trees", "gaussian"] = "ridge"
+    trees: Trees | None = None
 
 
 class Certify(_Part, frozen=True, kw_only=True):

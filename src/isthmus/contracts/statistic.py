@@ -9,7 +9,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from isthmus.contracts.head import Array, Head
+from isthmus.contracts.head import Array, Forest, Head
 from isthmus.contracts.sums import SCORE_BINS
 
 MOMENTS = "moments/1"
@@ -23,10 +23,6 @@ GAUSSIAN = "gaussian/1"
 GAUSSIAN_FOLD_OUT = "gaussian-foldout/1"
 GAUSSIAN_CLUSTERS = "gaussian-clusters/1"
 SITE_GAUSSIAN = "site-gaussian/1"
-
-OPERATIONS = {"ridge": (MOMENTS, FOLD_OUT, CLUSTERS), "gaussian": (GAUSSIAN, GAUSSIAN_FOLD_OUT, GAUSSIAN_CLUSTERS)}
-SITE_OPERATIONS = {"ridge": SITE_HEAD, "gaussian": SITE_GAUSSIAN}
-"""The statistics that a recipe's head is made of, of owners together, and at a site."""
 
 View = Literal["identity", "flip-left-right", "flip-up-down", "rotate-180"]
 VIEWS: tuple[View, ...] = ("identity", "flip-left-right", "flip-up-down", "rotate-180")
@@ -101,13 +97,15 @@ class SiteHeadParams(TrainingParams, frozen=True, kw_only=True):
     """site-head/1: packed SiteHeads: the fleet's sums joined with this owner's own records, at the node.
 
     fleet: packed Moments of the fleet (int64). fleet_penalty: the fleet's own. factors: weightings of the own records, and
-    penalties, both averaged over by the own records' leave-one-group-out loss.
+    penalties, both averaged over by the own records' leave-one-group-out loss. forest: of a fleet whose head is trees; the fleet's head is
+    then these alone, and the site's is these and a linear correction.
     """
 
     fleet: Array
     fleet_penalty: float
     factors: tuple[float, ...]
     penalties: tuple[float, ...]
+    forest: Forest | None = None
 
 
 class GaussianParams(TrainingParams, frozen=True, kw_only=True):
@@ -213,7 +211,8 @@ def evaluation_keys(params: EvaluateParams) -> tuple[EvaluationKey, ...]:
     return (*joint, *(EvaluationKey(other.name, CLEAN, part) for other in params.others for part in slices))
 
 
-SITE_HEADS = ("fleet", "combined", "local")
+LOCAL = "local"
+SITE_HEADS = ("fleet", "combined", LOCAL)
 
 
 @dataclass(frozen=True)

@@ -18,6 +18,9 @@ from isthmus.foundry.export import HEAT_OUTPUT, artefact_digest, parsed
 from isthmus.foundry.forecast import FORECAST_OUTPUTS
 from isthmus.foundry.runtime import RUNTIME_ERRORS, Given, checked_images, given_batches, session
 from isthmus.foundry.stages import IMAGE_INPUT
+from isthmus.foundry.treegraph import forest_in
+from isthmus.foundry.treereasons import tree_attributions
+from isthmus.kit.treewalk import forest_scores
 
 EVEN_MAX = 1e-12
 NEARNESS = 8.0
@@ -70,6 +73,7 @@ class Scorer:
         try:
             self.coefficients = numpy_helper.to_array(constants["head_coefficients"]).copy()
             self.bias = float(numpy_helper.to_array(constants["head_bias"]))
+            self.forest = forest_in(self._model)
             if self.input == IMAGE_INPUT:
                 self._range_centre: Floats = numpy_helper.to_array(constants["range_centre"]).astype(np.float64)
                 self._range_scale: Floats = numpy_helper.to_array(constants["range_scale"]).astype(np.float64)
@@ -140,14 +144,23 @@ class Scorer:
 
     def base(self, reference: NDArray[np.float64] | None = None) -> float:
         """The score of the reference features; attributions add up from here."""
-        return float(self.bias + self.coefficients @ self._reference(reference))
+        against = self._reference(reference)
+        trees = 0.0 if self.forest is None else float(forest_scores(self.forest, against[None, :])[0])
+        return float(self.bias + self.coefficients @ against) + trees
 
     def attributions(self, given: Given, reference: NDArray[np.float64] | None = None) -> Floats:
-        """(n, d) contributions coefficient * (q - reference); with `base` they add up to the score, exactly but for float32.
+        """(n, d) contributions; with `base` they add up to the score, exactly but for float32.
 
-        reference: (d,) features of a typical image, for instance the fleet's mean; default zeros, the middle of the public ranges.
+        Of a linear head: coefficient * (q - reference). Of trees: Shapley values against the reference. reference: (d,) features of a
+        typical record, for instance the fleet's mean; default zeros, the middle of the public ranges.
         """
-        return np.asarray((self.quantised(given).astype(np.float64) - self._reference(reference)) * self.coefficients)
+        return self.contributions(self.quantised(given), reference)
+
+    def contributions(self, quantised: NDArray[np.int16], reference: NDArray[np.float64] | None = None) -> Floats:
+        """`attributions` of (n, d) features."""
+        against = self._reference(reference)
+        found = np.asarray((quantised.astype(np.float64) - against) * self.coefficients)
+        return found if self.forest is None else found + tree_attributions(self.forest, quantised, against)
 
     def heat(self, image: NDArray[np.uint8], reference: NDArray[np.float64] | None = None) -> Heat:
         """Exact linear attribution over space (class activation; Zhou et al., CVPR 2016)."""

@@ -3,9 +3,9 @@
 Input `image`: UINT8 (n, h, w, 3), any size; or `records`: FLOAT (n, columns) or (n, steps, columns), NaN where a value is missing.
 Outputs `score`: FLOAT (n,); `verdict`: INT64 (n,), one of the constants below; of a Gaussian over patches also `heat`: FLOAT (n, h, w).
 A head that foretells numbers has other outputs, see foundry.forecast.
-The head runs in doubles on integers; a head from `ridge.head_from` sums there exactly. The verdict is decided from the
-published float32 score, so that whoever holds the score and the thresholds can check it. The defect side wins when both
-thresholds are met; a score that is no number goes to a person.
+The head runs in doubles on integers; a head from `ridge.head_from` sums there exactly; trees add their sum as a float32.
+The verdict is decided from the published float32 score, so that whoever holds the score and the thresholds can check it. The defect side
+wins when both thresholds are met; a score that is no number goes to a person.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from isthmus.foundry.features import Tensors, load_tensors
 from isthmus.foundry.forecast import FORECAST_OUTPUTS, add_forecast
 from isthmus.foundry.gaussian import add_gaussian
 from isthmus.foundry.stages import IMAGE_INPUT, RECORDS_INPUT, add_stage, checked_source, stage_of
+from isthmus.foundry.treegraph import add_forest
 from isthmus.kit.canonical import digest_of, sha256_hex
 
 GOOD, DEFECT, PERSON = 0, 1, 2
@@ -51,7 +52,7 @@ def _add_head(graph: GraphWriter, quantised: str, head: Head) -> None:
         graph.constant("feature_axis", np.array([1], np.int64))
     for name, value in (("good", GOOD), ("defect", DEFECT), ("person", PERSON)):
         graph.constant(f"verdict_{name}", np.array(value, np.int64))
-    made = _add_sum(graph, quantised) if head.gaussian is None else add_gaussian(graph, quantised, head.stage, head.gaussian)
+    made = _add_sum(graph, quantised, head) if head.gaussian is None else add_gaussian(graph, quantised, head.stage, head.gaussian)
     score = graph.node("Cast", [made], "score", to=TensorProto.FLOAT)
     published = graph.node("Cast", [score], "score_published", to=TensorProto.DOUBLE)
     is_good = graph.node("LessOrEqual", [published, "head_lo"], "is_good")
@@ -60,12 +61,16 @@ def _add_head(graph: GraphWriter, quantised: str, head: Head) -> None:
     graph.node("Where", [is_defect, "verdict_defect", sure], "verdict")
 
 
-def _add_sum(graph: GraphWriter, quantised: str) -> str:
-    """The score of a linear head in doubles, (n,)."""
+def _add_sum(graph: GraphWriter, quantised: str, head: Head) -> str:
+    """The score of a linear head in doubles, (n,), with the sum of its trees, where it has any."""
     exact = graph.node("Cast", [quantised], "quantised_double", to=TensorProto.DOUBLE)
     products = graph.node("Mul", [exact, "head_coefficients"], "contributions")
     summed = graph.node("ReduceSum", [products, "feature_axis"], "contribution_sum", keepdims=0)
-    return graph.node("Add", [summed, "head_bias"], "score_double")
+    total = graph.node("Add", [summed, "head_bias"], "score_double")
+    if head.forest is None:
+        return total
+    trees = add_forest(graph, exact, head.forest, head.stage.dimension)
+    return graph.node("Add", [total, graph.node("Cast", [trees], "tree_sum_double", to=TensorProto.DOUBLE)], "score_with_trees")
 
 
 def build_artefact(head: Head, tensors: Tensors | None = None) -> bytes:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -92,13 +92,15 @@ def record_of(root: Path, file: LabelledFile, tables: RowFiles) -> bytes:
 
 @dataclass
 class OwnerData:
-    """The data of one asset. digests: relative path -> sha256 hex, as committed to."""
+    """The data of one asset. digests: relative path -> sha256 hex, as committed to. kept: features of the training split that were asked
+    for last, by stage and view: trees ask for them some hundred times in a row."""
 
     folder: DataFolder
     digests: Mapping[str, str]
     cache: FeatureCache
     tools: Tools
     progress: Progress = silent
+    kept: dict[tuple[str, str], NDArray[np.int16]] = field(default_factory=dict)
 
     def records(self, split: str) -> Records:
         """Labels, groups and kinds of one split, in order."""
@@ -112,7 +114,14 @@ class OwnerData:
         if self.folder.targets:
             raise RefusedError("data", "the asset's records end in numbers, not in labels", "use a scenario that foretells them")
         w = np.array([params.sure_weight if file.sure else params.unsure_weight for file in files], dtype=np.int64)
-        return TrainingRecords(self.records(TRAIN), tuple(self.features(stage, TRAIN, view) for view in params.views), w)
+        return TrainingRecords(self.records(TRAIN), tuple(self._training_features(stage, view) for view in params.views), w)
+
+    def _training_features(self, stage: Stage, view: str) -> NDArray[np.int16]:
+        if (stage.digest, view) not in self.kept:
+            if any(digest != stage.digest for digest, _ in self.kept):
+                self.kept.clear()
+            self.kept[stage.digest, view] = self.features(stage, TRAIN, view)
+        return self.kept[stage.digest, view]
 
     def features(self, stage: Stage, split: str, view: str = "identity", corruption: Corruption | None = None) -> NDArray[np.int16]:
         """(n, d) int16 of one split under one view, corrupted first if so asked; (n, positions * d) where the stage has positions."""

@@ -170,7 +170,7 @@ def distance_heat(distances: NDArray[np.float32]) -> Floats:
 
 def _explained(part: CellPart, scorer: Scorer, quantised: NDArray[np.int16], reference: Floats, names: Sequence[str]) -> CellPart:
     """The same cell with its features and their exact parts of the score."""
-    parts = (quantised.astype(np.float64) - reference) * scorer.coefficients
+    parts = scorer.contributions(quantised[None, :], reference)[0]
     order = np.argsort(-np.abs(parts), kind="stable")
     shown = tuple(Attribution(feature=names[i], index=int(i), contribution=float(parts[i])) for i in order[:ATTRIBUTIONS_SHOWN])
     return msgspec.structs.replace(

@@ -1,4 +1,6 @@
-"""An independent reference on pooled sample files: scikit-learn's ridge, and how well the sums give members away.
+"""An independent reference on pooled sample files: scikit-learn's ridge, or its boosting where trees were grown.
+
+Beside it, how well the sums give members away.
 
 It reads the owners' files directly, so it exists only for sample data on one machine. Nothing here takes part in a run.
 """
@@ -69,6 +71,26 @@ def pooled_fit(x: Floats, y: Floats, w: Floats, penalty: float) -> tuple[Floats,
     return coefficients, float(model.intercept_ - coefficients @ mean)
 
 
+def _against_linear(x: Floats, y: Floats, w: Floats, held: Floats, head: Head, penalty: float) -> tuple[Floats | None, float | None]:
+    """(scores of held-out rows by `pooled_fit`, how far the head's coefficients are from its)."""
+    fitted = pooled_fit(x, y, w, penalty)
+    if fitted is None:
+        return None, None
+    coefficients, bias = fitted
+    difference = np.max(np.abs(head.coefficients.array() - coefficients)) / np.max(np.abs(coefficients))
+    return held @ coefficients + bias, float(difference)
+
+
+def pooled_boosting(x: Floats, y: Floats, w: Floats, held: Floats) -> Floats | None:
+    """Scores of held-out rows by scikit-learn's gradient boosting on the pooled rows, as it comes; None where it is not installed."""
+    try:
+        from sklearn.ensemble import HistGradientBoostingClassifier
+    except ImportError:
+        return None
+    model = HistGradientBoostingClassifier(random_state=0).fit(x, y, sample_weight=w)
+    return np.asarray(model.decision_function(held), dtype=np.float64)
+
+
 def rank_auc(higher: Floats, lower: Floats) -> float:
     """Chance that one of `higher` is above one of `lower`, ties half (Mann and Whitney 1947)."""
     ranks = rankdata(np.concatenate([higher, lower]))
@@ -112,11 +134,12 @@ def reference(owners: Sequence[Owner], head: Head, penalty: float, params: Train
     pools = [_pool(owner, head.stage, params, tools) for owner in owners]
     x, y, w = (np.concatenate([getattr(p, name) for p in pools]) for name in ("all_q", "y", "w"))
     held, held_y = np.concatenate([p.held for p in pools]), np.concatenate([p.held_y for p in pools])
-    fitted = pooled_fit(x, y, w, penalty)
-    if fitted is None:
+    if head.forest is None:
+        scores, difference = _against_linear(x, y, w, held, head, penalty)
+    else:
+        scores, difference = pooled_boosting(x, y, w, held), None
+    if scores is None:
         return None
-    coefficients, bias = fitted
-    ours, scores = head.coefficients.array(), held @ coefficients + bias
     views = len(params.views)
     membership = {"exchange, leverage": leverage_auc(*_view_major(pools, views), views)}
     for place, owner in enumerate(owners):
@@ -124,7 +147,7 @@ def reference(owners: Sequence[Owner], head: Head, penalty: float, params: Train
         membership[f"{owner.party} (total less its own), leverage"] = leverage_auc(*_view_major(rest, views), views)
     return Reference(
         auc_pooled=rank_auc(scores[held_y > 0], scores[held_y < 0]),
-        weights_max_rel_diff=float(np.max(np.abs(ours - coefficients)) / np.max(np.abs(coefficients))),
+        weights_max_rel_diff=difference,
         membership_auc=max(membership.values()),
         membership=membership,
     )

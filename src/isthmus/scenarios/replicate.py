@@ -14,9 +14,9 @@ from isthmus.client.http import ExchangeClient
 from isthmus.contracts.bars import PPM
 from isthmus.contracts.build import RunView
 from isthmus.contracts.errors import FolderError, InputError, NotFoundError
+from isthmus.contracts.operations import site_operations
 from isthmus.contracts.ports import Clock, Json
 from isthmus.contracts.scenario import Scenario
-from isthmus.contracts.statistic import EVALUATE, PAIR, SITE_OPERATIONS
 from isthmus.kit.ids import slug
 from isthmus.sandbox.folder import HOLDOUT, read_folder
 from isthmus.sandbox.labelbook import chosen_paths
@@ -53,7 +53,7 @@ def site_terms(purpose: str, head: str = "ridge") -> Terms:
     """What a site lets its exchange do: fit the site's own model beside the data, and count its verdicts."""
     return Terms(
         purpose=purpose + AT_SITE,
-        operations=(SITE_OPERATIONS[head], EVALUATE, PAIR),
+        operations=site_operations(head),
         least_participants=1,
         least_group_size=1,
         visibility="individual",

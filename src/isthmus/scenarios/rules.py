@@ -22,10 +22,11 @@ from isthmus.contracts.errors import InputError
 from isthmus.contracts.money import AMOUNT_MAX, CURRENCY
 from isthmus.contracts.package import Level
 from isthmus.contracts.parts import of_patches, parsed_part, sources_of
-from isthmus.contracts.scenario import Certify, Interface, Recipe, Replicate, Scenario, Serve
+from isthmus.contracts.scenario import Certify, Interface, Recipe, Replicate, Scenario, Serve, Trees
 from isthmus.contracts.schema import checked_schema
 from isthmus.contracts.statistic import CANDIDATES_MAX, WEIGHT_MAX
 from isthmus.contracts.targets import checked_targets, checked_weighing
+from isthmus.contracts.treesums import ASIDE_MAX, ASIDE_MIN, DEPTH_MAX, OWNER_RECORDS_MAX, TREES_MAX
 from isthmus.foundry.stageparts import checked_parts
 from isthmus.foundry.stages import checked_source, stage_of
 from isthmus.kit.ids import slug
@@ -44,6 +45,7 @@ VERSION_CHARS_MAX = 48
 TEXT_CHARS_MAX = 2000
 SMALL_PPM = 100
 WEIGHTING_LEAST_ABOVE, WEIGHTING_MOST = 1 / 32, 4096
+TREE_FEATURES_MAX, TREE_CUTS_MAX = 64, 16
 
 
 @dataclass(frozen=True)
@@ -169,6 +171,37 @@ def recipe_breaches(recipe: Recipe, interface: Interface | None = None) -> Itera
     if recipe.records_per_feature < AGGREGATE_RATIO_MIN:
         what = f"records_per_feature is {recipe.records_per_feature}; no node agrees to fewer than {AGGREGATE_RATIO_MIN}"
         yield Breach("out-of-range", ("recipe", "records_per_feature"), what, f"write {AGGREGATE_RATIO_MIN} or more")
+    yield from _tree_breaches(recipe, interface)
+
+
+def _tree_breaches(recipe: Recipe, interface: Interface | None) -> Iterator[Breach]:
+    """Trees grow on rows and windows, by settings that can be used."""
+    if recipe.head != "trees":
+        if recipe.trees is not None:
+            what = f"trees says how trees are grown, and head is {recipe.head}"
+            yield Breach("bad-trees", ("recipe", "trees"), what, "write head: trees, or leave trees out")
+        return
+    if interface is not None and interface.input == "image":
+        what = "trees are grown on rows of tables or series, and the input is image"
+        yield Breach("bad-trees", ("recipe", "head"), what, "leave head out, so that it is ridge")
+    wanted = recipe.trees or Trees()
+    limits: tuple[tuple[str, float, float, str], ...] = (
+        ("trees", 1, TREES_MAX, "whole trees"),
+        ("depth", 1, DEPTH_MAX, "levels"),
+        ("rate", 0.01, 1, "a share"),
+        ("l2", 0, 1000, "a penalty"),
+        ("features", 1, TREE_FEATURES_MAX, "features that a tree may ask"),
+        ("cuts", 1, TREE_CUTS_MAX, "cuts of each"),
+        ("aside", ASIDE_MIN, ASIDE_MAX, "one group in so many"),
+    )
+    for name, least, most, unit in limits:
+        value = getattr(wanted, name)
+        if not (math.isfinite(value) and least <= value <= most):
+            yield Breach("bad-trees", ("recipe", "trees", name), f"{name} is {value:g}", f"write {least:g} to {most:g}, {unit}")
+    asked = wanted.features * wanted.cuts * recipe.records_per_feature
+    if asked > OWNER_RECORDS_MAX:
+        what = f"{wanted.features} features with {wanted.cuts} cuts need {asked} records in every node of a tree"
+        yield Breach("bad-trees", ("recipe", "trees"), what, f"use fewer, so that it is at most {OWNER_RECORDS_MAX}")
 
 
 def _weigh_breaches(recipe: Recipe, interface: Interface | None) -> Iterator[Breach]:

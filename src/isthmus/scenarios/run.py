@@ -16,9 +16,10 @@ from isthmus.assurance.certificate import check
 from isthmus.client.http import ExchangeClient
 from isthmus.contracts.errors import CertificateError, FolderError, InputError, JobFailedError, RemoteError
 from isthmus.contracts.head import Head
+from isthmus.contracts.operations import OPERATIONS, fleet_operations
 from isthmus.contracts.ports import Clock, Json
 from isthmus.contracts.scenario import Scenario
-from isthmus.contracts.statistic import EVALUATE, OPERATIONS, OWN_HEAD, PAIR, TrainingParams
+from isthmus.contracts.statistic import EVALUATE, PAIR, TrainingParams
 from isthmus.contracts.targets import Target
 from isthmus.contracts.valuesums import VALUE_STATISTICS
 from isthmus.kit.signing import Envelope, key_id
@@ -57,11 +58,6 @@ class RunSettings:
     clock: Clock
     values: Path | None = None
     candidate: bool = False
-
-
-def fleet_operations(head: str) -> tuple[str, ...]:
-    """What owners allow who fit such a head together; no owner's own Gaussian leaves, as its matrix would say all of its sums."""
-    return (*OPERATIONS[head], EVALUATE, *((OWN_HEAD,) if head == "ridge" else ()), PAIR)
 
 
 def party_of(folder: Path) -> str:

@@ -150,7 +150,9 @@ def _certificate_text(result: Json, say: Texts) -> str:
 def _model_lines(facts: RunFacts, say: Texts) -> list[tuple[str, str]]:
     rows = []
     if facts.reference is not None:
-        rows.append((say("line.weights"), say("weights", difference=f"{facts.reference.weights_max_rel_diff:.1e}")))
+        difference = facts.reference.weights_max_rel_diff
+        if difference is not None:
+            rows.append((say("line.weights"), say("weights", difference=f"{difference:.1e}")))
         rows.append((say("line.membership"), say("membership", auc=f"{facts.reference.membership_auc:.2f}")))
     result = result_of(facts.fleet)
     if result is not None:

@@ -15,7 +15,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from isthmus.contracts.errors import InputError, RefusedError
+from isthmus.contracts.errors import DocumentError, InputError, RefusedError
 from isthmus.contracts.head import Head, Stage
 from isthmus.contracts.statistic import (
     CANDIDATES_MAX,
@@ -52,6 +52,25 @@ from isthmus.contracts.statistic import (
     site_heads_size,
 )
 from isthmus.contracts.sums import EVALUATION_SIZE, PAIR_SIZE, foldout_size, good_moments_size, moments_from, moments_size
+from isthmus.contracts.treesums import (
+    ASIDE_CLUSTERS,
+    ASIDE_MAX,
+    ASIDE_MIN,
+    ASIDE_SCORES,
+    CUTS_MAX,
+    HISTOGRAMS,
+    OPEN_MAX,
+    OWNER_RECORDS_MAX,
+    PREFIXES_MAX,
+    TREES_MAX,
+    AsideClustersParams,
+    AsideScoresParams,
+    ForestParams,
+    HistogramsParams,
+    aside_scores_size,
+    histograms_size,
+    told_dimension,
+)
 from isthmus.contracts.valuesums import (
     VALUE_CLUSTERS,
     VALUE_EVALUATE,
@@ -67,10 +86,12 @@ from isthmus.contracts.valuesums import (
     value_moments_size,
 )
 from isthmus.kit.mahalanobis import DIMENSION_MAX, TOP_MAX
+from isthmus.kit.treewalk import head_scores
 from isthmus.sandbox.folder import SPLITS, TRAIN
 from isthmus.sandbox.ownerdata import OwnerData
 from isthmus.sandbox.ports import SiteRows
-from isthmus.sandbox.statistics.evaluation import evaluation, linear_scores
+from isthmus.sandbox.statistics import trees
+from isthmus.sandbox.statistics.evaluation import evaluation
 from isthmus.sandbox.statistics.foldout import candidate_scores, clusters, foldout, verdicts
 from isthmus.sandbox.statistics.gaussian import gaussian_clusters, gaussian_foldout, gaussian_scores, good_moments, total_of
 from isthmus.sandbox.statistics.moments import moments
@@ -100,6 +121,7 @@ class Statistic:
     """One statistic. releases_features: what becomes visible has the features' dimension, so that the dimension rule applies.
 
     single: the result leaves as floats, seen singly, not summed. of_good: only records labelled good are in what becomes visible.
+    dimension: how many features what becomes visible is a statistic of.
     """
 
     name: str
@@ -109,6 +131,7 @@ class Statistic:
     releases_features: bool
     single: bool = False
     of_good: bool = False
+    dimension: Callable[[Params, Stage], int] = lambda params, stage: stage.counted
 
 
 def parsed_params(name: str, params: dict[str, Any], stage: Stage) -> tuple[Statistic, Params]:
@@ -128,7 +151,7 @@ def computed(statistic: Statistic, params: Params, stage: Stage, data: OwnerData
     """The owner's share: int64 of the declared size, or float64 for a single statistic. least: least group size."""
     try:
         value = statistic.compute(params, stage, data, least)
-    except InputError as error:
+    except (InputError, DocumentError) as error:
         raise RefusedError("parameters", error.message, error.next_step) from error
     kind = np.float64 if statistic.single else np.int64
     if value.shape != (statistic.size(params, stage),) or value.dtype != kind:
@@ -175,6 +198,8 @@ def _check_bounds(params: Params, stage: Stage) -> None:
     _check_places(params, stage)
     if isinstance(params, EvaluateParams):
         _check_evaluate(params, stage)
+    if isinstance(params, ForestParams):
+        _check_forest(params)
     if isinstance(params, PairParams):
         _require(params.new.stage == stage, "the new head's stage is not the job's", "name one stage")
         _require(params.records in SPLITS, f"there is no split {params.records!r}", f"use one of {', '.join(SPLITS)}")
@@ -219,6 +244,27 @@ def _check_evaluate(params: EvaluateParams, stage: Stage) -> None:
         )
     _require(all(part not in ("", "all") for part in params.slices), "a slice has no name of its own", "name record kinds")
     _require(all(other.name not in ("", JOINT) for other in params.others), "another head has no name of its own", "name it")
+
+
+def _check_forest(params: ForestParams) -> None:
+    count = params.forest.sizes.shape[0] if params.forest.sizes.shape else 0
+    _require(params.views == ("identity",), "trees grow on the identity view only", "name no other view")
+    _require(count <= TREES_MAX, f"{count} trees", f"use up to {TREES_MAX}")
+    _require(ASIDE_MIN <= params.aside <= ASIDE_MAX, f"one group in {params.aside} set aside", f"use {ASIDE_MIN} to {ASIDE_MAX}")
+    if isinstance(params, HistogramsParams):
+        nodes = params.growing.shape[0] if params.growing.shape else 0
+        rising = list(params.open) == sorted(set(params.open)) and all(0 <= node < nodes for node in params.open)
+        _require(1 <= len(params.open) <= OPEN_MAX and rising, "the open nodes are not in order, or not of the tree", "name them ascending")
+        shape = params.cuts.shape
+        fits = len(shape) == 2 and 1 <= shape[0] <= CUTS_MAX
+        _require(fits, f"cuts of shape {shape}", f"name 1 to {CUTS_MAX} (feature, edge) pairs")
+        least = params.owner_records_min
+        _require(1 <= least <= OWNER_RECORDS_MAX, f"a least number of {least} records", f"use 1 to {OWNER_RECORDS_MAX}")
+    if isinstance(params, AsideScoresParams):
+        counts = params.prefixes
+        rising = list(counts) == sorted(set(counts)) and all(0 <= n <= count for n in counts)
+        _require(1 <= len(counts) <= PREFIXES_MAX and rising, "the numbers of trees are not ascending, or too many", "name each once")
+        _require(not params.histograms or len(counts) == 1, "histograms of several numbers of trees were asked for", "choose one")
 
 
 def _moments(params: MomentsParams, stage: Stage, data: OwnerData, least: int) -> Payload:
@@ -323,11 +369,28 @@ def _evaluate(params: EvaluateParams, stage: Stage, data: OwnerData, least: int)
 
 
 def _head_scores(data: OwnerData, head: Head, split: str, corruption: Corruption | None) -> NDArray[np.float64]:
-    q, coefficients = data.features(head.stage, split, corruption=corruption), head.coefficients.array()
+    q = data.features(head.stage, split, corruption=corruption)
     if head.gaussian is not None:
         return gaussian_scores(q, head.stage, head.gaussian)
-    _require(coefficients.shape == (q.shape[1],), "a head does not fit its stage", "send it as it was fitted")
-    return linear_scores(q, coefficients, head.bias)
+    try:
+        return head_scores(head, q)
+    except DocumentError as error:
+        raise RefusedError("parameters", f"a head does not fit its stage: {error.message}", error.next_step) from error
+
+
+def _histograms(params: HistogramsParams, stage: Stage, data: OwnerData, least: int) -> Payload:
+    _enough(data.records(TRAIN), least, (), TRAIN)
+    return trees.histograms(data.training(stage, params), params, least)
+
+
+def _aside_scores(params: AsideScoresParams, stage: Stage, data: OwnerData, least: int) -> Payload:
+    _enough(data.records(TRAIN), least, (), TRAIN)
+    return trees.aside_scores(data.training(stage, params), params).packed()
+
+
+def _aside_clusters(params: AsideClustersParams, stage: Stage, data: OwnerData, least: int) -> Payload:
+    _enough(data.records(TRAIN), least, (), TRAIN)
+    return trees.aside_clusters(data.training(stage, params), params).packed()
 
 
 def _pair(params: PairParams, stage: Stage, data: OwnerData, least: int) -> Payload:
@@ -401,5 +464,15 @@ STATISTICS: dict[str, Statistic] = {
             False,
         ),
         Statistic(PAIR, PairParams, lambda p, stage: PAIR_SIZE, _pair, False),
+        Statistic(
+            HISTOGRAMS,
+            HistogramsParams,
+            lambda p, stage: histograms_size(p),
+            _histograms,
+            True,
+            dimension=lambda p, stage: told_dimension(p),
+        ),
+        Statistic(ASIDE_SCORES, AsideScoresParams, lambda p, stage: aside_scores_size(p), _aside_scores, True),
+        Statistic(ASIDE_CLUSTERS, AsideClustersParams, lambda p, stage: 6, _aside_clusters, False),
     )
 }
