@@ -122,7 +122,7 @@ class SyntheticOwner:
 
     def scored(self, head: Head, split: str) -> None:
         """What the artefact itself would say: the same sum as its head."""
-        self.scores = linear_scores(self.features(head.stage, split), head.coefficients.array(), head.bias)
+        self.scores = linear_scores(self.features(head.stage, split), head.coefficients.array(), head.bias, head.link)
 
     @property
     def asset(self) -> Asset:

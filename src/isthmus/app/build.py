@@ -14,6 +14,7 @@ import msgspec
 import numpy as np
 
 from isthmus.app.catalogue import Catalogue
+from isthmus.app.rounds import LogisticRounds, as_candidate
 from isthmus.assurance.auc import auc
 from isthmus.assurance.bars import BARS_PAYLOAD_TYPE, Verdict, bars_digest, checked_bars, judge
 from isthmus.assurance.bounds import design_effect, korn_graubard_bounds
@@ -33,10 +34,10 @@ from isthmus.contracts.statistic import (
     CLUSTERS,
     EVALUATE,
     FOLD_OUT,
+    IRLS,
     JOINT,
     MOMENTS,
     OWN_HEAD,
-    Candidate,
     ClustersParams,
     Corruption,
     EvaluateParams,
@@ -142,6 +143,7 @@ class Build:
         self._job_ids: dict[str, str] = {}
         self._remarks: list[str] = []
         self._slices_refused = False
+        self._rounds: LogisticRounds | None = None
         recipe = self._scenario.recipe
         other = request.without and recipe.parts_after_leaving
         parts = recipe.parts_after_leaving if other else recipe.parts
@@ -167,6 +169,7 @@ class Build:
         moments = self._step("moments", self._moments)
         fits = self._step("fit", lambda: self._fit(moments))
         chosen = self._step("fold-out", lambda: self._choose(fits, moments.sum_w))
+        told = {} if self._rounds is None else {"irls": self._rounds.told(fits[chosen.index])}
         own = self._step("own-heads", self._own_heads)
         rungs: list[Rung] = []
         for bars in ladder:
@@ -183,6 +186,7 @@ class Build:
             "penalty": fits[chosen.index].lam,
             "penalties": [f.lam for f in fits],
             "losses": chosen.losses,
+            **told,
             "own_heads": {name: msgspec.to_builtins(h) for name, h in own.items()},
             "auc": {name: auc(best.found[EvaluationKey(name, CLEAN, "all")].histogram) for name in (JOINT, *own)},
             "promises": [_rung_row(rung) for rung in rungs],
@@ -237,17 +241,23 @@ class Build:
         return moments_from(self._total(MOMENTS, self._stage, params), self._stage.dimension)
 
     def _fit(self, moments: Moments) -> list[Fit]:
-        return candidates(moments, self._scenario.recipe.lambdas)
+        recipe = self._scenario.recipe
+        if recipe.head == "ridge":
+            return candidates(moments, recipe.lambdas)
+        self._rounds = LogisticRounds(lambda params: self._finished(IRLS, self._stage, params), self._training(), moments)
+        return self._rounds.path(recipe.lambdas)
 
-    def _choose(self, fits: Sequence[Fit], weight: int) -> Choice:
-        """The penalty by the losses of all; then the fold-out scores of that one."""
+    def _choose(self, fits: list[Fit], weight: int) -> Choice:
+        """The penalty by the losses of all; then the fold-out scores of that one, which takes its place among `fits` when it is settled."""
         losses = self._fold_out(fits, weight, histograms=False)
         index = choose_lambda(losses, [f.lam for f in fits])
+        if self._rounds is not None:
+            fits[index] = self._rounds.settled(fits[index])
         chosen = self._fold_out(fits[index : index + 1], weight, histograms=True)
         return Choice(weight, index, chosen.histogram[0], [int(v) / losses.sum_w / LOSS_UNIT for v in losses.loss])
 
     def _fold_out(self, fits: Sequence[Fit], weight: int, histograms: bool) -> FoldOut:
-        found = [msgspec.to_builtins(_as_candidate(f)) for f in fits]
+        found = [msgspec.to_builtins(as_candidate(f)) for f in fits]
         fields = {**self._training(), "candidates": found, "total_weight": weight, "histograms": histograms}
         return foldout_from(self._total(FOLD_OUT, self._stage, msgspec.convert(fields, FoldOutParams)), len(fits))
 
@@ -267,7 +277,7 @@ class Build:
 
     def _effect(self, fit: Fit, thresholds: Thresholds, weight: int) -> float:
         """Of training folds at these thresholds, but not below the one planned with: chosen thresholds flatter it."""
-        found = {"candidate": msgspec.to_builtins(_as_candidate(fit)), "total_weight": weight}
+        found = {"candidate": msgspec.to_builtins(as_candidate(fit)), "total_weight": weight}
         fields = {**self._training(), **found, "lo": thresholds.lo, "hi": thresholds.hi}
         sums = group_sums_from(self._total(CLUSTERS, self._stage, msgspec.convert(fields, ClustersParams)))
         return max(design_effect(sums), self._scenario.certify.planning_design_effect)
@@ -447,11 +457,6 @@ def _standing(shop: Workshop, run_id: str, artefact: str, predicate: Predicate) 
         if found == msgspec.structs.replace(predicate, **times) and found.not_before_s <= predicate.not_before_s < found.not_after_s:
             return envelope
     return None
-
-
-def _as_candidate(fit: Fit) -> Candidate:
-    raw = fit.raw()
-    return Candidate(penalty=fit.lam, bias=float(raw[0]), coefficients=Array.of(raw[1:]))
 
 
 def _rung_row(rung: Rung) -> Json:

@@ -24,7 +24,7 @@ from isthmus.contracts.agreement import ANY_STAGE, Agreement
 from isthmus.contracts.errors import InputError, UnreachableError
 from isthmus.contracts.head import Head, Stage
 from isthmus.contracts.ports import SharedExtractor
-from isthmus.contracts.statistic import CLUSTERS, EVALUATE, FOLD_OUT, MOMENTS, OWN_HEAD, PAIR, SITE_HEADS, SiteHeadParams, SiteHeads
+from isthmus.contracts.statistic import CLUSTERS, EVALUATE, FOLD_OUT, IRLS, MOMENTS, OWN_HEAD, PAIR, SITE_HEADS, SiteHeadParams, SiteHeads
 from isthmus.contracts.sums import SCORE_BINS, Moments
 from isthmus.foundry.engine import Scorer
 from isthmus.foundry.export import artefact_digest, build_artefact
@@ -134,6 +134,7 @@ def init(data: Path, state: Path, party: str, name: str, kind: str, licence: str
 @click.option("--visibility", type=click.Choice(["aggregate", "individual"]), default="aggregate", show_default=True)
 @click.option("--records-per-feature", default=4, show_default=True, help="Records behind what becomes visible, for each feature.")
 @click.option("--allow-own-head", is_flag=True, help="Lets this owner's own fitted head leave, seen singly.")
+@click.option("--logistic", is_flag=True, help=f"Also lets {IRLS} be asked for: the rounds of a logistic fit.")
 @click.option("--contribution", is_flag=True, help="Lets this owner be scored by its own sums; only with individual visibility.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object.")
 def agree(state: Path, as_json: bool, **terms: Any) -> None:
@@ -147,7 +148,7 @@ def agree(state: Path, as_json: bool, **terms: Any) -> None:
             asset=home.asset_digest,
             exchange=exchange_key,
             purposes=terms["purposes"],
-            operations=terms["operations"] or (*DEFAULT_OPERATIONS, *((OWN_HEAD,) if terms["allow_own_head"] else ())),
+            operations=_operations(terms),
             participants={home.settings.id: home.key.public_hex, **_participants(terms["participants"])},
             issued_at_s=now_s,
             expires_at_s=now_s + terms["days"] * DAY_S,
@@ -165,6 +166,12 @@ def agree(state: Path, as_json: bool, **terms: Any) -> None:
         home.store.close()
     shown = {"agreement": digest, "owner": agreement.owner, "exchange": exchange_key}
     click.echo(json.dumps(shown) if as_json else f"{agreement.owner} agreed: {digest}\nexchange key {exchange_key}")
+
+
+def _operations(terms: dict[str, Any]) -> tuple[str, ...]:
+    """Those that were named; else the usual ones, and what the flags add."""
+    flags = ((OWN_HEAD, terms["allow_own_head"]), (IRLS, terms["logistic"]))
+    return terms["operations"] or (*DEFAULT_OPERATIONS, *(name for name, allowed in flags if allowed))
 
 
 def _participants(given: tuple[str, ...]) -> dict[str, str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import binascii
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 import numpy as np
@@ -12,6 +12,8 @@ from numpy.typing import NDArray
 
 from isthmus.contracts.errors import DocumentError
 from isthmus.contracts.schema import Schema
+
+Link = Literal["linear", "logistic"]
 
 
 class Array(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -54,10 +56,12 @@ class Stage(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     schema: Schema | None = None
 
 
-class Head(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class Head(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
     """score = bias + sum_i coefficients[i] * q[i], over quantised features q of `stage`.
 
-    score <= lo: good. score >= hi: defect. Between: a person decides. lo <= hi. `decoder` names what makes records of bytes.
+    link logistic: that sum is the logarithm of the odds of a defect, and the score is 2 p - 1 (kit.logits.scores_of), so that
+    p = (score + 1) / 2 is its probability. score <= lo: good. score >= hi: defect. Between: a person decides. lo <= hi. `decoder` names
+    what makes records of bytes.
     """
 
     stage: Stage
@@ -66,3 +70,4 @@ class Head(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     lo: float
     hi: float
     decoder: str
+    link: Link = "linear"

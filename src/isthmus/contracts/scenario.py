@@ -35,7 +35,8 @@ class Recipe(_Part, frozen=True, kw_only=True):
     parts_after_leaving: others, none of which the first are made of, for rosters after a leaver; none where all features are made of the
     same columns. views: identity first; the others, of pictures, add to the training sums only.
     sure_weight and unsure_weight: integers. lambdas: grid of ridge penalties per unit of weight. records_per_feature: the dimension rule
-    that owners are asked to agree to: records behind what becomes visible, for each feature.
+    that owners are asked to agree to: records behind what becomes visible, for each feature. head: ridge, in one round; or logistic,
+    whose score tells a probability, in a few rounds (statistic irls/1).
     """
 
     backbone: str
@@ -46,6 +47,7 @@ class Recipe(_Part, frozen=True, kw_only=True):
     unsure_weight: int
     lambdas: tuple[float, ...]
     records_per_feature: int
+    head: Literal["ridge", "logistic"] = "ridge"
 
 
 class Certify(_Part, frozen=True, kw_only=True):

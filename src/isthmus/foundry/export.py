@@ -2,7 +2,8 @@
 
 Input `image`: UINT8 (n, h, w, 3), any size; or `records`: FLOAT (n, columns) or (n, steps, columns), NaN where a value is missing.
 Outputs `score`: FLOAT (n,); `verdict`: INT64 (n,), one of the constants below.
-The head runs in doubles on integers; a head from `ridge.head_from` sums there exactly. The verdict is decided from the
+The head runs in doubles on integers; a head from `ridge.head_from` sums there exactly. Of a logistic head that sum is the logarithm of
+the odds, and the score is 2 p - 1 (foundry.linkgraph). The verdict is decided from the
 published float32 score, so that whoever holds the score and the thresholds can check it. The defect side wins when both
 thresholds are met; a score that is no number goes to a person.
 """
@@ -18,6 +19,7 @@ from isthmus.contracts.errors import DocumentError, InputError, ModelFileError
 from isthmus.contracts.head import Head
 from isthmus.foundry.backbone import GraphWriter
 from isthmus.foundry.features import Tensors, load_tensors
+from isthmus.foundry.linkgraph import add_logistic_score
 from isthmus.foundry.stages import IMAGE_INPUT, RECORDS_INPUT, add_stage, checked_source, stage_of
 from isthmus.kit.canonical import digest_of, sha256_hex
 
@@ -46,7 +48,9 @@ def _add_head(graph: GraphWriter, quantised: str, head: Head) -> None:
     exact = graph.node("Cast", [quantised], "quantised_double", to=TensorProto.DOUBLE)
     products = graph.node("Mul", [exact, "head_coefficients"], "contributions")
     summed = graph.node("ReduceSum", [products, "feature_axis"], "contribution_sum", keepdims=0)
-    score = graph.node("Cast", [graph.node("Add", [summed, "head_bias"], "score_double")], "score", to=TensorProto.FLOAT)
+    linear = graph.node("Add", [summed, "head_bias"], "score_double")
+    exact_score = add_logistic_score(graph, linear) if head.link == "logistic" else linear
+    score = graph.node("Cast", [exact_score], "score", to=TensorProto.FLOAT)
     published = graph.node("Cast", [score], "score_published", to=TensorProto.DOUBLE)
     is_good = graph.node("LessOrEqual", [published, "head_lo"], "is_good")
     is_defect = graph.node("GreaterOrEqual", [published, "head_hi"], "is_defect")

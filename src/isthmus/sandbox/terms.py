@@ -13,7 +13,7 @@ from isthmus.contracts.asset import ASSET_TYPE, Asset
 from isthmus.contracts.errors import AgreementError, IsthmusError, RefusedError
 from isthmus.contracts.job import Job
 from isthmus.contracts.parts import sources_of
-from isthmus.contracts.statistic import CLUSTERS, EVALUATE, FOLD_OUT, MOMENTS, OWN_HEAD, PAIR, SITE_HEAD, EvaluateParams, PairParams
+from isthmus.contracts.statistic import CLUSTERS, EVALUATE, FOLD_OUT, IRLS, MOMENTS, OWN_HEAD, PAIR, SITE_HEAD, EvaluateParams, PairParams
 from isthmus.kit.canonical import digest_of
 from isthmus.kit.signing import Envelope, key_id, unseal
 from isthmus.sandbox.overlap import Roster, reveals
@@ -21,10 +21,10 @@ from isthmus.sandbox.statistics.registry import STATISTICS, Params, Statistic, p
 
 JOB_SECONDS_MAX = 7 * 24 * 3600
 CLOCK_SKEW_S = 300
-JOBS_PER_RUN_MAX = {MOMENTS: 1, FOLD_OUT: 2, CLUSTERS: 4, OWN_HEAD: 2, SITE_HEAD: 4, EVALUATE: 8, PAIR: 1}
+JOBS_PER_RUN_MAX = {MOMENTS: 1, IRLS: 10, FOLD_OUT: 2, CLUSTERS: 4, OWN_HEAD: 2, SITE_HEAD: 4, EVALUATE: 8, PAIR: 1}
 """Different jobs of each statistic in one run: every further answer about the same records is one more equation on them."""
 ROSTER_MAX = 256
-GRAM_STATISTICS = (MOMENTS, FOLD_OUT)
+GRAM_STATISTICS = (MOMENTS, IRLS, FOLD_OUT)
 SINGLE_HEADS_MAX = 6
 """Different heads of one owner's records over shared features, over all runs."""
 
@@ -263,6 +263,31 @@ def _check_dimension(agreement: Agreement, statistic: Statistic, job: Job, asset
         "dimension",
         f"{job.stage.dimension} features need {job.stage.dimension * ratio} records behind what becomes visible, there are {records}",
         "use fewer features or more owners",
+    )
+
+
+def check_effective(agreement: Agreement, statistic: Statistic, job: Job, effective: float) -> None:
+    """The dimension rule and the least group, counted by the records that a job's own weighting leaves. effective: of this owner's.
+
+    Whoever asks for a round of a logistic fit chooses its weights p (1 - p): coefficients far out would leave a handful of records in it.
+    An owner knows its own weights only, and takes the others' to be like them. Raises RefusedError.
+    """
+    assets = roster_assets(job, agreement.participants)
+    own = assets[agreement.owner][1].records_train
+    ratio, share = agreement.dimension_records_min_ratio, effective / max(1, own)
+    left = int(visible_records(agreement, statistic, assets) * share)
+    wanted = job.stage.dimension * ratio
+    _refuse_if(
+        wanted > left,
+        "dimension",
+        f"the weights of this round leave as much as {left} records behind what becomes visible, its features need {wanted}",
+        "use larger penalties, fewer features or the head ridge",
+    )
+    _refuse_if(
+        effective < agreement.least_group_size,
+        "least-group-size",
+        f"the weights of this round leave fewer than {agreement.least_group_size} of this owner's records",
+        "use larger penalties or the head ridge",
     )
 
 

@@ -18,7 +18,7 @@ from isthmus.contracts.errors import CertificateError, FolderError, InputError, 
 from isthmus.contracts.head import Head
 from isthmus.contracts.ports import Clock, Json
 from isthmus.contracts.scenario import Scenario
-from isthmus.contracts.statistic import CLUSTERS, EVALUATE, FOLD_OUT, MOMENTS, OWN_HEAD, PAIR, TrainingParams
+from isthmus.contracts.statistic import CLUSTERS, EVALUATE, FOLD_OUT, IRLS, MOMENTS, OWN_HEAD, PAIR, TrainingParams
 from isthmus.kit.signing import Envelope, key_id
 from isthmus.sandbox.folder import LabelledFile, read_folder
 from isthmus.sandbox.outlog import undeclared, verify_log
@@ -56,6 +56,11 @@ class RunSettings:
     clock: Clock
     values: Path | None = None
     candidate: bool = False
+
+
+def fleet_operations(scenario: Scenario) -> tuple[str, ...]:
+    """What each owner's agreement lets a run of this scenario ask for."""
+    return (*FLEET_OPERATIONS, IRLS) if scenario.recipe.head == "logistic" else FLEET_OPERATIONS
 
 
 def party_of(folder: Path) -> str:
@@ -202,7 +207,7 @@ class ScenarioRun:
         keys = {o.party: o.public_key for o in owners}
         together = Terms(
             purpose=purpose,
-            operations=FLEET_OPERATIONS,
+            operations=fleet_operations(self._scenario),
             allow_own_head=True,
             records_per_feature=self._scenario.recipe.records_per_feature,
         )
@@ -210,7 +215,7 @@ class ScenarioRun:
             agree(owner, key, keys, together, clock)
             after = Terms(
                 purpose=purpose + AFTER_LEAVING,
-                operations=(MOMENTS, FOLD_OUT, CLUSTERS, EVALUATE, PAIR),
+                operations=tuple(name for name in fleet_operations(self._scenario) if name != OWN_HEAD),
                 least_participants=2,
                 visibility="individual",
             )

@@ -15,6 +15,8 @@ from isthmus.contracts.errors import RefusedError
 from isthmus.contracts.statistic import Candidate, FoldOutParams
 from isthmus.contracts.sums import LOSS_UNIT, SCORE_BINS, FoldOut, GroupSums, score_bins
 from isthmus.kit.hatmatrix import Floats, design, leave_group_out, scaled_inverse
+from isthmus.kit.logits import scores_of
+from isthmus.sandbox.statistics.irls import fold_out_logits
 from isthmus.sandbox.statistics.records import Ints, Records, TrainingRecords, sums_by_group
 
 RESIDUAL_MAX = 1024.0
@@ -41,7 +43,9 @@ def fold_out_scores(training: TrainingRecords, penalty: float, bias: float, coef
 
 
 def candidate_scores(training: TrainingRecords, candidate: Candidate, total_weight: int) -> Floats:
-    """`fold_out_scores` of a candidate document."""
+    """`fold_out_scores` of a candidate document; of a logistic one, the scores of its logits."""
+    if candidate.working is not None:
+        return scores_of(fold_out_logits(training, candidate, candidate.working, total_weight))
     return fold_out_scores(training, candidate.penalty, candidate.bias, candidate.coefficients.array(), total_weight)
 
 

@@ -17,12 +17,14 @@ from numpy.typing import NDArray
 
 from isthmus.contracts.errors import InputError, RefusedError
 from isthmus.contracts.head import Head, Stage
+from isthmus.contracts.logistic import TOTAL_WEIGHT_MAX, logistic_size
 from isthmus.contracts.statistic import (
     CANDIDATES_MAX,
     CLUSTERS,
     CONDITIONS_MAX,
     EVALUATE,
     FOLD_OUT,
+    IRLS,
     JOINT,
     MOMENTS,
     OTHER_HEADS_MAX,
@@ -35,6 +37,7 @@ from isthmus.contracts.statistic import (
     Corruption,
     EvaluateParams,
     FoldOutParams,
+    IrlsParams,
     MomentsParams,
     OwnHeadParams,
     PairParams,
@@ -48,6 +51,7 @@ from isthmus.sandbox.ownerdata import OwnerData
 from isthmus.sandbox.ports import SiteRows
 from isthmus.sandbox.statistics.evaluation import evaluation, linear_scores
 from isthmus.sandbox.statistics.foldout import candidate_scores, clusters, foldout, verdicts
+from isthmus.sandbox.statistics.irls import effective_records, irls
 from isthmus.sandbox.statistics.moments import moments
 from isthmus.sandbox.statistics.own_head import own_head
 from isthmus.sandbox.statistics.pair import pair
@@ -61,7 +65,8 @@ Payload = NDArray[Any]
 class Statistic:
     """One statistic. releases_features: what becomes visible has the features' dimension, so that the dimension rule applies.
 
-    single: the result leaves as floats, seen singly, not summed.
+    single: the result leaves as floats, seen singly, not summed. effective: how many of the owner's own records its weighting leaves, where
+    whoever asks chooses the weights; the dimension rule then counts these.
     """
 
     name: str
@@ -70,6 +75,7 @@ class Statistic:
     compute: Callable[[Params, Stage, OwnerData, int], Payload]
     releases_features: bool
     single: bool = False
+    effective: Callable[[Params, Stage, OwnerData], float] | None = None
 
 
 def parsed_params(name: str, params: dict[str, Any], stage: Stage) -> tuple[Statistic, Params]:
@@ -114,6 +120,8 @@ def _check_bounds(params: Params, stage: Stage) -> None:
         )
         weights = (params.sure_weight, params.unsure_weight)
         _require(all(1 <= w <= WEIGHT_MAX for w in weights), f"weights {weights} are out of bounds", f"use 1 to {WEIGHT_MAX}")
+    if isinstance(params, IrlsParams):
+        _require(1 <= params.total_weight <= TOTAL_WEIGHT_MAX, "the roster's weight is out of bounds", f"use 1 to {TOTAL_WEIGHT_MAX}")
     if isinstance(params, FoldOutParams):
         _require(1 <= len(params.candidates) <= CANDIDATES_MAX, f"{len(params.candidates)} candidates", f"use 1 to {CANDIDATES_MAX}")
         _require(
@@ -159,6 +167,15 @@ def _check_evaluate(params: EvaluateParams, stage: Stage) -> None:
 def _moments(params: MomentsParams, stage: Stage, data: OwnerData, least: int) -> Payload:
     _enough(data.records(TRAIN), least, (), TRAIN)
     return moments(data.training(stage, params)).packed()
+
+
+def _irls(params: IrlsParams, stage: Stage, data: OwnerData, least: int) -> Payload:
+    _enough(data.records(TRAIN), least, (), TRAIN)
+    return irls(data.training(stage, params), params).packed()
+
+
+def _irls_effective(params: IrlsParams, stage: Stage, data: OwnerData) -> float:
+    return effective_records(data.training(stage, params), params.coefficients.array())
 
 
 def _foldout(params: FoldOutParams, stage: Stage, data: OwnerData, least: int) -> Payload:
@@ -226,7 +243,7 @@ def _evaluate(params: EvaluateParams, stage: Stage, data: OwnerData, least: int)
 def _head_scores(data: OwnerData, head: Head, split: str, corruption: Corruption | None) -> NDArray[np.float64]:
     q, coefficients = data.features(head.stage, split, corruption=corruption), head.coefficients.array()
     _require(coefficients.shape == (q.shape[1],), "a head does not fit its stage", "send it as it was fitted")
-    return linear_scores(q, coefficients, head.bias)
+    return linear_scores(q, coefficients, head.bias, head.link)
 
 
 def _pair(params: PairParams, stage: Stage, data: OwnerData, least: int) -> Payload:
@@ -244,6 +261,7 @@ STATISTICS: dict[str, Statistic] = {
     s.name: s
     for s in (
         Statistic(MOMENTS, MomentsParams, lambda p, stage: moments_size(stage.dimension), _moments, True),
+        Statistic(IRLS, IrlsParams, lambda p, stage: logistic_size(stage.dimension), _irls, True, effective=_irls_effective),
         Statistic(FOLD_OUT, FoldOutParams, lambda p, stage: foldout_size(len(p.candidates)), _foldout, True),
         Statistic(CLUSTERS, ClustersParams, lambda p, stage: 6, _clusters, False),
         Statistic(OWN_HEAD, OwnHeadParams, lambda p, stage: stage.dimension + 1, _own_head, True, single=True),
