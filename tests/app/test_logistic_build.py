@@ -11,12 +11,14 @@ import pytest
 from sklearn.linear_model import LogisticRegression
 
 from isthmus.app.build import Build
+from isthmus.app.site import SiteBuild
 from isthmus.app.worker import RunCancelled
+from isthmus.contracts.build import SiteRequest
 from isthmus.contracts.head import Head
 from isthmus.contracts.statistic import FOLD_OUT, IRLS, MOMENTS
 from isthmus.foundry.engine import Scorer
 from isthmus.sandbox.terms import JOBS_PER_RUN_MAX
-from tests.app.world import House, house, request
+from tests.app.world import PURPOSE, House, house, request, site
 
 
 def logistic_request(*promises_ppm: int, lambdas: tuple[float, ...] = (0.01, 0.1, 1.0), **more: Any) -> Any:
@@ -94,3 +96,19 @@ def test_cut_off_at_every_step_it_ends_as_one_that_was_not(tmp_path: Path, monke
             continue
     assert ended["artefact_digest"] == result["artefact_digest"] and ended["irls"] == result["irls"]
     assert cut.jobs.made == whole.jobs.made, "no sum was made twice"
+
+
+def test_the_next_site_gets_a_logistic_head_of_its_own(built: tuple[House, bool, dict[str, Any]]) -> None:
+    of, _, result = built
+    of.catalogue.end("run_1", "certified", result, None)
+    found = site("line-4", 50, proof=250)
+    of.jobs.owners[found.party] = found
+    of.jobs.agree(PURPOSE + "/site", found.party)
+    wanted = SiteRequest(run="run_1", site="line-4", fit=40, proof=250)
+    of.begun("site_1", wanted)
+    certified, carried = SiteBuild(of.shop, "site_1", wanted).walk()
+    assert certified, carried["failures"]
+    assert carried["head"]["link"] == "logistic" and set(carried["candidates"]) == {"fleet", "combined", "local"}
+    asked = [r.statistic for r in of.jobs.asked if r.roster == ("line-4",)]
+    assert IRLS not in asked, "the site asks nobody for another round"
+    assert all(c["auc"] > 0.85 for c in carried["candidates"].values())

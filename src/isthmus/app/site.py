@@ -43,6 +43,7 @@ from isthmus.contracts.statistic import (
     SITE_HEADS,
     Corruption,
     EvaluateParams,
+    FleetCurve,
     NamedHead,
     SiteHeadParams,
     SiteHeads,
@@ -208,9 +209,20 @@ class SiteBuild:
             fleet_penalty=float(self._fleet["penalty"]),
             factors=self._scenario.replicate.weightings,
             penalties=recipe.lambdas,
+            logistic=self._fleet_curve(),
         )
         status = self._job(SITE_HEAD, params)
         return site_heads_from(status.heads[self._request.site].array(), self._stage.dimension)
+
+    def _fleet_curve(self) -> FleetCurve | None:
+        """A logistic fleet's last round, and where it was asked; None for other heads."""
+        if "irls" not in self._fleet:
+            return None
+        told = self._fleet["irls"]
+        total = self._shop.jobs.status(told["job"]).total
+        if total is None:
+            raise ConflictError("the fleet's last round is gone", "run the fleet again")
+        return FleetCurve(sums=total, coefficients=msgspec.convert(told["at"], Array))
 
     def _sign_bars(self) -> list[Bars]:
         """The site's bars of each promise, signed and kept before any sum is asked for."""
@@ -261,9 +273,8 @@ class SiteBuild:
     def _document(self, heads: SiteHeads, index: int, lo: float, hi: float) -> Head:
         """A candidate as a head document."""
         values = heads.heads[index]
-        return Head(
-            stage=self._stage, coefficients=Array.of(values[1:]), bias=float(values[0]), lo=lo, hi=hi, decoder=decoder_of(self._stage)
-        )
+        coefficients, decoder, link = Array.of(values[1:]), decoder_of(self._stage), self._head.link
+        return Head(stage=self._stage, coefficients=coefficients, bias=float(values[0]), lo=lo, hi=hi, decoder=decoder, link=link)
 
     def _others(self, heads: SiteHeads, best: SiteRung) -> dict[str, Head]:
         """What the chosen head is compared with: the fleet's as it serves elsewhere, with the fleet's thresholds, and the site's labels

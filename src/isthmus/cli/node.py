@@ -23,11 +23,25 @@ from isthmus.cli import leash as leashes
 from isthmus.contracts.agreement import ANY_STAGE, Agreement
 from isthmus.contracts.errors import InputError, UnreachableError
 from isthmus.contracts.head import Head, Stage
+from isthmus.contracts.logistic import LogisticSums, logistic_sums_from, logistic_units
 from isthmus.contracts.ports import SharedExtractor
-from isthmus.contracts.statistic import CLUSTERS, EVALUATE, FOLD_OUT, IRLS, MOMENTS, OWN_HEAD, PAIR, SITE_HEADS, SiteHeadParams, SiteHeads
+from isthmus.contracts.statistic import (
+    CLUSTERS,
+    EVALUATE,
+    FOLD_OUT,
+    IRLS,
+    MOMENTS,
+    OWN_HEAD,
+    PAIR,
+    SITE_HEADS,
+    FleetCurve,
+    SiteHeadParams,
+    SiteHeads,
+)
 from isthmus.contracts.sums import SCORE_BINS, Moments
 from isthmus.foundry.engine import Scorer
 from isthmus.foundry.export import artefact_digest, build_artefact
+from isthmus.foundry.logisticsite import combine_logistic
 from isthmus.foundry.ridge import head_from
 from isthmus.foundry.site import LocalRows, combine
 from isthmus.foundry.stages import checked_extractor
@@ -65,7 +79,12 @@ def node_tools(threads: int = 1) -> Tools:
 def site_heads(fleet: Moments, rows: SiteRows, stage: Stage, params: SiteHeadParams) -> SiteHeads:
     """foundry.site's three heads in the layout of site-head/1."""
     local = LocalRows(rows.q, rows.w, rows.y, rows.groups)
-    fits = combine(fleet, local, params.fleet_penalty, params.factors, params.penalties)
+    if params.logistic is None:
+        fits = combine(fleet, local, params.fleet_penalty, params.factors, params.penalties)
+    else:
+        round_ = _fleet_round(params.logistic, fleet)
+        at = params.logistic.coefficients.array()
+        fits = combine_logistic(fleet, round_, at, local, params.fleet_penalty, params.factors, params.penalties)
     known = {"fleet": fits.fleet, "combined": fits.combined, "local": fits.local}
     d = stage.dimension
     heads, histograms = np.zeros((3, d + 1)), np.zeros((3, 2, SCORE_BINS), dtype=np.int64)
@@ -81,6 +100,14 @@ def site_heads(fleet: Moments, rows: SiteRows, stage: Stage, params: SiteHeadPar
         histograms[index] = score_histogram(found.scores[: rows.records], rows.y[: rows.records])
     exists = np.array([known[name] is not None for name in SITE_HEADS])
     return SiteHeads(SITE_HEADS.index("combined"), exists, factors, penalties, losses, heads, histograms)
+
+
+def _fleet_round(curve: FleetCurve, fleet: Moments) -> LogisticSums:
+    """Raises InputError when it is no round of that fleet."""
+    try:
+        return logistic_sums_from(curve.sums.array().astype(np.int64), fleet.dimension, logistic_units(fleet.sum_w))
+    except ValueError as error:
+        raise InputError(f"the fleet's round does not fit its moments: {error}", "send both of one run") from error
 
 
 @click.group()
