@@ -44,7 +44,7 @@ def test_a_probability_is_certified_in_few_rounds(built: tuple[House, bool, dict
     asked = [r.statistic for r in of.jobs.asked]
     assert asked[0] == MOMENTS and asked.count(FOLD_OUT) == 2
     assert asked.count(IRLS) == result["irls"]["rounds"] < JOBS_PER_RUN_MAX[IRLS]
-    assert -1 <= result["thresholds"]["lo"] <= result["thresholds"]["hi"] <= 1
+    assert -2 <= result["thresholds"]["lo"] <= result["thresholds"]["hi"] <= 2
     assert result["auc"]["joint"] > 0.9
 
 
@@ -70,7 +70,7 @@ def test_the_artefact_publishes_what_the_nodes_compute(built: tuple[House, bool,
     pictures = [rng.integers(0, 256, (40, 40, 3), dtype=np.uint8) for _ in range(4)]
     scores, _ = scorer.judged(pictures)
     logits = head.bias + scorer.quantised(pictures).astype(float) @ head.coefficients.array()
-    assert np.abs(scores - np.tanh(logits / 2)).max() < 1e-6 and (np.abs(scores) <= 1).all()
+    assert np.abs(scores - 2 * np.tanh(logits / 2)).max() < 1e-6 and (np.abs(scores) <= 2).all()
 
 
 def test_cut_off_at_every_step_it_ends_as_one_that_was_not(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -14,7 +14,7 @@ from isthmus.contracts.logistic import logistic_sums_from, logistic_units
 from isthmus.contracts.statistic import IrlsParams, Working
 from isthmus.foundry.foldout import moments_of
 from isthmus.foundry.logistic import LogisticFit, Rounds, fold_out_logits, path, settled
-from isthmus.kit.logits import probability, scores_of
+from isthmus.kit.logits import probability, scores_of, stated
 from isthmus.sandbox.statistics.foldout import candidate_scores
 from isthmus.sandbox.statistics.irls import effective_records, irls
 from isthmus.sandbox.statistics.records import Records, TrainingRecords
@@ -67,7 +67,7 @@ def test_three_owners_estimate_the_loss_without_each_others_sums() -> None:
         q, y, w, groups = pooled(owners)
         exact = probability(fold_out_logits(fit, q, w, y, groups))
         found = np.concatenate([candidate_scores(o, as_candidate(fit), weight) for o in owners])
-        losses = [float(w @ (p - (y > 0)) ** 2) for p in ((found + 1) / 2, exact, probability(fit.logits(q)))]
+        losses = [float(w @ (p - (y > 0)) ** 2) for p in (stated(found), exact, probability(fit.logits(q)))]
         assert losses[0] == pytest.approx(losses[1], rel=0.04) and losses[0] > losses[2]
 
 
@@ -86,7 +86,7 @@ def test_real_refits_choose_the_same_penalty_or_one_as_good() -> None:
     estimated, refitted = [], []
     for fit in fits:
         scores = np.concatenate([candidate_scores(o, as_candidate(fit), moments.sum_w) for o in owners])
-        estimated.append(float(w @ (y - scores) ** 2))
+        estimated.append(float(w @ (y - scores / 2) ** 2))
         out = np.empty(len(y))
         for fold in range(6):  # whole groups, in six folds
             left = groups % 6 == fold

@@ -345,6 +345,7 @@ class Build:
             },
             design_effect=effect,
             groups_inferred=any(a.groups_inferred for a in self._assets.values()),
+            probability=self._rounds is not None,
         )
         return judge(bars, evidence), evidence
 

@@ -111,6 +111,7 @@ class Deployer:
             lo=head.lo,
             hi=head.hi,
             schema=head.stage.schema,
+            link=head.link,
         )
         version = DeployedVersion(
             number=0,

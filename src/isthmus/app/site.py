@@ -323,6 +323,7 @@ class SiteBuild:
             clean=proof[(JOINT, CLEAN)],
             corrupted={names[condition]: found for (_, condition), found in proof.items() if condition in names},
             design_effect=1.0,
+            probability=self._head.link == "logistic",
         )
         verdict = judge(bars, evidence)
         notes = [f"thresholds rest on the scores of: {calibration.basis}", conditions_note(self._scenario, bars)]

@@ -10,6 +10,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from isthmus.contracts.head import Link
 from isthmus.contracts.money import Hold
 from isthmus.contracts.ports import Json
 from isthmus.contracts.price import Usage
@@ -26,7 +27,7 @@ class Deployment(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     price_id: a price version; split_id: a version of a split rule. decoder: the named image decoder of the certified
     subject. schema: of its records, where they are not pictures.
     lo, hi: thresholds on the score, for information: the artefact itself applies its own. provider: the party whose
-    compute serves it.
+    compute serves it. link: of its head; a logistic one's score tells a probability too.
     """
 
     name: str
@@ -43,6 +44,7 @@ class Deployment(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     hi: float
     state: State = "serving"
     schema: Schema | None = None
+    link: Link = "linear"
 
 
 class Certified(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -59,8 +59,8 @@ class Stage(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
 class Head(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
     """score = bias + sum_i coefficients[i] * q[i], over quantised features q of `stage`.
 
-    link logistic: that sum is the logarithm of the odds of a defect, and the score is 2 p - 1 (kit.logits.scores_of), so that
-    p = (score + 1) / 2 is its probability. score <= lo: good. score >= hi: defect. Between: a person decides. lo <= hi. `decoder` names
+    link logistic: that sum is the logarithm of the odds of a defect, and the score is 4 p - 2 (kit.logits.scores_of), so that
+    p = (score + 2) / 4 is its probability. score <= lo: good. score >= hi: defect. Between: a person decides. lo <= hi. `decoder` names
     what makes records of bytes.
     """
 

@@ -15,6 +15,8 @@ IMAGE = "image"
 RECORDS = "records"
 SCORE = "score"
 VERDICT = "verdict"
+PROBABILITY = "probability"
+"""Of a defect: (score + 2) / 4, where the head's score tells one."""
 
 Verdict = Literal["good", "defect", "person"]
 VERDICTS: tuple[Verdict, ...] = ("good", "defect", "person")

@@ -3,7 +3,7 @@
 Input `image`: UINT8 (n, h, w, 3), any size; or `records`: FLOAT (n, columns) or (n, steps, columns), NaN where a value is missing.
 Outputs `score`: FLOAT (n,); `verdict`: INT64 (n,), one of the constants below.
 The head runs in doubles on integers; a head from `ridge.head_from` sums there exactly. Of a logistic head that sum is the logarithm of
-the odds, and the score is 2 p - 1 (foundry.linkgraph). The verdict is decided from the
+the odds, and the score is 4 p - 2 (foundry.linkgraph). The verdict is decided from the
 published float32 score, so that whoever holds the score and the thresholds can check it. The defect side wins when both
 thresholds are met; a score that is no number goes to a person.
 """

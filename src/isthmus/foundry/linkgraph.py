@@ -7,13 +7,22 @@ from __future__ import annotations
 
 import numpy as np
 
+from isthmus.contracts.sums import SCORE_LIMIT
 from isthmus.foundry.backbone import GraphWriter
 from isthmus.kit.logits import HALVINGS, LOGIT_MAX, LOGIT_STEP, TAYLOR
 
 
 def add_logistic_score(graph: GraphWriter, logits: str) -> str:
-    """Adds 2 p - 1 behind (n,) doubles; returns the name of the (n,) doubles."""
-    values = {"least": -LOGIT_MAX, "most": LOGIT_MAX, "steps": 1.0 / LOGIT_STEP, "step": LOGIT_STEP, "small": -(2.0**-HALVINGS), "one": 1.0}
+    """Adds 4 p - 2 behind (n,) doubles; returns the name of the (n,) doubles."""
+    values = {
+        "least": -LOGIT_MAX,
+        "most": LOGIT_MAX,
+        "steps": 1.0 / LOGIT_STEP,
+        "step": LOGIT_STEP,
+        "small": -(2.0**-HALVINGS),
+        "one": 1.0,
+        "limit": SCORE_LIMIT,
+    }
     for name, value in values.items():
         graph.constant(f"logit_{name}", np.array(value, np.float64))
     for place, term in enumerate(TAYLOR):
@@ -29,4 +38,5 @@ def add_logistic_score(graph: GraphWriter, logits: str) -> str:
         power = graph.node("Mul", [power, power], f"power_squared_{place}")
     above, below = (graph.node(kind, ["logit_one", power], f"odds_{kind.lower()}") for kind in ("Sub", "Add"))
     ratio = graph.node("Div", [above, below], "odds_ratio")
-    return graph.node("Mul", [graph.node("Sign", [stepped], "logit_sign"), ratio], "score_of_odds")
+    signed = graph.node("Mul", [graph.node("Sign", [stepped], "logit_sign"), ratio], "odds_signed")
+    return graph.node("Mul", [signed, "logit_limit"], "score_of_odds")

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from isthmus.contracts.errors import InputError
 from isthmus.contracts.logistic import LogisticSums
-from isthmus.contracts.sums import Moments
+from isthmus.contracts.sums import SCORE_LIMIT, Moments
 from isthmus.foundry.logistic import begun, on_standard, stepped
 from isthmus.foundry.ridge import LAMBDAS, Candidate, Standard, standard
 from isthmus.foundry.site import FACTOR_UNIT, FACTORS, LocalRows, SiteFit, SiteFits, checked_factors, least_of, mixing_weights, weighted_sum
@@ -109,7 +109,7 @@ def _left_out(fit: Candidate, at: Floats, rows: LocalRows, weights: Floats) -> F
 
 def _loss(logits: Floats, rows: LocalRows) -> float:
     weights = np.asarray(rows.w, dtype=np.float64)
-    return float(weights @ (np.asarray(rows.y) - scores_of(logits)) ** 2 / weights.sum())
+    return float(weights @ (np.asarray(rows.y) - scores_of(logits) / SCORE_LIMIT) ** 2 / weights.sum())
 
 
 def _fits(fleet: Parabola | None, moments: Moments, rows: LocalRows, factor: float, lambdas: Sequence[float]) -> list[SiteFit]:
@@ -139,7 +139,7 @@ def combine_logistic(
     factors: Sequence[float] = FACTORS,
     lambdas: Sequence[float] = LAMBDAS,
 ) -> SiteFits:
-    """As `site.combine`, for a logistic fleet. round_, at: its last round, and where. Scores are 2 p - 1. Raises InputError."""
+    """As `site.combine`, for a logistic fleet. round_, at: its last round, and where. Scores are 4 p - 2. Raises InputError."""
     finite = checked_factors(factors, rows)
     own, parabola = rows.moments(), Parabola.of(round_, at)
     if own.dimension != fleet.dimension or at.shape != (fleet.dimension + 1,):

@@ -25,7 +25,7 @@ from isthmus.contracts.errors import (
     ModelFileError,
     RequestReusedError,
 )
-from isthmus.contracts.inference import IMAGE, RECORDS, SCORE, VERDICT, VERDICTS, ModelMetadata, ServerMetadata, TensorMetadata
+from isthmus.contracts.inference import IMAGE, RECORDS, VERDICTS, ModelMetadata, ServerMetadata, TensorMetadata
 from isthmus.contracts.ports import Clock
 from isthmus.contracts.receipt import Receipt
 from isthmus.contracts.schema import Schema, checked_record
@@ -33,7 +33,7 @@ from isthmus.gateway.attempts import Attempts
 from isthmus.gateway.flights import Flights, Reply
 from isthmus.gateway.limits import IMAGES_MAX, REQUEST_PIXELS_MAX
 from isthmus.gateway.registry import Loaded, Registry
-from isthmus.gateway.wire import Answer, RecordRequest, format_answer, parse_request
+from isthmus.gateway.wire import OUTPUT_KINDS, Answer, RecordRequest, format_answer, output_names, parse_request
 from isthmus.kit.canonical import digest_of, sha256_hex
 from isthmus.kit.ids import new_id
 from isthmus.kit.pictures import DECODER, decode
@@ -85,7 +85,7 @@ class Service:
             versions=self.registry.versions(name),
             platform="onnx_onnxv1",
             inputs=[_input(deployment)],
-            outputs=[TensorMetadata(name=SCORE, datatype="FP32", shape=[-1]), TensorMetadata(name=VERDICT, datatype="BYTES", shape=[-1])],
+            outputs=[TensorMetadata(name=name, datatype=OUTPUT_KINDS[name], shape=[-1]) for name in output_names(deployment.link)],
             properties={
                 **_taken(deployment),
                 "verdict": ", ".join(VERDICTS),
@@ -108,7 +108,8 @@ class Service:
         """Answers one inference request. Raises IsthmusError; then nothing was charged, unless an earlier try of the same id was."""
         with self.registry.leased(name, version) as entry:
             self.registry.admit(entry)
-            request = parse_request(body, header_bytes, name, entry.deployment.version, entry.deployment.schema)
+            served = entry.deployment
+            request = parse_request(body, header_bytes, name, served.version, served.schema, output_names(served.link))
             digest = digest_of([name, version or "", -1 if header_bytes is None else header_bytes, sha256_hex(body)])
             if request.request_id is None:
                 return self._answered(entry, caller, request, new_id("req", self._clock.now_s()), digest)

@@ -1,6 +1,7 @@
 """Logarithms of odds: the published score that follows from one, and the sums of a logistic fit over rows held in this process.
 
-The score is 2 p - 1, so that p = (score + 1) / 2 is the probability. It must be the same to the last bit wherever it is computed, in the
+The score is 4 p - 2, which fills the range of all histograms of scores (contracts.sums.SCORE_LIMIT), so that p = (score + 2) / 4 is the
+probability. It must be the same to the last bit wherever it is computed, in the
 ONNX graph and in a node's own arithmetic, on any processor. Libraries' exp are not. So exp(-a) is made of sums, products and quotients
 only, each of which IEEE 754 rounds in one way: a is cut at LOGIT_MAX and rounded to LOGIT_STEP, a thousandth part of it goes into a short
 Taylor polynomial, and the result is squared HALVINGS times. Its relative error is below 1e-12, far below the step: the score never falls
@@ -17,7 +18,7 @@ from numpy.typing import NDArray
 
 from isthmus.contracts.errors import InputError
 from isthmus.contracts.logistic import LOSS_MAX, LogisticSums, Units
-from isthmus.contracts.sums import FEATURE_MAX, LOSS_UNIT
+from isthmus.contracts.sums import FEATURE_MAX, LOSS_UNIT, SCORE_LIMIT
 
 LOGIT_MAX = 32.0
 LOGIT_STEP = 2.0**-20
@@ -32,7 +33,7 @@ Floats = NDArray[np.float64]
 
 
 def scores_of(logits: NDArray[Any]) -> Floats:
-    """2 p - 1 of each logit, in the one way that the module states. Rises with the logit."""
+    """4 p - 2 of each logit, in the one way that the module states. Rises with the logit."""
     cut = np.clip(np.asarray(logits, dtype=np.float64), -LOGIT_MAX, LOGIT_MAX)
     stepped = np.round(cut * (1.0 / LOGIT_STEP)) * LOGIT_STEP
     small = np.abs(stepped) * (-(2.0**-HALVINGS))
@@ -42,7 +43,12 @@ def scores_of(logits: NDArray[Any]) -> Floats:
         power = power + term
     for _ in range(HALVINGS):
         power = power * power
-    return np.asarray(np.sign(stepped) * ((1.0 - power) / (1.0 + power)))
+    return np.asarray(np.sign(stepped) * ((1.0 - power) / (1.0 + power)) * SCORE_LIMIT)
+
+
+def stated(scores: NDArray[Any]) -> Floats:
+    """(score + 2) / 4: the probability that each published score of a logistic head states."""
+    return np.asarray((np.asarray(scores, dtype=np.float64) / SCORE_LIMIT + 1.0) / 2.0)
 
 
 def probability(logits: NDArray[Any]) -> Floats:

@@ -13,10 +13,12 @@ function decodedArray(array) {
 
 function decodedHead(document) {
   const coefficients = decodedArray(document.coefficients);
-  return { coefficients, bias: document.bias, lo: document.lo, hi: document.hi };
+  return { coefficients, bias: document.bias, lo: document.lo, hi: document.hi, link: document.link || 'linear' };
 }
 
-const scored = (head, features) => head.bias + features.reduce((sum, q, i) => sum + q * head.coefficients[i], 0);
+/* Of a logistic head the sum is the logarithm of the odds, and the score 4 p - 2. */
+const linked = (link, sum) => (link === 'logistic' ? 2 * Math.tanh(sum / 2) : sum);
+const scored = (head, features) => linked(head.link, head.bias + features.reduce((sum, q, i) => sum + q * head.coefficients[i], 0));
 const verdictOf = (head, score) => (score <= head.lo ? 'good' : score >= head.hi ? 'defect' : 'person');
 
 /* Cells that carry features of this head's length, scored by it. */
