@@ -13,8 +13,8 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from isthmus.app.build import Workshop
 from isthmus.app.catalogue import Catalogue
+from isthmus.app.workshop import Workshop
 from isthmus.cli.node import site_heads
 from isthmus.contracts.asset import Asset
 from isthmus.contracts.build import RunRequest
@@ -126,7 +126,7 @@ class SyntheticOwner:
         if head.gaussian is not None:
             self.scores = gaussian_scores(self.features(head.stage, split), head.stage, head.gaussian)
             return
-        self.scores = linear_scores(self.features(head.stage, split), head.coefficients.array(), head.bias)
+        self.scores = linear_scores(self.features(head.stage, split), head.coefficients.array(), head.bias, head.link)
 
     @property
     def asset(self) -> Asset:

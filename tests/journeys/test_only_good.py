@@ -1,4 +1,4 @@
-"""Good pictures only, through the real command lines: three owners' nodes, a promise on false alarms, a heat map by the protocol, a next site."""
+"""A folder of good pictures only goes the whole way: sums, a promise on false alarms, a heat map, a next site."""
 
 from __future__ import annotations
 

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from isthmus.app.build import Build, Workshop
+from isthmus.app.build import Build
 from isthmus.app.forecasting import ForecastBuild
 from isthmus.app.gaussian import GaussianBuild, GaussianSite
+from isthmus.app.logisticbuild import LogisticBuild
 from isthmus.app.site import SiteBuild
+from isthmus.app.treebuild import TreeBuild
+from isthmus.app.workshop import Workshop
 from isthmus.contracts.build import RunRequest, SiteRequest
 
-BUILDS: dict[str, type[Build]] = {"gaussian": GaussianBuild}
+BUILDS: dict[str, type[Build]] = {"gaussian": GaussianBuild, "logistic": LogisticBuild, "trees": TreeBuild}
 """By the recipe's head; others are `Build`."""
 SITES: dict[str, type[SiteBuild]] = {"gaussian": GaussianSite}
 """The same at a site; others are `SiteBuild`."""

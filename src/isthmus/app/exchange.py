@@ -17,7 +17,7 @@ from starlette.routing import BaseRoute, Route
 
 from isthmus import __version__
 from isthmus.access.keys import KeyRing, open_keys
-from isthmus.app.build import JOB_TTL_S, Build, Workshop
+from isthmus.app.build import Build
 from isthmus.app.build_routes import BuildService, build_routes
 from isthmus.app.builders import build_of, site_build_of
 from isthmus.app.catalogue import Catalogue, write_whole
@@ -37,6 +37,7 @@ from isthmus.app.shadows import Shadows
 from isthmus.app.site import site_purpose, site_scenario
 from isthmus.app.upkeep import Upkeep
 from isthmus.app.worker import Worker
+from isthmus.app.workshop import JOB_TTL_S, Workshop
 from isthmus.assurance.probes import probed
 from isthmus.console.pages import console_routes
 from isthmus.contracts.build import RunRequest, SiteRequest

@@ -13,7 +13,10 @@ from math import sqrt
 
 import msgspec
 
-from isthmus.app.build import FLEET, LEAST_GROUP, SLICE_KINDS_MAX, Build, Proof, Workshop, as_candidate, sign_certificate
+from isthmus.app.build import FLEET, LEAST_GROUP, SLICE_KINDS_MAX, Build
+from isthmus.app.proofs import Proof, sign_certificate
+from isthmus.app.rounds import as_candidate
+from isthmus.app.workshop import Workshop
 from isthmus.assurance.banding import BandPlan, PlannedBands, plan_bands
 from isthmus.assurance.bars import Verdict, bars_digest
 from isthmus.assurance.bounds import design_effect

@@ -10,8 +10,9 @@ from typing import Any
 
 import msgspec
 
-from isthmus.app.build import Build, Choice, Workshop
+from isthmus.app.build import Build, Choice
 from isthmus.app.site import AnyHeads, SiteBuild
+from isthmus.app.workshop import Workshop
 from isthmus.assurance.alarms import alarms_of
 from isthmus.assurance.bounds import design_effect
 from isthmus.contracts.bars import Bars

@@ -17,8 +17,10 @@ from typing import Any, TypeVar
 import msgspec
 import numpy as np
 
-from isthmus.app.build import FLEET, Proof, Workshop, finished_job, sign_certificate, unchanged_agreements
+from isthmus.app.build import FLEET
 from isthmus.app.promises import conditions_note, site_ladder
+from isthmus.app.proofs import Proof, sign_certificate
+from isthmus.app.workshop import Workshop, finished_job, unchanged_agreements
 from isthmus.assurance.alarms import judged
 from isthmus.assurance.arithmetic import arithmetic
 from isthmus.assurance.auc import auc
@@ -45,6 +47,7 @@ from isthmus.contracts.statistic import (
     SITE_HEADS,
     Corruption,
     EvaluateParams,
+    FleetCurve,
     NamedHead,
     SiteGaussians,
     SiteHeadParams,
@@ -220,9 +223,20 @@ class SiteBuild:
             factors=self._scenario.replicate.weightings,
             penalties=recipe.lambdas,
             forest=self._head.forest,
+            logistic=self._fleet_curve(),
         )
         status = self._job(SITE_HEAD, params)
         return site_heads_from(status.heads[self._request.site].array(), self._stage.dimension)
+
+    def _fleet_curve(self) -> FleetCurve | None:
+        """A logistic fleet's last round, and where it was asked; None for other heads."""
+        if "irls" not in self._fleet:
+            return None
+        told = self._fleet["irls"]
+        total = self._shop.jobs.status(told["job"]).total
+        if total is None:
+            raise ConflictError("the fleet's last round is gone", "run the fleet again")
+        return FleetCurve(sums=total, coefficients=msgspec.convert(told["at"], Array))
 
     def _sign_bars(self) -> list[Bars]:
         """The site's bars of each promise, signed and kept before any sum is asked for."""
@@ -287,6 +301,7 @@ class SiteBuild:
             hi=hi,
             decoder=decoder_of(self._stage),
             forest=forest,
+            link=self._head.link,
         )
 
     def _others(self, heads: AnyHeads, best: SiteRung) -> dict[str, Head]:
@@ -336,6 +351,7 @@ class SiteBuild:
             clean=proof[(JOINT, CLEAN)],
             corrupted={names[condition]: found for (_, condition), found in proof.items() if condition in names},
             design_effect=1.0,
+            probability=self._head.link == "logistic",
         )
         verdict = judged(bars, evidence)
         notes = [f"thresholds rest on the scores of: {calibration.basis}", conditions_note(self._scenario, bars)]

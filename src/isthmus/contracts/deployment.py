@@ -10,6 +10,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from isthmus.contracts.head import Link
 from isthmus.contracts.money import Hold
 from isthmus.contracts.ports import Json
 from isthmus.contracts.price import Usage
@@ -28,7 +29,8 @@ class Deployment(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     subject. schema: of its records, where they are not pictures.
     lo, hi: thresholds on the score, for information: the artefact itself applies its own. provider: the party whose
     compute serves it. targets: the numbers that it foretells, each with a band that held_ppm of outcomes are promised to lie in; none, and
-    0, of one that gives verdicts. heat: whether it also gives maps of where in a picture.
+    0, of one that gives verdicts. heat: whether it also gives maps of where in a picture. link: of its head; a logistic one's score tells
+    a probability too.
     """
 
     name: str
@@ -48,6 +50,7 @@ class Deployment(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     targets: tuple[Target, ...] = ()
     held_ppm: int = 0
     heat: bool = False
+    link: Link = "linear"
 
 
 class Certified(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

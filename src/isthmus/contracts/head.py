@@ -15,6 +15,8 @@ from isthmus.contracts.errors import DocumentError
 from isthmus.contracts.schema import Schema
 from isthmus.contracts.targets import Target
 
+Link = Literal["linear", "logistic"]
+
 
 class Array(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A float64 or int64 array in a JSON document, bit for bit: little-endian bytes in base64."""
@@ -121,8 +123,9 @@ class Head(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     """score = bias + sum_i coefficients[i] * q[i], over quantised features q of `stage`; with a forest, plus its sum, as a float32. With
     `gaussian`, there are no coefficients and the score is that of kit.mahalanobis.
 
-    score <= lo: good. score >= hi: defect. Between: a person decides. lo <= hi. `decoder` names what makes records of bytes.
-    outputs: of a head that foretells numbers instead; its own coefficients are then none, and bias, lo and hi 0.
+    link logistic: that sum is the logarithm of the odds of a defect, and the score is 4 p - 2 (kit.logits.scores_of), so that
+    p = (score + 2) / 4 is its probability. score <= lo: good. score >= hi: defect. Between: a person decides. lo <= hi. `decoder` names
+    what makes records of bytes. outputs: of a head that foretells numbers instead; its own coefficients are then none, bias, lo and hi 0.
     """
 
     stage: Stage
@@ -134,3 +137,4 @@ class Head(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     outputs: tuple[Output, ...] = ()
     gaussian: Gaussian | None = None
     forest: Forest | None = None
+    link: Link = "linear"

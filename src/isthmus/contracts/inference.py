@@ -22,6 +22,9 @@ VALUE_OUTPUTS = (VALUE, LOW, HIGH)
 HEAT = "heat"
 """Of models that look at places of a picture: how far each lies from good ones, FP32 (n, h, w), 1 for a typical place."""
 
+PROBABILITY = "probability"
+"""Of a defect: (score + 2) / 4, where the head's score tells one."""
+
 Verdict = Literal["good", "defect", "person"]
 VERDICTS: tuple[Verdict, ...] = ("good", "defect", "person")
 """By the number that a model's graph gives: 0 good, 1 defect, 2 a person decides."""

@@ -9,6 +9,7 @@ from isthmus.contracts.statistic import (
     GAUSSIAN,
     GAUSSIAN_CLUSTERS,
     GAUSSIAN_FOLD_OUT,
+    IRLS,
     MOMENTS,
     OWN_HEAD,
     PAIR,
@@ -20,6 +21,7 @@ from isthmus.contracts.treesums import TREE_OPERATIONS
 _LINEAR = (MOMENTS, FOLD_OUT, CLUSTERS)
 OPERATIONS: dict[str, tuple[str, ...]] = {
     "ridge": _LINEAR,
+    "logistic": (*_LINEAR, IRLS),
     "trees": (*_LINEAR, *TREE_OPERATIONS),
     "gaussian": (GAUSSIAN, GAUSSIAN_FOLD_OUT, GAUSSIAN_CLUSTERS),
 }

@@ -145,7 +145,8 @@ class BarRow(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 
 
 class SliceRow(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Held-out figures of one slice."""
+    """Held-out figures of one slice. false_alarm_share: called defects among the truly good that were answered. missed_share: called good
+    among the truly defective that were answered."""
 
     name: str
     records: int | None = None
@@ -155,6 +156,8 @@ class SliceRow(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     answered_share: float | None = None
     error_share: float | None = None
     error_bound: float | None = None
+    false_alarm_share: float | None = None
+    missed_share: float | None = None
 
 
 class CorruptionRow(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -183,6 +186,29 @@ class ScoreHistogram(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     high: float
     good: tuple[int, ...]
     defect: tuple[int, ...]
+
+
+class CalibrationRow(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Held-out records by stated probability, and the share of defects found among them with its interval."""
+
+    low: float
+    high: float
+    records: int
+    defects: int
+    share_low: float
+    share_high: float
+
+
+class CalibrationPart(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Stated probabilities beside what was found; see contracts.certificate.CalibrationClaim."""
+
+    brier_low: float
+    brier_high: float
+    brier_bound: float
+    brier_base: float
+    error_low: float
+    error_high: float
+    rows: tuple[CalibrationRow, ...]
 
 
 class CertificatePart(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -219,7 +245,8 @@ class RecordField(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
 class CellPart(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """One record to look at. verdict: good | defect | person. label: good | defect.
 
-    score = bias + sum(attributions) + rest. features: the record's quantised features, so that the page can score it again.
+    score = bias + sum(attributions) + rest; of a logistic head that sum is the logarithm of the odds, the score 4 p - 2, and probability
+    is p. features: the record's quantised features, so that the page can score it again.
     Pictures, and the fields of rows, are embedded only when licence_note is not blank, and it is shown beside them.
     """
 
@@ -231,6 +258,7 @@ class CellPart(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     heat: str | None = None
     heat_limit: float | None = None
     score: float | None = None
+    probability: float | None = None
     verdict: str | None = None
     label: str | None = None
     certainty: str | None = None
@@ -396,6 +424,7 @@ class RunReport(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     corruptions: tuple[CorruptionRow, ...] = ()
     roc: tuple[RocCurve, ...] = ()
     scores: ScoreHistogram | None = None
+    calibration: CalibrationPart | None = None
     certificate: CertificatePart | None = None
     cells: tuple[CellPart, ...] = ()
     serving: ServingPart | None = None

@@ -67,7 +67,8 @@ class Recipe(_Part, frozen=True, kw_only=True, omit_defaults=True):
     same columns. views: identity first; the others, of pictures, add to the training sums only.
     sure_weight and unsure_weight: integers. lambdas: grid of ridge penalties per unit of weight. records_per_feature: the dimension rule
     that owners are asked to agree to: records behind what becomes visible, for each feature. weigh: how much each record counts in the fit
-    of numbers; left out, all count once. head: ridge, fitted on both classes; or gaussian, fitted on good records only, whose lambdas are
+    of numbers; left out, all count once. head: ridge, in one round; logistic, whose score tells a probability, in a few rounds (irls/1);
+    trees, in a round for each of their levels; all fitted on both classes. Or gaussian, fitted on good records only, whose lambdas are
     shrinkages above 0 and at most 1.
     """
 
@@ -80,7 +81,7 @@ class Recipe(_Part, frozen=True, kw_only=True, omit_defaults=True):
     lambdas: tuple[float, ...]
     records_per_feature: int
     weigh: Weighing | msgspec.UnsetType = msgspec.UNSET
-    head: Literal["ridge", "trees", "gaussian"] = "ridge"
+    head: Literal["ridge", "logistic", "trees", "gaussian"] = "ridge"
     trees: Trees | None = None
 
 

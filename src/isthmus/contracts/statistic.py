@@ -23,6 +23,7 @@ GAUSSIAN = "gaussian/1"
 GAUSSIAN_FOLD_OUT = "gaussian-foldout/1"
 GAUSSIAN_CLUSTERS = "gaussian-clusters/1"
 SITE_GAUSSIAN = "site-gaussian/1"
+IRLS = "irls/1"
 
 View = Literal["identity", "flip-left-right", "flip-up-down", "rotate-180"]
 VIEWS: tuple[View, ...] = ("identity", "flip-left-right", "flip-up-down", "rotate-180")
@@ -52,8 +53,25 @@ class MomentsParams(TrainingParams, frozen=True, kw_only=True):
     """moments/1: packed Moments."""
 
 
-class Candidate(_Params, frozen=True, kw_only=True):
-    """One ridge fit of the roster's total. penalty: its lambda, per unit of weight. coefficients: (d,) on raw features q; bias.
+class IrlsParams(TrainingParams, frozen=True, kw_only=True):
+    """irls/1: packed LogisticSums (contracts.logistic) at these coefficients: (d + 1,), the bias first, on (1, q). total_weight: of the
+    roster's rows, all views counted; it decides the units."""
+
+    coefficients: Array
+    total_weight: int
+
+
+class Working(_Params, frozen=True, kw_only=True):
+    """Where a logistic candidate's last step began: its weights p (1 - p) and its working response are those at these coefficients,
+    (d + 1,), the bias first. weight: the roster's sum of w p (1 - p) there."""
+
+    coefficients: Array
+    weight: float
+
+
+class Candidate(_Params, frozen=True, kw_only=True, omit_defaults=True):
+    """One fit of the roster's total, a ridge fit unless it has `working`. penalty: its lambda, per unit of weight.
+    coefficients: (d,) on raw features q; bias.
 
     The total itself does not come with it: whoever stands in the roster could subtract its own share, and what is left would say more of
     the others than d + 1 coefficients a penalty do.
@@ -62,6 +80,7 @@ class Candidate(_Params, frozen=True, kw_only=True):
     penalty: float
     bias: float
     coefficients: Array
+    working: Working | None = None
 
 
 class FoldOutParams(TrainingParams, frozen=True, kw_only=True):
@@ -93,12 +112,19 @@ class OwnHeadParams(TrainingParams, frozen=True, kw_only=True):
     penalties: tuple[float, ...]
 
 
+class FleetCurve(_Params, frozen=True, kw_only=True):
+    """A fleet's logistic loss near its optimum: packed LogisticSums (int64) at coefficients (d + 1,), the bias first."""
+
+    sums: Array
+    coefficients: Array
+
+
 class SiteHeadParams(TrainingParams, frozen=True, kw_only=True):
     """site-head/1: packed SiteHeads: the fleet's sums joined with this owner's own records, at the node.
 
     fleet: packed Moments of the fleet (int64). fleet_penalty: the fleet's own. factors: weightings of the own records, and
     penalties, both averaged over by the own records' leave-one-group-out loss. forest: of a fleet whose head is trees; the fleet's head is
-    then these alone, and the site's is these and a linear correction.
+    then these alone, and the site's is these and a linear correction. logistic: where the fleet's head is of that kind.
     """
 
     fleet: Array
@@ -106,6 +132,7 @@ class SiteHeadParams(TrainingParams, frozen=True, kw_only=True):
     factors: tuple[float, ...]
     penalties: tuple[float, ...]
     forest: Forest | None = None
+    logistic: FleetCurve | None = None
 
 
 class GaussianParams(TrainingParams, frozen=True, kw_only=True):

@@ -3,7 +3,8 @@
 Input `image`: UINT8 (n, h, w, 3), any size; or `records`: FLOAT (n, columns) or (n, steps, columns), NaN where a value is missing.
 Outputs `score`: FLOAT (n,); `verdict`: INT64 (n,), one of the constants below; of a Gaussian over patches also `heat`: FLOAT (n, h, w).
 A head that foretells numbers has other outputs, see foundry.forecast.
-The head runs in doubles on integers; a head from `ridge.head_from` sums there exactly; trees add their sum as a float32.
+The head runs in doubles on integers; a head from `ridge.head_from` sums there exactly; trees add their sum as a float32. Of a logistic head
+the sum is the logarithm of the odds, and the score is 4 p - 2 (foundry.linkgraph).
 The verdict is decided from the published float32 score, so that whoever holds the score and the thresholds can check it. The defect side
 wins when both thresholds are met; a score that is no number goes to a person.
 """
@@ -22,6 +23,7 @@ from isthmus.foundry.backbone import GraphWriter
 from isthmus.foundry.features import Tensors, load_tensors
 from isthmus.foundry.forecast import FORECAST_OUTPUTS, add_forecast
 from isthmus.foundry.gaussian import add_gaussian
+from isthmus.foundry.linkgraph import add_logistic_score
 from isthmus.foundry.stages import IMAGE_INPUT, RECORDS_INPUT, add_stage, checked_source, stage_of
 from isthmus.foundry.treegraph import add_forest
 from isthmus.kit.canonical import digest_of, sha256_hex
@@ -67,6 +69,8 @@ def _add_sum(graph: GraphWriter, quantised: str, head: Head) -> str:
     products = graph.node("Mul", [exact, "head_coefficients"], "contributions")
     summed = graph.node("ReduceSum", [products, "feature_axis"], "contribution_sum", keepdims=0)
     total = graph.node("Add", [summed, "head_bias"], "score_double")
+    if head.link == "logistic":
+        return add_logistic_score(graph, total)
     if head.forest is None:
         return total
     trees = add_forest(graph, exact, head.forest, head.stage.dimension)

@@ -29,9 +29,7 @@ from isthmus.contracts.inference import (
     HEAT,
     IMAGE,
     RECORDS,
-    SCORE,
     VALUE_OUTPUTS,
-    VERDICT,
     VERDICTS,
     ModelMetadata,
     ServerMetadata,
@@ -44,7 +42,7 @@ from isthmus.gateway.attempts import Attempts
 from isthmus.gateway.flights import Flights, Reply
 from isthmus.gateway.limits import IMAGES_MAX, REQUEST_PIXELS_MAX
 from isthmus.gateway.registry import Loaded, Registry
-from isthmus.gateway.wire import OUTPUT_NAMES, Answer, RecordRequest, format_answer, parse_request
+from isthmus.gateway.wire import OUTPUT_KINDS, Answer, RecordRequest, format_answer, output_names, parse_request
 from isthmus.kit.canonical import digest_of, sha256_hex
 from isthmus.kit.ids import new_id
 from isthmus.kit.pictures import DECODER, decode
@@ -119,7 +117,8 @@ class Service:
         """Answers one inference request. Raises IsthmusError; then nothing was charged, unless an earlier try of the same id was."""
         with self.registry.leased(name, version) as entry:
             self.registry.admit(entry)
-            request = parse_request(body, header_bytes, name, entry.deployment.version, entry.deployment.schema, _names(entry.deployment))
+            served = entry.deployment
+            request = parse_request(body, header_bytes, name, served.version, served.schema, _names(served))
             digest = digest_of([name, version or "", -1 if header_bytes is None else header_bytes, sha256_hex(body)])
             if request.request_id is None:
                 return self._answered(entry, caller, request, new_id("req", self._clock.now_s()), digest)
@@ -163,7 +162,7 @@ def _outputs(deployment: Deployment) -> list[TensorMetadata]:
     if deployment.targets:
         return [TensorMetadata(name=name, datatype="FP32", shape=[-1, len(deployment.targets)]) for name in VALUE_OUTPUTS]
     heat = [TensorMetadata(name=HEAT, datatype="FP32", shape=[-1, -1, -1])] if deployment.heat else []
-    return [TensorMetadata(name=SCORE, datatype="FP32", shape=[-1]), TensorMetadata(name=VERDICT, datatype="BYTES", shape=[-1]), *heat]
+    return [*(TensorMetadata(name=name, datatype=OUTPUT_KINDS[name], shape=[-1]) for name in _names(deployment)), *heat]
 
 
 def _given(deployment: Deployment) -> dict[str, str]:
@@ -229,7 +228,7 @@ def judged(engine: Engine, records: list[Record]) -> tuple[NDArray[np.float32], 
 
 
 def _names(deployment: Deployment) -> tuple[str, ...]:
-    return VALUE_OUTPUTS if deployment.targets else OUTPUT_NAMES
+    return VALUE_OUTPUTS if deployment.targets else output_names(deployment.link)
 
 
 class _Made(NamedTuple):

@@ -18,9 +18,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from isthmus.contracts.errors import BodyTooLargeError, InferenceRequestError
+from isthmus.contracts.head import Link
 from isthmus.contracts.inference import (
     HEAT,
     IMAGE,
+    PROBABILITY,
     RECORDS,
     SCORE,
     VALUE_OUTPUTS,
@@ -53,10 +55,12 @@ from isthmus.gateway.tensors import (
     uint8_from_bytes,
     uint8_from_json,
 )
+from isthmus.kit.logits import stated
 from isthmus.kit.pictures import SIDE_MIN
 
 HEADER_LENGTH = "Inference-Header-Content-Length"
 OUTPUT_NAMES = (SCORE, VERDICT)
+OUTPUT_KINDS = {SCORE: "FP32", VERDICT: "BYTES", PROBABILITY: "FP32"}
 REQUEST_PARAMETERS = frozenset({"binary_data_output"})
 INPUT_PARAMETERS = frozenset({"binary_data_size", "content_type"})
 OUTPUT_PARAMETERS = frozenset({"binary_data"})
@@ -101,6 +105,16 @@ class Answer:
     values: NDArray[np.float32] | None = None
     heats: NDArray[np.float32] | None = None
 
+    @property
+    def probabilities(self) -> NDArray[np.float32]:
+        """(n,) of a defect, as a logistic head's scores tell them."""
+        return stated(self.scores).astype(np.float32)
+
+
+def output_names(link: Link) -> tuple[str, ...]:
+    """What a model gives: a logistic head's score states a probability, which is given too."""
+    return (*OUTPUT_NAMES, PROBABILITY) if link == "logistic" else OUTPUT_NAMES
+
 
 def header_length(value: str | None, body_bytes: int) -> int | None:
     """The Inference-Header-Content-Length of a body: None where absent, 0 for a raw binary request."""
@@ -114,7 +128,7 @@ def header_length(value: str | None, body_bytes: int) -> int | None:
 
 
 def parse_request(
-    body: bytes, header_bytes: int | None, model: str, version: str, schema: Schema | None = None, names: tuple[str, ...] = OUTPUT_NAMES
+    body: bytes, header_bytes: int | None, model: str, version: str, schema: Schema | None = None, names: Sequence[str] = OUTPUT_NAMES
 ) -> RecordRequest:
     """A request's body -> what it asks for. header_bytes as from `header_length`. schema: of the model's records, where they are not
     pictures. names: of the model's outputs. Raises only IsthmusError.
@@ -222,14 +236,14 @@ def _only_input(inputs: Sequence[RequestInput], wanted: str) -> RequestInput:
     return inputs[0]
 
 
-def _choices(document: InferenceRequest, names: tuple[str, ...]) -> tuple[OutputChoice, ...]:
+def _choices(document: InferenceRequest, names: Sequence[str]) -> tuple[OutputChoice, ...]:
     default = _flag(document.parameters, "binary_data_output", False)
     wanted = document.outputs or [RequestOutput(name=name) for name in names]
     if len(wanted) > OUTPUTS_MAX or len({output.name for output in wanted}) != len(wanted):
         raise InferenceRequestError("the request asks for an output twice, or for too many", f"ask for {', '.join(names)}")
     choices: list[OutputChoice] = []
     for output in wanted:
-        if output.name not in names and (output.name != HEAT or names != OUTPUT_NAMES):
+        if output.name not in names and (output.name != HEAT or SCORE not in names):
             raise InferenceRequestError(f"there is no output {output.name[:NAME_CHARS_MAX]!r}", f"ask for {', '.join(names)}")
         _known(output.parameters, OUTPUT_PARAMETERS, f"output {output.name}")
         choices.append(OutputChoice(output.name, _flag(output.parameters, "binary_data", default)))
@@ -320,12 +334,13 @@ def format_answer(answer: Answer, outputs: Sequence[OutputChoice]) -> tuple[byte
         if output.name == HEAT and answer.heats is not None:
             tensors.append(_numbers(answer.heats, output, tail))
             continue
-        kind = "FP32" if output.name == SCORE else "BYTES"
+        kind = OUTPUT_KINDS[output.name]
+        numbers = answer.probabilities if output.name == PROBABILITY else answer.scores
         if not output.binary:
-            data: list[float | str] = [float(v) for v in answer.scores] if output.name == SCORE else list(answer.verdicts)
+            data: list[float | str] = list(answer.verdicts) if output.name == VERDICT else [float(v) for v in numbers]
             tensors.append(ResponseOutput(name=output.name, datatype=kind, shape=[count], data=data))
             continue
-        raw = answer.scores.astype("<f4").tobytes() if output.name == SCORE else files_to_bytes([v.encode() for v in answer.verdicts])
+        raw = files_to_bytes([v.encode() for v in answer.verdicts]) if output.name == VERDICT else numbers.astype("<f4").tobytes()
         tail.append(raw)
         tensors.append(ResponseOutput(name=output.name, datatype=kind, shape=[count], parameters={"binary_data_size": len(raw)}))
     header = msgspec.json.encode(
@@ -392,6 +407,8 @@ def parse_answer(body: bytes, header_bytes: int | None) -> Answer:
                 values[output.name] = flat.reshape(tuple(output.shape))
             elif output.name == SCORE:
                 scores = np.array(inline, dtype=np.float32) if inline is not None else np.frombuffer(raw, dtype="<f4").astype(np.float32)
+            elif output.name == PROBABILITY:
+                continue  # it follows from the score
             elif inline is not None:
                 verdicts = tuple(str(v) for v in inline)
             else:

@@ -45,16 +45,17 @@ def _scores_without(z: Floats, w: Floats, y: Floats, inverse: Floats, coefficien
     return np.asarray(z @ without)
 
 
-def scaled_inverse(z: Floats, w: NDArray[Any], penalty: float, total_weight: float) -> Floats:
+def scaled_inverse(z: Floats, w: NDArray[Any], penalty: float, total_weight: float, penalty_weight: float | None = None) -> Floats:
     """(d + 1, d + 1) inverse normal matrix of a fit of which only these rows, and the total weight, are known.
 
-    z: (n, d + 1), centred, the intercept first. penalty: per unit of weight, on all but the intercept. The other rows' products are between
+    z: (n, d + 1), centred, the intercept first. penalty: per unit of weight, on all but the intercept; of penalty_weight where the penalty
+    counts by another weight than the rows. The other rows' products are between
     nothing (they vary along none of these directions) and these rows' own, scaled up to the total weight (they are just like them); what is
     taken is the geometric mean of both ends, own products times sqrt(total / own weight). Exact when the rows are all there is.
     """
     weights = np.asarray(w, dtype=np.float64)
     normal = (z * weights[:, None]).T @ z * np.sqrt(total_weight / float(weights.sum()))
-    normal[1:, 1:] += penalty * total_weight * np.eye(z.shape[1] - 1)
+    normal[1:, 1:] += penalty * (total_weight if penalty_weight is None else penalty_weight) * np.eye(z.shape[1] - 1)
     normal[0, 0] = total_weight
     return np.asarray(np.linalg.inv(normal))
 

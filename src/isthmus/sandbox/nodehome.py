@@ -29,6 +29,7 @@ from isthmus.sandbox.outlog import LOG_NAME
 from isthmus.sandbox.ownerdata import OwnerData, file_digests, silent
 from isthmus.sandbox.ports import Tools
 from isthmus.sandbox.rowfiles import rows_named
+from isthmus.sandbox.statistics.records import kinds_in
 from isthmus.sandbox.terms import check_agreement
 
 KEY_NAME, STORE_NAME, LOCK_NAME, CACHE_NAME = "node.key", "node.sqlite", "node.lock", "features.sqlite"
@@ -175,7 +176,7 @@ def _asset(settings: NodeSettings, folder: DataFolder, digests: dict[str, str], 
         records_audit=len(folder.of_split(AUDIT)),
         commitment=commitment(folder, digests, salt),
         groups_inferred=folder.groups_inferred,
-        kinds_holdout=tuple(sorted({record.kind for record in folder.of_split(HOLDOUT)} - {""})),
+        kinds_holdout=tuple(sorted({kind for record in folder.of_split(HOLDOUT) for kind in kinds_in(record.kind)})),
         splits_inferred=folder.splits_inferred,
         sample=settings.sample,
     )

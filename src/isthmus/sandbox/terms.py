@@ -20,6 +20,7 @@ from isthmus.contracts.statistic import (
     GAUSSIAN,
     GAUSSIAN_CLUSTERS,
     GAUSSIAN_FOLD_OUT,
+    IRLS,
     MOMENTS,
     OWN_HEAD,
     PAIR,
@@ -39,11 +40,12 @@ JOB_SECONDS_MAX = 7 * 24 * 3600
 CLOCK_SKEW_S = 300
 JOBS_PER_RUN_MAX = {MOMENTS: 1, FOLD_OUT: 2, CLUSTERS: 4, OWN_HEAD: 2, SITE_HEAD: 4, EVALUATE: 8, PAIR: 1}
 JOBS_PER_RUN_MAX |= {HISTOGRAMS: TREES_MAX * DEPTH_MAX, ASIDE_SCORES: 2, ASIDE_CLUSTERS: 4}
+JOBS_PER_RUN_MAX |= {IRLS: 10}
 JOBS_PER_RUN_MAX |= {GAUSSIAN: 1, GAUSSIAN_FOLD_OUT: 2, GAUSSIAN_CLUSTERS: 4, SITE_GAUSSIAN: 4}
 JOBS_PER_RUN_MAX |= {VALUE_MOMENTS: 1, VALUE_FOLD_OUT: 2, VALUE_CLUSTERS: 4, VALUE_EVALUATE: 8}
 """Different jobs of each statistic in one run: every further answer about the same records is one more equation on them."""
 ROSTER_MAX = 256
-GRAM_STATISTICS = (MOMENTS, FOLD_OUT, HISTOGRAMS, ASIDE_SCORES, GAUSSIAN, GAUSSIAN_FOLD_OUT, VALUE_MOMENTS, VALUE_FOLD_OUT)
+GRAM_STATISTICS = (MOMENTS, IRLS, FOLD_OUT, HISTOGRAMS, ASIDE_SCORES, GAUSSIAN, GAUSSIAN_FOLD_OUT, VALUE_MOMENTS, VALUE_FOLD_OUT)
 SITE_STATISTICS = (SITE_HEAD, SITE_GAUSSIAN)
 SINGLE_HEADS_MAX = 6
 """Different heads of one owner's records over shared features, over all runs."""
@@ -294,6 +296,31 @@ def _check_dimension(agreement: Agreement, statistic: Statistic, params: Params,
             f"{cuts} cuts need {cuts * ratio} records in every node of a tree, the largest owner set aside, and {least} are asked for",
             "ask for as many, or for fewer cuts",
         )
+
+
+def check_effective(agreement: Agreement, statistic: Statistic, job: Job, effective: float) -> None:
+    """The dimension rule and the least group, counted by the records that a job's own weighting leaves. effective: of this owner's.
+
+    Whoever asks for a round of a logistic fit chooses its weights p (1 - p): coefficients far out would leave a handful of records in it.
+    An owner knows its own weights only, and takes the others' to be like them. Raises RefusedError.
+    """
+    assets = roster_assets(job, agreement.participants)
+    own = assets[agreement.owner][1].records_train
+    ratio, share = agreement.dimension_records_min_ratio, effective / max(1, own)
+    left = int(visible_records(agreement, statistic, assets) * share)
+    wanted = job.stage.dimension * ratio
+    _refuse_if(
+        wanted > left,
+        "dimension",
+        f"the weights of this round leave as much as {left} records behind what becomes visible, its features need {wanted}",
+        "use larger penalties, fewer features or the head ridge",
+    )
+    _refuse_if(
+        effective < agreement.least_group_size,
+        "least-group-size",
+        f"the weights of this round leave fewer than {agreement.least_group_size} of this owner's records",
+        "use larger penalties or the head ridge",
+    )
 
 
 def _check_single(job: Job, content: str, past: Sequence[PastJob]) -> None:

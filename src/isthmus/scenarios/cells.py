@@ -19,6 +19,7 @@ from isthmus.contracts.report import Attribution, CellPart, RecordField
 from isthmus.contracts.schema import Schema
 from isthmus.foundry.engine import Scorer
 from isthmus.foundry.stages import feature_names
+from isthmus.kit.logits import stated
 from isthmus.kit.pictures import read_picture
 from isthmus.kit.records import decode_record
 from isthmus.sandbox.rowfiles import RowFiles, rows_named
@@ -41,7 +42,8 @@ Floats = NDArray[np.float64]
 def cells(facts: RunFacts, per_kind: int = 4) -> tuple[CellPart, ...]:
     """Up to `per_kind` of each: answered wrongly, clearly good, clearly defective, doubtful. Empty when nothing was served.
 
-    score = bias + sum of attributions + rest, but for the 32 bits in which a score is served. Attributions are against the mean
+    score = bias + sum of attributions + rest, but for the 32 bits in which a score is served; of a logistic head the sum is the logarithm
+    of the odds. Attributions are against the mean
     features of the served images. Pictures only where a licence note allows to show them; explanations only with the artefact.
     """
     result = result_of(facts.fleet)
@@ -49,9 +51,10 @@ def cells(facts: RunFacts, per_kind: int = 4) -> tuple[CellPart, ...]:
         return ()
     head = head_of(result)
     chosen = _instructive(facts.serving.served, (head.lo + head.hi) / 2, per_kind)
+    chances = {one.path: float(stated(np.array(one.score))) for one in chosen} if head.link == "logistic" else {}
     records = _decoded([*chosen, *facts.serving.served], head.stage.schema)
     if facts.artefact is None or not records:
-        return tuple(_plain(facts, one, records.get(one.path), head.stage.schema) for one in chosen)
+        return tuple(_plain(facts, one, records.get(one.path), head.stage.schema, chances.get(one.path)) for one in chosen)
     scorer = Scorer(facts.artefact)
     if not scorer.linear:
         return tuple(_far(_plain(facts, one, records.get(one.path), head.stage.schema), scorer, records.get(one.path)) for one in chosen)
@@ -63,7 +66,7 @@ def cells(facts: RunFacts, per_kind: int = 4) -> tuple[CellPart, ...]:
     names = feature_names(head.stage)
     made = []
     for one in chosen:
-        part = _plain(facts, one, records.get(one.path), head.stage.schema)
+        part = _plain(facts, one, records.get(one.path), head.stage.schema, chances.get(one.path))
         if one.path in records:
             part = _explained(part, scorer, quantised[one.path], reference, names)
             if part.picture is not None:
@@ -129,7 +132,7 @@ def _owner_of(facts: RunFacts, path: Path) -> str:
     return "" if facts.serving is None else facts.serving.caller
 
 
-def _plain(facts: RunFacts, one: Served, record: NDArray[Any] | None, schema: Schema | None) -> CellPart:
+def _plain(facts: RunFacts, one: Served, record: NDArray[Any] | None, schema: Schema | None, chance: float | None = None) -> CellPart:
     shown = record is not None and bool(facts.licence_note.strip())
     return CellPart(
         id=one.path.stem if schema is None else one.path.name,
@@ -138,6 +141,7 @@ def _plain(facts: RunFacts, one: Served, record: NDArray[Any] | None, schema: Sc
         picture=picture_uri(record) if shown and record is not None and schema is None else None,
         fields=_fields(record, schema) if shown and record is not None and schema is not None else (),
         score=one.score,
+        probability=chance,
         verdict=one.verdict,
         label=one.label,
         certainty=one.certainty,

