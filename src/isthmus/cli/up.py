@@ -12,6 +12,7 @@ import uvicorn
 
 from isthmus.app.exchange import opened
 from isthmus.cli import leash as leashes
+from isthmus.client.address import announced
 from isthmus.contracts.errors import ExchangeStateError
 from isthmus.kit.clock import SystemClock
 from isthmus.kit.config import read_settings
@@ -64,6 +65,7 @@ def up(state: Path | None, host: str | None, port: int | None, as_json: bool, le
         sys.stdout.flush()
         config = uvicorn.Config(exchange.app, log_config=None, access_log=False, lifespan="on", timeout_graceful_shutdown=GRACE_S)
         server = uvicorn.Server(config)
-        server.run(sockets=[listener])
+        with announced(settings.state / "exchange", url, exchange.key.public_hex):
+            server.run(sockets=[listener])
         if not server.started:
             raise ExchangeStateError("the exchange did not start", "see the log lines above")
