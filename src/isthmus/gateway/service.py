@@ -26,6 +26,7 @@ from isthmus.contracts.errors import (
     RequestReusedError,
 )
 from isthmus.contracts.inference import IMAGE, RECORDS, SCORE, VERDICT, VERDICTS, ModelMetadata, ServerMetadata, TensorMetadata
+from isthmus.contracts.lot import LotSection
 from isthmus.contracts.ports import Clock
 from isthmus.contracts.receipt import Receipt
 from isthmus.contracts.schema import Schema, checked_record
@@ -127,7 +128,7 @@ class Service:
         else:
             try:
                 scores, verdicts = judged(engine, records)
-                receipt = self.attempts.close(attempt, len(records))
+                receipt = self.attempts.close(attempt, len(records), _lot(request, verdicts, digest))
             except BaseException as error:
                 self.attempts.void(attempt, f"{error.code}: {error.message}" if isinstance(error, IsthmusError) else type(error).__name__)
                 raise
@@ -135,6 +136,12 @@ class Service:
                 self._watch(deployment, records, verdicts)
         answer = Answer(deployment.name, deployment.version, request_id, _parameters(deployment, receipt), scores, verdicts)
         return Reply(*format_answer(answer, request.outputs))
+
+
+def _lot(request: RecordRequest, verdicts: tuple[str, ...], digest: str) -> LotSection | None:
+    if request.lot is None:
+        return None
+    return LotSection(lot=request.lot, counts={verdict: verdicts.count(verdict) for verdict in VERDICTS}, request=digest)
 
 
 def _input(deployment: Deployment) -> TensorMetadata:
