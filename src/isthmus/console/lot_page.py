@@ -15,7 +15,7 @@ body { font: 16px/1.5 system-ui, sans-serif; max-width: 44rem; margin: 2rem auto
 h1 { font-size: 1.6rem; margin: 0; } h2 { font-size: 1.1rem; margin: 2rem 0 .5rem; }
 .quiet { color: var(--quiet); } table { border-collapse: collapse; width: 100%; }
 td, th { text-align: left; padding: .35rem .5rem .35rem 0; border-bottom: 1px solid var(--line); vertical-align: top; }
-td.number { text-align: right; font-variant-numeric: tabular-nums; font-size: 1.2rem; white-space: nowrap; }
+th { white-space: nowrap; } td.number { text-align: right; font-variant-numeric: tabular-nums; font-size: 1.2rem; white-space: nowrap; }
 code, pre { font: 13px/1.45 ui-monospace, monospace; } pre { white-space: pre-wrap; border: 1px solid var(--line); padding: .75rem; }
 @media print { body { margin: 0; max-width: none; } @page { margin: 2cm; } }
 """
@@ -46,11 +46,11 @@ person were not graded by the model.</p>
 <h2>Check it yourself</h2>
 <p>This page proves nothing. The file <code>{_text(file)}</code> does, without a network:</p>
 <ol><li>Take the exchange's public key from the exchange or its operator, not from who gave you this page.</li>
-<li>Run this, with that key in place of the one here:
-<pre>isthmus lot verify {_text(file)} --public-key {_text(public_key)}</pre></li>
+<li>Store it as <code>exchange.pub</code> and run this:
+<pre>isthmus lot verify {_text(file)} --public-key exchange.pub</pre></li>
 <li>Compare what it prints with this page: lot, grades, bound, certificate.</li></ol>
 <p class="quiet">{said.receipts:,} receipts, all that the lot has among the first {said.tree_size:,} of the log
-<i>{_text(said.log)}</i>. Their list: <code>{_text(said.receipts_digest)}</code></p></body></html>
+<i>{_text(said.log)}</i>. Their list: <code>{_text(said.receipts_digest)}</code>. Signed by the key <code>{_text(public_key)}</code>.</p></body></html>
 """
 
 
