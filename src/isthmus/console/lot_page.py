@@ -50,7 +50,8 @@ person were not graded by the model.</p>
 <pre>isthmus lot verify {_text(file)} --public-key exchange.pub</pre></li>
 <li>Compare what it prints with this page: lot, grades, bound, certificate.</li></ol>
 <p class="quiet">{said.receipts:,} receipts, all that the lot has among the first {said.tree_size:,} of the log
-<i>{_text(said.log)}</i>. Their list: <code>{_text(said.receipts_digest)}</code>. Signed by the key <code>{_text(public_key)}</code>.</p></body></html>
+<i>{_text(said.log)}</i>. Their list: <code>{_text(said.receipts_digest)}</code>.
+Signed by the key <code>{_text(public_key)}</code>.</p></body></html>
 """
 
 
