@@ -31,6 +31,7 @@ from isthmus.app.jobs import SandboxJobs
 from isthmus.app.ledger_routes import LedgerService, ledger_routes
 from isthmus.app.life_routes import LifeService, life_routes
 from isthmus.app.lives import Lives
+from isthmus.app.lotterms import LotTerms
 from isthmus.app.overview import ExchangeOverview
 from isthmus.app.sandbox_routes import sandbox_routes
 from isthmus.app.shadows import Shadows
@@ -174,7 +175,7 @@ class Exchange:
             *sandbox_routes(self.sandbox, self.is_operator),
             *build_routes(service),
             *life_routes(LifeService(self.lives, self.shadows, self.keys, self.catalogue, self.worker, self._basis)),
-            *ledger_routes(LedgerService(self.meter, self.keys, EXCHANGE)),
+            *ledger_routes(LedgerService(self.meter, self.keys, EXCHANGE, LotTerms(self.catalogue))),
             *gateway_routes(self.serving),
             *edge_routes(self.edge, self.keys),
             Route("/", _to_console, methods=["GET"]),

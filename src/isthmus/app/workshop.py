@@ -48,6 +48,9 @@ class Workshop:
     job_ttl_s: int = JOB_TTL_S
 
 
+FEWER_FEATURES = "bring more records, or take fewer features: recipe.parts, or a lower recipe.records_per_feature, in scenario.yaml"
+
+
 def finished_job(shop: Workshop, request: JobRequest) -> JobStatus:
     """Asks and waits. Raises JobRefusedError naming who refused by which clause, JobFailedError naming who was missing."""
     status = shop.jobs.create(request)
@@ -58,6 +61,8 @@ def finished_job(shop: Workshop, request: JobRequest) -> JobStatus:
         said = "; ".join(f"{r.party} refused by its clause {r.clause}: {r.message}" for r in status.refusals)
         next_step = "see the owner's node log, then run again"
         if said:
+            if any(r.clause == "dimension" for r in status.refusals):
+                next_step = FEWER_FEATURES
             raise JobRefusedError(said, next_step)
         raise JobFailedError(status.reason or f"{request.statistic} ended without an answer", next_step)
     return status

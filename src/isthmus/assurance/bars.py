@@ -290,7 +290,9 @@ def judge(bars: Bars, evidence: Evidence) -> Verdict:
             f" used); with it the error bound would be {percent(bound)}"
         )
     if evidence.groups_inferred:
-        notes.append("groups were inferred from the order of files; the bounds rest on that")
+        notes.append(
+            "groups were inferred from the order of files; the bounds rest on that; a column named group says which belong together"
+        )
     return Verdict(
         passed=not failures,
         failures=tuple(failures),

@@ -105,6 +105,7 @@ def validate_command(folder: Path, write_lock: bool, as_json: bool) -> int:
     if write_lock and not any(one.level == "error" and "lock" not in one.code for one in found):
         relock(folder)
         found = validate(folder)
+    found = tuple(msgspec.structs.replace(one, next=one.next.replace("FOLDER", str(folder))) for one in found)
     errors = sum(one.level == "error" for one in found)
     if as_json:
         counts = {"errors": errors, "warnings": len(found) - errors}

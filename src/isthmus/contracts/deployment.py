@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from isthmus.contracts.head import Link
+from isthmus.contracts.lot import LotSection
 from isthmus.contracts.money import Hold
 from isthmus.contracts.ports import Json
 from isthmus.contracts.price import Usage
@@ -124,8 +125,8 @@ class Meter(Protocol):
     ) -> Hold:
         """Holds the worst case under an attempt's id. Raises what forbids it: no funds, unknown price or rule, storage down."""
 
-    def close(self, request_id: str, usage: Usage, outcome: Outcome) -> Receipt:
-        """Captures what was used and writes the receipt; again with the same content gives the same receipt."""
+    def close(self, request_id: str, usage: Usage, outcome: Outcome, lot: LotSection | None = None) -> Receipt:
+        """Captures what was used and writes the receipt, with the lot's section; again with the same content gives the same receipt."""
 
     def void(self, request_id: str, reason: str) -> Receipt:
         """Gives the hold back and records why; HoldCapturedError if the attempt was closed."""

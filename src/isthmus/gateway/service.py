@@ -35,6 +35,7 @@ from isthmus.contracts.inference import (
     ServerMetadata,
     TensorMetadata,
 )
+from isthmus.contracts.lot import LotSection
 from isthmus.contracts.ports import Clock
 from isthmus.contracts.receipt import Receipt
 from isthmus.contracts.schema import Schema, checked_record
@@ -119,6 +120,8 @@ class Service:
             self.registry.admit(entry)
             served = entry.deployment
             request = parse_request(body, header_bytes, name, served.version, served.schema, _names(served))
+            if request.lot is not None and served.targets:
+                raise InferenceRequestError(f"{name} gives numbers, and a lot counts verdicts", "leave the parameter lot out")
             digest = digest_of([name, version or "", -1 if header_bytes is None else header_bytes, sha256_hex(body)])
             if request.request_id is None:
                 return self._answered(entry, caller, request, new_id("req", self._clock.now_s()), digest)
@@ -140,7 +143,7 @@ class Service:
         else:
             try:
                 made = _made(engine, records, deployment, wanted)
-                receipt = self.attempts.close(attempt, len(records))
+                receipt = self.attempts.close(attempt, len(records), _lot(request, made.verdicts, digest))
             except BaseException as error:
                 self.attempts.void(attempt, f"{error.code}: {error.message}" if isinstance(error, IsthmusError) else type(error).__name__)
                 raise
@@ -148,6 +151,12 @@ class Service:
                 self._watch(deployment, records, made.verdicts)
         answer = Answer(deployment.name, deployment.version, request_id, _parameters(deployment, receipt), *made)
         return Reply(*format_answer(answer, request.outputs))
+
+
+def _lot(request: RecordRequest, verdicts: tuple[str, ...], digest: str) -> LotSection | None:
+    if request.lot is None:
+        return None
+    return LotSection(lot=request.lot, counts={verdict: verdicts.count(verdict) for verdict in VERDICTS}, request=digest)
 
 
 def _input(deployment: Deployment) -> TensorMetadata:

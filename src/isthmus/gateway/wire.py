@@ -17,7 +17,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from isthmus.contracts.errors import BodyTooLargeError, InferenceRequestError
+from isthmus.contracts.errors import BodyTooLargeError, InferenceRequestError, InputError
 from isthmus.contracts.head import Link
 from isthmus.contracts.inference import (
     HEAT,
@@ -34,6 +34,7 @@ from isthmus.contracts.inference import (
     RequestOutput,
     ResponseOutput,
 )
+from isthmus.contracts.lot import lot_name
 from isthmus.contracts.schema import Schema
 from isthmus.gateway.limits import (
     BODY_BYTES_MAX,
@@ -61,7 +62,7 @@ from isthmus.kit.pictures import SIDE_MIN
 HEADER_LENGTH = "Inference-Header-Content-Length"
 OUTPUT_NAMES = (SCORE, VERDICT)
 OUTPUT_KINDS = {SCORE: "FP32", VERDICT: "BYTES", PROBABILITY: "FP32"}
-REQUEST_PARAMETERS = frozenset({"binary_data_output"})
+REQUEST_PARAMETERS = frozenset({"binary_data_output", "lot"})
 INPUT_PARAMETERS = frozenset({"binary_data_size", "content_type"})
 OUTPUT_PARAMETERS = frozenset({"binary_data"})
 
@@ -82,13 +83,14 @@ class OutputChoice:
 @dataclass(frozen=True)
 class RecordRequest:
     """A parsed request for `count` records: either values, pixels (count, height, width, 3) uint8 or rows (count, [steps,] columns)
-    float32, or files to decode."""
+    float32, or files to decode. lot: the name under which they are judged, if any."""
 
     request_id: str | None
     count: int
     values: NDArray[Any] | None
     files: tuple[bytes, ...] | None
     outputs: tuple[OutputChoice, ...]
+    lot: str | None = None
 
 
 @dataclass(frozen=True)
@@ -152,7 +154,7 @@ def parse_request(
     binary = None if header_bytes is None else view[header_bytes:]
     values, files = _tensor(entry, binary, schema)
     count = len(files) if files is not None else int(entry.shape[0])
-    return RecordRequest(document.id or None, count, values, files, choices)
+    return RecordRequest(document.id or None, count, values, files, choices, _lot(document.parameters))
 
 
 def _header(raw: bytes) -> InferenceRequest:
@@ -223,6 +225,18 @@ def _flag(parameters: Parameters, name: str, default: bool) -> bool:
     if not isinstance(value, bool):
         raise InferenceRequestError(f"{name} is not a boolean", "say true or false")
     return value
+
+
+def _lot(parameters: Parameters) -> str | None:
+    value = parameters.get("lot")
+    if value is None:
+        return None
+    if not isinstance(value, str):
+        raise InferenceRequestError("lot is not text", "give the name of the lot")
+    try:
+        return lot_name(value)
+    except InputError as error:
+        raise InferenceRequestError(error.message, error.next_step) from error
 
 
 def _only_input(inputs: Sequence[RequestInput], wanted: str) -> RequestInput:
@@ -367,9 +381,10 @@ def format_request(
     binary: bool = True,
     outputs: Sequence[OutputChoice] = (),
     name: str = IMAGE,
+    lot: str | None = None,
 ) -> tuple[bytes, int | None]:
     """What a client sends: pixels (n, height, width, 3) uint8, rows (n, ...) float32, or records' files -> body and length of its JSON;
-    inverse of `parse_request`. name: of the model's input."""
+    inverse of `parse_request`. name: of the model's input. lot: as in RecordRequest."""
     files = None if isinstance(given, np.ndarray) else list(given)
     shape = [len(given)] if files is not None else [int(v) for v in np.shape(given)]
     kind = "BYTES" if files is not None else "UINT8" if name == IMAGE else "FP32"
@@ -384,6 +399,8 @@ def format_request(
     document: dict[str, Any] = {"inputs": [entry]}
     if request_id is not None:
         document["id"] = request_id
+    if lot is not None:
+        document["parameters"] = {"lot": lot}
     if outputs:
         document["outputs"] = [{"name": output.name, "parameters": {"binary_data": output.binary}} for output in outputs]
     header = msgspec.json.encode(document)

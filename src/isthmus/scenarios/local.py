@@ -19,6 +19,7 @@ from typing import Any
 import httpx
 import msgspec
 
+from isthmus.client.address import standing
 from isthmus.client.http import ExchangeClient
 from isthmus.contracts.agreement import Agreement
 from isthmus.contracts.asset import ROWS_SCHEMA
@@ -194,7 +195,11 @@ class LocalFleet:
         return child
 
     def start_exchange(self, state: Path, port: int = 0) -> tuple[str, str]:
-        """(address, public key) once it listens. Raises ExchangeStateError with what it said."""
+        """(address, public key) once it listens; of the one that runs on `state` already, which is left as it is. Raises ExchangeStateError
+        with what it said."""
+        known = standing(state / "exchange")
+        if known is not None:
+            return known
         child = self._spawn(EXCHANGE, ["up", "--state", str(state), "--port", str(port), "--json"], capture=True)
         assert child.stdout is not None
         line = child.stdout.readline()
@@ -215,7 +220,11 @@ class LocalFleet:
 
     def start_node(self, owner: Owner, url: str) -> None:
         """Starts the owner's node; it works until the fleet is stopped."""
-        self._spawn(owner.party, ["node", "start", "--state", str(owner.state), "--exchange", url])
+        self.start_home(owner.party, owner.state, url)
+
+    def start_home(self, party: str, home: Path, url: str) -> None:
+        """Starts the node whose state folder is `home`."""
+        self._spawn(party, ["node", "start", "--state", str(home), "--exchange", url])
 
     def check(self, names: Collection[str] | None = None) -> None:
         """Raises JobFailedError when a process has ended by itself. names: the ones that matter to the asker; None for all."""

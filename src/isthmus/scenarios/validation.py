@@ -32,7 +32,7 @@ from isthmus.scenarios.contents import (
 )
 from isthmus.scenarios.hooks import hook_faults
 from isthmus.scenarios.located import Document, dotted, read_json, read_yaml
-from isthmus.scenarios.lock import lock_findings
+from isthmus.scenarios.lock import LOCK_CODES, RENEW, lock_findings
 from isthmus.scenarios.rules import SECTIONS, Breach, breaches, identity_breaches, small_shares
 from isthmus.scenarios.structure import structure_faults
 from isthmus.scenarios.values import Knob, applied, default_faults, given_faults, read_knobs
@@ -51,8 +51,13 @@ def validate(folder: Path) -> tuple[Finding, ...]:
 
 
 def ordered(found: list[Finding]) -> tuple[Finding, ...]:
-    """In order of file and place, each once."""
-    return tuple(sorted(set(found), key=lambda one: (one.file, one.line, one.column, one.level, one.code, one.what)))
+    """In order of file and place, each once. What a new lock mends comes last, and after the rest is mended."""
+    kept = sorted(set(found), key=lambda one: (one.file, one.line, one.column, one.level, one.code, one.what))
+    rest = [one for one in kept if one.code not in LOCK_CODES]
+    last = [one for one in kept if one.code in LOCK_CODES]
+    if any(one.level == "error" for one in rest):
+        last = [msgspec.structs.replace(one, next=f"once the rest is mended: {RENEW}") for one in last]
+    return (*rest, *last)
 
 
 def content_findings(contents: Contents) -> list[Finding]:
@@ -62,7 +67,8 @@ def content_findings(contents: Contents) -> list[Finding]:
     found += wrong
     if manifest is not None:
         found += manifest_findings(manifest)
-    found += _site_findings(contents, manifest, not any(one.level == "error" and one.file == MANIFEST for one in found))
+    faulty = {(one.line, one.column) for one in found if one.level == "error" and one.file == MANIFEST}
+    found += _site_findings(contents, manifest, faulty)
     if HOOKS in contents:
         found += hook_faults(contents[HOOKS])
     found += _readme_findings(contents)
@@ -138,18 +144,20 @@ def knobs_of(contents: Contents) -> tuple[Document | None, tuple[Knob, ...], lis
     return document, knobs, [*found, *wrong]
 
 
-def _site_findings(contents: Contents, manifest: Document | None, whole: bool) -> list[Finding]:
-    """Of the schema and of the package's own values. whole: the manifest has no error, so that values can be tried on it."""
+def _site_findings(contents: Contents, manifest: Document | None, faulty: set[tuple[int, int]]) -> list[Finding]:
+    """Of the schema and of the package's own values. faulty: places of the manifest's errors; values are tried on one that has none, and a
+    default that differs from a faulty field is no fault of its own."""
     document, knobs, found = knobs_of(contents)
     if document is not None and manifest is not None:
-        found += default_faults(document, knobs, manifest.value)
+        sound = tuple(knob for knob in knobs if manifest.place(knob.path) not in faulty)
+        found += default_faults(document, sound, manifest.value)
     if VALUES not in contents:
         return found
     values, wrong = read_yaml(VALUES, contents[VALUES])
     if values is None:
         return found + wrong
     wrong += given_faults(values, knobs) if document is not None or SCHEMA not in contents else []
-    if whole and manifest is not None and not found and not wrong:
+    if not faulty and manifest is not None and not found and not wrong:
         wrong += applied_findings(manifest, knobs, values)
     return found + wrong
 
