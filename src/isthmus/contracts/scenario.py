@@ -14,9 +14,10 @@ class _Part(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
 
 
 class Interface(_Part, frozen=True, kw_only=True):
-    """What a caller sends and gets. columns: of a table's row, or of each of the `steps` of a window of a series (contracts.schema)."""
+    """What a caller sends and gets. columns: of a table's row, or of each of the `steps` of a window of a series
+    (contracts.schema); of a text, the one that holds it where it stands in a table."""
 
-    input: Literal["image", "table", "series"]
+    input: Literal["image", "table", "series", "text"]
     output: Literal["verdict"]
     classes: tuple[str, str]
     columns: tuple[Column, ...] = ()
@@ -24,14 +25,16 @@ class Interface(_Part, frozen=True, kw_only=True):
 
     @property
     def schema(self) -> Schema | None:
-        """Of records that are not pictures."""
+        """Of records that are not pictures. A text stands in the column `text` where no other is declared."""
+        if self.input == "text" and not self.columns:
+            return Schema(columns=(Column(name="text", kind="text"),), steps=self.steps)
         return None if self.input == "image" else Schema(columns=self.columns, steps=self.steps)
 
 
 class Recipe(_Part, frozen=True, kw_only=True):
     """How the model is made of sums.
 
-    parts: the features (contracts.parts, tableparts, seriesparts), few enough that sums over them say little of anybody.
+    parts: the features (contracts.parts, tableparts, seriesparts, textparts), few enough that sums over them say little of anybody.
     parts_after_leaving: others, none of which the first are made of, for rosters after a leaver; none where all features are made of the
     same columns. views: identity first; the others, of pictures, add to the training sums only.
     sure_weight and unsure_weight: integers. lambdas: grid of ridge penalties per unit of weight. records_per_feature: the dimension rule
@@ -105,7 +108,7 @@ class Scenario(_Part, frozen=True, kw_only=True):
     version: str
     title: str
     tier: Literal["T1", "T2", "T3"]
-    task: Literal["image-inspection", "table-inspection", "series-inspection"]
+    task: Literal["image-inspection", "table-inspection", "series-inspection", "text-inspection"]
     purpose: str
     intended_use: str
     prohibited_use: str
@@ -114,4 +117,4 @@ class Scenario(_Part, frozen=True, kw_only=True):
     certify: Certify
     serve: Serve
     replicate: Replicate
-    sample_data: Literal["elpv", "heart", "credit", "wine", "shuttle", "lahn", "none"] = "none"
+    sample_data: Literal["elpv", "heart", "credit", "wine", "shuttle", "lahn", "reviews", "none"] = "none"

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from isthmus.contracts.errors import EngineError, EngineTimeoutError, InputError, IsthmusError, ModelFileError
 from isthmus.foundry.engine import Scorer
-from isthmus.foundry.runtime import Given, checked_images, checked_records
+from isthmus.foundry.runtime import Given, checked_given
 
 START_TIMEOUT_S = 60.0
 REQUEST_TIMEOUT_S = 30.0
@@ -136,7 +136,7 @@ class EngineProcess:
 
     def judged(self, given: Given) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
         """As `Scorer.judged`. Raises InputError, EngineTimeoutError, EngineError."""
-        _ = checked_images(given) if given and given[0].dtype == np.uint8 else checked_records(given)
+        checked_given(given)
         with self._lock:
             for _ in range(TRIES):
                 if self._closed:

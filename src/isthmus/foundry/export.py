@@ -1,6 +1,7 @@
 """Writes one deterministic ONNX graph from decoded record to score and verdict.
 
-Input `image`: UINT8 (n, h, w, 3), any size; or `records`: FLOAT (n, columns) or (n, steps, columns), NaN where a value is missing.
+Input `image`: UINT8 (n, h, w, 3), any size; or `records`: FLOAT (n, columns) or (n, steps, columns), NaN where a value is missing; or
+`tokens`: INT64 (n, windows, tokens), a text cut by the tokeniser that the file's notes name.
 Outputs `score`: FLOAT (n,); `verdict`: INT64 (n,), one of the constants below.
 The head runs in doubles on integers; a head from `ridge.head_from` sums there exactly. The verdict is decided from the
 published float32 score, so that whoever holds the score and the thresholds can check it. The defect side wins when both
@@ -19,6 +20,7 @@ from isthmus.contracts.head import Head
 from isthmus.foundry.backbone import GraphWriter
 from isthmus.foundry.features import Tensors, load_tensors
 from isthmus.foundry.stages import IMAGE_INPUT, RECORDS_INPUT, add_stage, checked_source, stage_of
+from isthmus.foundry.textfeatures import TOKENS_INPUT, tokeniser_digest
 from isthmus.kit.canonical import digest_of, sha256_hex
 
 GOOD, DEFECT, PERSON = 0, 1, 2
@@ -79,7 +81,10 @@ def build_artefact(head: Head, tensors: Tensors | None = None) -> bytes:
         helper.make_tensor_value_info("verdict", TensorProto.INT64, ["n"]),
     ]
     model = graph.model("isthmus_inspection", [given], outputs)
-    helper.set_model_props(model, {"decoder": head.decoder, "head_digest": head_digest(head), "stage_digest": head.stage.digest})
+    notes = {"decoder": head.decoder, "head_digest": head_digest(head), "stage_digest": head.stage.digest}
+    if wanted.schema is not None and wanted.schema.written:
+        notes["tokeniser"] = tokeniser_digest()
+    helper.set_model_props(model, notes)
     return bytes(model.SerializeToString(deterministic=True))
 
 
@@ -89,7 +94,7 @@ def artefact_digest(artefact: bytes) -> str:
 
 
 def artefact_metadata(artefact: bytes) -> dict[str, str]:
-    """The artefact's own notes: decoder, head_digest, stage_digest. Raises ModelFileError when it is not such a graph."""
+    """The artefact's own notes: decoder, head_digest, stage_digest, of texts the tokeniser's digest. Raises ModelFileError when it is not such a graph."""
     model = parsed(artefact)
     return {item.key: item.value for item in model.metadata_props}
 
@@ -101,7 +106,7 @@ def parsed(artefact: bytes) -> onnx.ModelProto:
     except (ValueError, TypeError, RuntimeError, DecodeError) as error:
         raise ModelFileError("the model's bytes are not an ONNX graph", "export it again") from error
     inputs = [i.name for i in model.graph.input]
-    if {o.name for o in model.graph.output} != {"score", "verdict"} or inputs not in ([IMAGE_INPUT], [RECORDS_INPUT]):
+    if {o.name for o in model.graph.output} != {"score", "verdict"} or inputs not in ([IMAGE_INPUT], [RECORDS_INPUT], [TOKENS_INPUT]):
         raise ModelFileError("the model's graph is not one from record to score and verdict", "export it again")
     if any(c.data_location == TensorProto.EXTERNAL for c in model.graph.initializer):
         raise ModelFileError("the model's graph points to other files", "export it again, in one piece")

@@ -14,8 +14,9 @@ from isthmus.contracts.errors import FolderError, InputError
 from isthmus.contracts.package import Finding, Probes
 from isthmus.contracts.scenario import Interface, Scenario
 from isthmus.contracts.schema import Schema
-from isthmus.kit.pictures import SUFFIXES, decode
-from isthmus.kit.records import decode_record
+from isthmus.kit.decoders import decoded_record
+from isthmus.kit.pictures import SUFFIXES
+from isthmus.kit.writing import TEXT_SUFFIXES
 from isthmus.scenarios.contents import (
     HOOKS,
     LOCK,
@@ -187,7 +188,7 @@ def _schema_of(manifest: Document | None) -> Schema | None:
 
 
 def _probe_findings(contents: Contents, schema: Schema | None) -> Iterator[Finding]:
-    kinds = SUFFIXES if schema is None else frozenset({".json"})
+    kinds = SUFFIXES if schema is None else TEXT_SUFFIXES if schema.written else frozenset({".json"})
     images = {path for path in contents if path.startswith(f"{PROBES}/") and PurePosixPath(path).suffix.lower() in kinds}
     if PROBES_FILE not in contents:
         if images:
@@ -208,7 +209,7 @@ def _probe_findings(contents: Contents, schema: Schema | None) -> Iterator[Findi
             yield fault("probe-twice", PROBES_FILE, f"{probe.file} is listed twice", "keep one of the cases", line, column)
         elif probe.expect != "refused":
             try:
-                _ = decode(contents[path], probe.file) if schema is None else decode_record(contents[path], probe.file, schema)
+                decoded_record(contents[path], probe.file, schema)
             except InputError as error:
                 yield fault("probe-unreadable", PROBES_FILE, error.message, f"{error.next_step}; or expect: refused", line, column)
         if not probe.why.strip():
