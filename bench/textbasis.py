@@ -33,7 +33,29 @@ DJANGO = Package(
     sha256="5965d974a5218a2b68a11dd1276434707f23886525c23f0598eccedaf4f4ca00",
     licence="BSD-3-Clause",
 )
-LANGUAGES = ("de", "fr", "es", "it", "pt_BR", "nl", "pl", "ru", "uk", "tr", "ar", "he", "fa", "hi", "id", "ja", "ko", "zh_Hans", "vi", "sv", "cs")
+LANGUAGES = (
+    "de",
+    "fr",
+    "es",
+    "it",
+    "pt_BR",
+    "nl",
+    "pl",
+    "ru",
+    "uk",
+    "tr",
+    "ar",
+    "he",
+    "fa",
+    "hi",
+    "id",
+    "ja",
+    "ko",
+    "zh_Hans",
+    "vi",
+    "sv",
+    "cs",
+)
 CHARACTERS_MIN, MESSAGES_MAX = 20, 220
 _ENTRY = re.compile(r"\n\s*\n")
 _SOURCE = re.compile(r'^msgid ((?:".*"\n?)+)', re.MULTILINE)
@@ -91,7 +113,13 @@ def main() -> int:
         shipped_text_basis.cache_clear()
     ships = shipped_text_basis()
     gap = float(np.abs(made.matrix - ships.matrix).max() / np.abs(ships.matrix).max())
-    figures: dict[str, Any] = {"source": ships.source, "texts": len(texts), "digest": ships.digest, "made": made.digest, "directions": COUNTS}
+    figures: dict[str, Any] = {
+        "source": ships.source,
+        "texts": len(texts),
+        "digest": ships.digest,
+        "made": made.digest,
+        "directions": COUNTS,
+    }
     figures |= {"gap": gap, "ms_a_text": round((time.monotonic() - began) / len(texts) * 1e3, 1)}
     bars = [bar("directions made anew differ from those that ship by", gap, 0.01, "of the largest entry", at_most=True)]
     result = {"bench": "textbasis", "machine": machine(), "figures": figures, "bars": bars}

@@ -74,7 +74,8 @@ _MAKERS = {"brightness": _brightness, "contrast": _contrast, "noise": _noise, "b
 
 
 def corrupt(image: NDArray[Any], family: str, severity: int, schema: Schema | None = None) -> NDArray[Any]:
-    """A picture (H x W x 3 uint8), or a record of a schema -> the same shape, but for texts. family: one of `families_of`. severity: 1 (mild) to 5.
+    """A picture (H x W x 3 uint8), or a record of a schema -> the same shape, but for texts. family: one of `families_of`. severity: 1
+    (mild) to 5.
 
     Raises InputError for others.
     """

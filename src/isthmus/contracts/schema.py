@@ -31,8 +31,9 @@ Records = NDArray[np.float32]
 
 
 class Column(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
-    """One column. text: written language, alone in its schema. number: `low` to `high` is the range that values are expected in, in `unit`; beyond it they count as its end. Where `log`
-    is set the range is seen on a logarithmic scale (low above 0). category: one of `levels`. missing: whether it may be absent.
+    """One column. text: written language, alone in its schema. number: `low` to `high` is the range that values are expected in, in
+    `unit`; beyond it they count as its end. Where `log` is set the range is seen on a logarithmic scale (low above 0). category: one of
+    `levels`. missing: whether it may be absent.
     """
 
     name: str

@@ -55,7 +55,9 @@ class Scorer:
         self._session = session(artefact, threads)
         self.input = self._model.graph.input[0].name
         if self.input == TOKENS_INPUT and artefact_metadata(artefact).get("tokeniser") != tokeniser_digest():
-            raise ModelFileError("the model was made with another tokeniser than the one installed here", "install the release that made it")
+            raise ModelFileError(
+                "the model was made with another tokeniser than the one installed here", "install the release that made it"
+            )
         constants = {c.name: c for c in self._model.graph.initializer}
         try:
             self.coefficients: Floats = numpy_helper.to_array(constants["head_coefficients"]).copy()

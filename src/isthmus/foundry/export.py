@@ -94,7 +94,8 @@ def artefact_digest(artefact: bytes) -> str:
 
 
 def artefact_metadata(artefact: bytes) -> dict[str, str]:
-    """The artefact's own notes: decoder, head_digest, stage_digest, of texts the tokeniser's digest. Raises ModelFileError when it is not such a graph."""
+    """The artefact's own notes: decoder, head_digest, stage_digest, of texts the tokeniser's digest. Raises ModelFileError when it is not
+    such a graph."""
     model = parsed(artefact)
     return {item.key: item.value for item in model.metadata_props}
 

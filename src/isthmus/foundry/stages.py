@@ -1,7 +1,8 @@
 """Every kind of stage in one place: which extractor makes a stage, and how its graph begins.
 
-Pictures and texts are seen through a backbone (foundry.features, foundry.textfeatures); rows of a table and windows of a series through public
-features of their declared columns (foundry.tablefeatures, foundry.seriesfeatures). What follows a stage, head and thresholds, is the same for all.
+Pictures and texts are seen through a backbone (foundry.features, foundry.textfeatures); rows of a table and windows of a series through
+public features of their declared columns (foundry.tablefeatures, foundry.seriesfeatures). What follows a stage, head and thresholds, is
+the same for all.
 """
 
 from __future__ import annotations
@@ -30,7 +31,6 @@ from isthmus.foundry.tablefeatures import TableExtractor, add_table_features
 from isthmus.foundry.tablefeatures import feature_names as table_feature_names
 from isthmus.foundry.textfeatures import (
     TEXT_BACKBONE,
-    TOKENS_INPUT,
     TextStages,
     add_text_features,
     checked_text_parts,
@@ -99,7 +99,9 @@ class RecordStages:
         return rows
 
 
-def extractor_of(backbone: str, parts: tuple[str, ...], schema: Schema | None, threads: int = 1) -> SharedExtractor:
+def extractor_of(
+    backbone: str, parts: tuple[str, ...], schema: Schema | None, threads: int = 1
+) -> SharedStages | RecordStages | TextStages:
     """The extractor that makes a stage. Raises InputError for a backbone, part or schema that cannot be used."""
     if schema is not None and schema.written:
         checked_source(backbone, checked_schema(schema))

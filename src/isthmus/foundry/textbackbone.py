@@ -1,8 +1,8 @@
 """multilingual-e5-small as an ONNX graph, from its published weights in 4 bits (foundry.textfile).
 
 Architecture: BERT (Devlin et al., NAACL 2019), layer normalisation behind each half of a layer, exact GELU; the mean over all tokens of a
-text, then length 1. The graph takes the tokeniser's ids, INT64 (texts, windows, tokens), padded; matrices stand in it as in the file and are
-unpacked when it is loaded.
+text, then length 1. The graph takes the tokeniser's ids, INT64 (texts, windows, tokens), padded; matrices stand in it as in the file and
+are unpacked when it is loaded.
 """
 
 from __future__ import annotations
@@ -92,10 +92,8 @@ def _add_embedded(graph: GraphWriter, file: TextFile, flat: str) -> str:
     """Sum of each token's row, its place's and its type's: (windows, tokens, width)."""
     scales, halves = _constants(graph, file.packed("emb.word"), "word")
     graph.constant("embedded_shape", np.array([0, 0, file.sizes["width"]], np.int64))
-    rows = _add_unpacked(
-        graph, graph.node("Gather", [scales, flat], "word_row_scales"), graph.node("Gather", [halves, flat], "word_row_halves"), "word_rows",
-        "embedded_shape",
-    )  # fmt: skip
+    row_scales, row_halves = (graph.node("Gather", [table, flat], f"{table}_found", axis=0) for table in (scales, halves))
+    rows = _add_unpacked(graph, row_scales, row_halves, "word_rows", "embedded_shape")
     places = file.vector("emb.pos").reshape(-1, file.sizes["width"]) + file.vector("emb.type")[: file.sizes["width"]]
     graph.constant("places", places[: file.sizes["window"]].astype(np.float32))
     for name, value in (("from_begin", 0), ("token_axis", 1), ("token_end", 2), ("place_axis", 0)):
@@ -128,4 +126,6 @@ def add_embedding(graph: GraphWriter, file: TextFile, tokens: str) -> str:
     summed = graph.node("ReduceSum", [hidden, "axes_words"], "hidden_sum", keepdims=0)
     graph.constant("norm_least", np.array(NORM_SQUARED_MIN, np.float32))
     squared = graph.node("ReduceSum", [graph.node("Mul", [summed, summed], "hidden_squares"), "axis_one"], "hidden_squared", keepdims=1)
-    return graph.node("Div", [summed, graph.node("Sqrt", [graph.node("Max", [squared, "norm_least"], "norm_squared")], "norm")], "embedding")
+    return graph.node(
+        "Div", [summed, graph.node("Sqrt", [graph.node("Max", [squared, "norm_least"], "norm_squared")], "norm")], "embedding"
+    )

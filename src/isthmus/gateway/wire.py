@@ -47,9 +47,9 @@ from isthmus.gateway.tensors import (
     files_from_bytes,
     files_from_json,
     files_to_bytes,
-    texts_from_json,
     floats_from_bytes,
     floats_from_json,
+    texts_from_json,
     uint8_from_bytes,
     uint8_from_json,
 )
@@ -365,7 +365,7 @@ def format_request(
         raw = files_to_bytes(files) if files is not None else np.ascontiguousarray(given).tobytes()
         entry["parameters"] = {"binary_data_size": len(raw)}
     else:
-        # msgspec writes bytes as base64, which is what a JSON BYTES tensor holds; of texts that is said, as they may also stand there plainly
+        # msgspec writes bytes as base64, which is what a JSON BYTES tensor holds; of texts that is said, as they may also stand plainly
         entry["data"] = files if files is not None else np.asarray(given).reshape(-1).tolist()
         entry |= {"parameters": {"content_type": "base64"}} if name == TEXT else {}
     document: dict[str, Any] = {"inputs": [entry]}

@@ -24,7 +24,8 @@ Text = NDArray[np.uint32]
 
 
 def decode_text(raw: bytes, name: str = "the text") -> Text:
-    """Bytes -> (characters,) uint32, at least one that is no blank. Raises InputError: too long, no UTF-8, with control characters, empty."""
+    """Bytes -> (characters,) uint32, at least one that is no blank. Raises InputError: too long, no UTF-8, with control characters,
+    empty."""
     if len(raw) > TEXT_BYTES_MAX:
         raise InputError(f"{name} has {len(raw)} bytes, more than the {TEXT_BYTES_MAX} allowed", "send it in parts")
     try:

@@ -2,8 +2,8 @@
 
 `labels.csv` (UTF-8; header path,label and, as wanted, certainty, group, kind, split) with image or text files beside it, or with
 paths that name rows of CSV files beside it (sandbox.rowfiles); `records.csv`, a row a record, with a column `label` and those
-of labels.csv that are wanted among its own; or sub-folders of images, or of .txt files where there is no image, whose names are the classes.
-Without a group column,
+of labels.csv that are wanted among its own; or sub-folders of images, or of .txt files where there is no image, whose names are the
+classes. Without a group column,
 groups are inferred as runs of GROUP_RUN records in name order; without a split column every HOLDOUT_EVERY-th group is held
 out. Both are said in what is returned.
 

@@ -13,8 +13,8 @@ from isthmus.contracts.asset import ASSET_TYPE, Asset
 from isthmus.contracts.errors import AgreementError, IsthmusError, RefusedError
 from isthmus.contracts.job import Job
 from isthmus.contracts.parts import sources_of
-from isthmus.contracts.textparts import text_sources
 from isthmus.contracts.statistic import CLUSTERS, EVALUATE, FOLD_OUT, MOMENTS, OWN_HEAD, PAIR, SITE_HEAD, EvaluateParams, PairParams
+from isthmus.contracts.textparts import text_sources
 from isthmus.kit.canonical import digest_of
 from isthmus.kit.signing import Envelope, key_id, unseal
 from isthmus.sandbox.overlap import Roster, reveals
@@ -51,8 +51,8 @@ class PastJob:
 
 def stage_blocks(job: Job) -> frozenset[str]:
     """Names of what the job's features come from. The backbones of pictures that are known differ only in how pictures enter, which is
-    no protection, so parts count as shared across them. All features of a record are functions of its columns, so a column counts; of a text a
-    family of directions, none of which is made of another family's."""
+    no protection, so parts count as shared across them. All features of a record are functions of its columns, so a column counts; of a
+    text a family of directions, none of which is made of another family's."""
     if job.stage.schema is not None and job.stage.schema.written:
         return text_sources(job.stage.parts)
     if job.stage.schema is not None:

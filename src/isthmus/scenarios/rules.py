@@ -20,10 +20,10 @@ from isthmus.contracts.errors import InputError
 from isthmus.contracts.money import AMOUNT_MAX, CURRENCY
 from isthmus.contracts.package import Level
 from isthmus.contracts.parts import parsed_part, sources_of
-from isthmus.contracts.textparts import text_sources
 from isthmus.contracts.scenario import Certify, Interface, Recipe, Replicate, Scenario, Serve
 from isthmus.contracts.schema import checked_schema
 from isthmus.contracts.statistic import CANDIDATES_MAX, WEIGHT_MAX
+from isthmus.contracts.textparts import text_sources
 from isthmus.foundry.stageparts import checked_parts
 from isthmus.foundry.stages import check_parts, checked_source
 from isthmus.kit.ids import slug

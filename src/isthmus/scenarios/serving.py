@@ -36,7 +36,8 @@ def open_account(operator: ExchangeClient, party: str, currency: str) -> str:
 def ask(
     caller: ExchangeClient, model: str, root: Path, file: LabelledFile, request_id: str, tables: RowFiles, schema: Schema | None = None
 ) -> Served:
-    """One record, sent as its file, as the JSON of its rows or as the text in its row; the exchange decodes it with the certified decoder."""
+    """One record, sent as its file, as the JSON of its rows or as the text in its row; the exchange decodes it with the certified
+    decoder."""
     sent = sent_bytes(record_of(root, file, tables), file, schema)
     body, header_bytes = format_request([sent], request_id=request_id, name=input_name(schema))
     headers = {"content-type": "application/octet-stream", HEADER_LENGTH: str(header_bytes)}

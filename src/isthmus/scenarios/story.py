@@ -51,7 +51,7 @@ def story(facts: RunFacts, language: str = "en") -> r.RunReport:
     """The report of one run. Raises SettingError for a language that has no sentences, and what reading pictures raises."""
     say = load_texts(language, LANGUAGES, records=facts.scenario.interface.schema is not None)
     result = result_of(facts.fleet)
-    shown = cells(facts)
+    shown = cells(facts, say=say)
     return r.RunReport(
         scenario=facts.scenario.id,
         run_id="" if facts.fleet is None else facts.fleet.id,

@@ -8,9 +8,9 @@ import numpy as np
 from isthmus.contracts import report as r
 from isthmus.contracts.head import Array, Head, Stage
 from isthmus.contracts.parts import sources_of
-from isthmus.contracts.textparts import text_sources
 from isthmus.contracts.ports import Json
 from isthmus.contracts.statistic import JOINT
+from isthmus.contracts.textparts import text_sources
 from isthmus.foundry.features import stage
 from isthmus.foundry.stageparts import checked_parts, joined_parts, part_columns, part_size
 from isthmus.kit.texts import Texts
