@@ -102,7 +102,7 @@ def main() -> int:
     texts, languages = parallel(package_file(DJANGO, package_cache()))
     embedder, rows = Embedder(), []
     for place, text in enumerate(texts):
-        rows.append(embedder.embedded(text))
+        rows.append(embedder.embedded(text)[0])
         if place % 20 == 0:
             print(f"\r{place} of {len(texts)} public texts", end="", file=sys.stderr, flush=True)
     source = f"{len(texts) // (1 + len(LANGUAGES))} messages of Django {DJANGO.version} (BSD-3-Clause) in {1 + len(LANGUAGES)} languages"

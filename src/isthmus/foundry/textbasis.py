@@ -71,6 +71,11 @@ def shipped_text_basis() -> TextBasis:
     return text_basis_from(json.loads((resources.files("isthmus.foundry") / FILE).read_text(encoding="utf-8")))
 
 
+def blank_text_basis() -> TextBasis:
+    """Of the right shape, and blind: for making the first one."""
+    return TextBasis(np.zeros((DIRECTIONS, WIDTH), np.float32), np.zeros(DIRECTIONS, np.float32), "")
+
+
 def made_text_basis(embedded: NDArray[np.floating[Any]], languages: Sequence[str], source: str) -> TextBasis:
     """embedded (n, WIDTH) of public texts; languages: of each. Directions as the module says, each signed so that its largest entry is
     positive. The offset takes the mean over all texts away, so that a text's language does not move the mean of many."""

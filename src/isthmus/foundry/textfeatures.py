@@ -29,7 +29,7 @@ from isthmus.foundry.features import graph_definition
 from isthmus.foundry.pieces import Pieces, Tokens
 from isthmus.foundry.runtime import session
 from isthmus.foundry.textbackbone import add_embedding
-from isthmus.foundry.textbasis import COUNTS, DIRECTIONS, WIDTH, TextBasis, shipped_text_basis
+from isthmus.foundry.textbasis import COUNTS, DIRECTIONS, WIDTH, TextBasis, blank_text_basis, shipped_text_basis
 from isthmus.foundry.textfile import TextFile, load_text_file
 from isthmus.kit.canonical import digest_of
 from isthmus.kit.writing import coded, written
@@ -151,14 +151,17 @@ class TextStages:
 
 
 class Embedder:
-    """The backbone alone, for measurements and for making the basis: nothing here is a feature that may be summed."""
+    """The backbone's own numbers beside the directions, for measurements and for making the basis: only the directions may be summed."""
 
-    def __init__(self, threads: int = 1) -> None:
+    def __init__(self, threads: int = 1, basis: TextBasis | None = None) -> None:
         graph = GraphWriter()
-        output = add_embedding(graph, load_text_file(), TOKENS_INPUT)
-        shown = helper.make_tensor_value_info(output, TensorProto.FLOAT, ["n", WIDTH])
-        self._session = session(graph.model("isthmus_embedding", [tokens_input()], [shown]).SerializeToString(), threads)
+        directions = add_all_directions(graph, load_text_file(), TOKENS_INPUT, basis or blank_text_basis())
+        sizes = {"embedding": WIDTH, directions: DIRECTIONS}
+        shown = [helper.make_tensor_value_info(name, TensorProto.FLOAT, ["n", size]) for name, size in sizes.items()]
+        self._outputs = list(sizes)
+        self._session = session(graph.model("isthmus_embedding", [tokens_input()], shown).SerializeToString(), threads)
 
-    def embedded(self, text: str) -> NDArray[np.float32]:
-        """(WIDTH,), of length 1."""
-        return np.asarray(self._session.run(None, {TOKENS_INPUT: tokens_of(coded(text))})[0][0])
+    def embedded(self, text: str) -> tuple[NDArray[np.float32], NDArray[np.int16]]:
+        """((WIDTH,) of length 1, (DIRECTIONS,) quantised by the basis that was given)."""
+        embedding, whole = self._session.run(self._outputs, {TOKENS_INPUT: tokens_of(coded(text))})
+        return np.asarray(embedding[0]), np.asarray(whole[0]).astype(np.int16)

@@ -25,6 +25,9 @@ TEXT_NAMES = ("text", "sentence", "message", "comment", "review", "complaint")
 TEXT_CHARACTERS_LEAST = 12
 """Mean length from which a column of ever different words is taken for texts."""
 
+LOG_LEAST = 1e-300
+"""Below it a power of ten is no number any more."""
+
 STEPS = (1.0, 2.0, 5.0, 10.0)
 
 
@@ -109,7 +112,7 @@ def _number(text: str) -> float | None:
 
 def _range(least: float, largest: float) -> tuple[float, float, bool]:
     """Rounded outwards to 1, 2 or 5 times a power of ten of the span; logarithmic where it spans WIDE and more above 0."""
-    if least > 0 and largest / least >= WIDE:
+    if least >= LOG_LEAST and largest / least >= WIDE:
         return 10.0 ** math.floor(math.log10(least)), 10.0 ** math.ceil(math.log10(largest)), True
     span = largest - least
     power = 10.0 ** math.floor(math.log10(span / 5.0))

@@ -16,7 +16,7 @@ import msgspec
 from isthmus.contracts.errors import FolderError
 from isthmus.contracts.schema import Column
 from isthmus.kit.ids import slug
-from isthmus.sandbox.folder import GOOD_NAMES, read_folder
+from isthmus.sandbox.folder import GOOD_NAMES, read_labels
 from isthmus.scenarios.columns import Proposed
 from isthmus.scenarios.contents import LOCK, MANIFEST, README, SCHEMA
 from isthmus.scenarios.folder import survey
@@ -60,7 +60,7 @@ def classes_of(images: Path) -> Mapping[str, int]:
 
 def text_classes_of(folder: Path) -> Mapping[str, int]:
     """As `classes_of`, of sub-folders of texts. Raises FolderError."""
-    counts = Counter(file.path.split("/")[0] for file in read_folder(folder).files)
+    counts = Counter(file.path.split("/")[0] for file in read_labels(folder).files)
     if not any(name.strip().lower() in GOOD_NAMES for name in counts):
         what = f"none of the sub-folders of {folder} ({', '.join(sorted(counts))}) says which texts are good"
         raise FolderError(what, f"rename that one to {' or '.join(sorted(GOOD_NAMES))}")
