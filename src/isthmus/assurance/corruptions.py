@@ -16,6 +16,7 @@ from scipy import ndimage
 from scipy.special import ndtri
 
 from isthmus.assurance.record_corruptions import RECORD_FAMILIES, SEVERITIES, corrupt_record
+from isthmus.assurance.text_corruptions import TEXT_FAMILIES, corrupt_text
 from isthmus.contracts.errors import InputError
 from isthmus.contracts.schema import Schema
 
@@ -36,7 +37,9 @@ Image = NDArray[np.uint8]
 
 def families_of(schema: Schema | None) -> tuple[str, ...]:
     """The corruptions that records of a schema, or pictures, can be put through."""
-    return (*FAMILIES, SCRATCH) if schema is None else RECORD_FAMILIES
+    if schema is None:
+        return (*FAMILIES, SCRATCH)
+    return TEXT_FAMILIES if schema.written else RECORD_FAMILIES
 
 
 def _levels(values: NDArray[np.float64]) -> Image:
@@ -94,10 +97,13 @@ _MAKERS = {"brightness": _brightness, "contrast": _contrast, "noise": _noise, "b
 
 
 def corrupt(image: NDArray[Any], family: str, severity: int, schema: Schema | None = None) -> NDArray[Any]:
-    """A picture (H x W x 3 uint8), or a record of a schema -> the same shape. family: one of `families_of`. severity: 1 (mild) to 5.
+    """A picture (H x W x 3 uint8), or a record of a schema -> the same shape, but for texts. family: one of `families_of`. severity: 1
+    (mild) to 5.
 
     Raises InputError for others.
     """
+    if schema is not None and schema.written:
+        return corrupt_text(image, family, severity)
     if schema is not None:
         return corrupt_record(image, family, severity, schema)
     if family not in _MAKERS:

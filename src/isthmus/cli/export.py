@@ -60,7 +60,9 @@ def deployment_of(listed: list[dict[str, Any]], name: str) -> Deployment:
     """
     found = _named(msgspec.convert(listed, list[DeploymentView]), name)
     if found.schema is not None:
-        raise InputError(f"{found.name} judges rows of tables or series, and the runner reads pictures only", "ask the exchange for these")
+        raise InputError(
+            f"{found.name} judges rows of tables, series or texts, and the runner reads pictures only", "ask the exchange for these"
+        )
     return found
 
 

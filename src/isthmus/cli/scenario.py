@@ -62,14 +62,14 @@ def say(document: Mapping[str, Any]) -> None:
 
 @scenario.command()
 @click.argument("name")
-@click.option("--from", "source", type=FOLDER, help="A folder of images by class, or with records.csv: what it has is read.")
+@click.option("--from", "source", type=FOLDER, help="A folder of images or texts by class, or with records.csv: what it has is read.")
 @click.option("--title", default="", help="What it inspects, in a few words; default from the name.")
 @click.option("--into", type=FOLDER, default=None, help="Folder to write the package into; default a folder NAME here.")
 @click.option("--json", "as_json", is_flag=True, help=JSON_HELP)
 def init(name: str, source: Path | None, title: str, into: Path | None, as_json: bool) -> None:
-    """Begins a package NAME from the template for images, or for rows of tables. It validates as it is.
+    """Begins a package NAME from the template for images, for rows of tables, or for texts. It validates as it is.
 
-    No image and no row is copied. NAME has lower-case letters, digits and hyphens.
+    No image, row or text is copied. NAME has lower-case letters, digits and hyphens.
 
     \b
     Examples:

@@ -13,6 +13,7 @@ import msgspec
 
 IMAGE = "image"
 RECORDS = "records"
+TEXT = "text"
 SCORE = "score"
 VERDICT = "verdict"
 VALUE, LOW, HIGH = "value", "low", "high"

@@ -16,12 +16,13 @@ class _Part(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
 
 
 class Interface(_Part, frozen=True, kw_only=True):
-    """What a caller sends and gets. columns: of a table's row, or of each of the `steps` of a window of a series (contracts.schema).
+    """What a caller sends and gets. columns: of a table's row, or of each of the `steps` of a window of a series (contracts.schema); of a
+    text, the one that holds it where it stands in a table.
 
     output: verdict, one of the two `classes`, the good one first, or a person; or value, a number with a band for each of `targets`.
     """
 
-    input: Literal["image", "table", "series"]
+    input: Literal["image", "table", "series", "text"]
     output: Literal["verdict", "value"]
     classes: tuple[str, str] = ("good", "defect")
     columns: tuple[Column, ...] = ()
@@ -35,7 +36,9 @@ class Interface(_Part, frozen=True, kw_only=True):
 
     @property
     def schema(self) -> Schema | None:
-        """Of records that are not pictures."""
+        """Of records that are not pictures. A text stands in the column `text` where no other is declared."""
+        if self.input == "text" and not self.columns:
+            return Schema(columns=(Column(name="text", kind="text"),), steps=self.steps)
         return None if self.input == "image" else Schema(columns=self.columns, steps=self.steps)
 
 
@@ -60,9 +63,7 @@ class Trees(_Part, frozen=True, kw_only=True):
 class Recipe(_Part, frozen=True, kw_only=True, omit_defaults=True):
     """How the model is made of sums.
 
-    head: ridge, one closed-form solution; trees, boosted trees of the same records, grown round by round, as `trees` says.
-
-    parts: the features (contracts.parts, tableparts, seriesparts), few enough that sums over them say little of anybody.
+    parts: the features (contracts.parts, tableparts, seriesparts, textparts), few enough that sums over them say little of anybody.
     parts_after_leaving: others, none of which the first are made of, for rosters after a leaver; none where all features are made of the
     same columns. views: identity first; the others, of pictures, add to the training sums only.
     sure_weight and unsure_weight: integers. lambdas: grid of ridge penalties per unit of weight. records_per_feature: the dimension rule
@@ -147,7 +148,7 @@ class Scenario(_Part, frozen=True, kw_only=True):
     version: str
     title: str
     tier: Literal["T1", "T2", "T3"]
-    task: Literal["image-inspection", "table-inspection", "series-inspection", "table-forecast", "series-forecast"]
+    task: Literal["image-inspection", "table-inspection", "series-inspection", "text-inspection", "table-forecast", "series-forecast"]
     purpose: str
     intended_use: str
     prohibited_use: str
@@ -156,4 +157,4 @@ class Scenario(_Part, frozen=True, kw_only=True):
     certify: Certify
     serve: Serve
     replicate: Replicate
-    sample_data: Literal["elpv", "heart", "credit", "wine", "shuttle", "lahn", "none", "lahn-discharge", "batteries"] = "none"
+    sample_data: Literal["elpv", "heart", "credit", "wine", "shuttle", "lahn", "lahn-discharge", "batteries", "reviews", "none"] = "none"

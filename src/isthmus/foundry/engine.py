@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,10 +15,11 @@ from scipy import ndimage
 
 from isthmus.contracts.errors import InputError, ModelFileError
 from isthmus.contracts.parts import GRID_SIDE
-from isthmus.foundry.export import HEAT_OUTPUT, artefact_digest, parsed
+from isthmus.foundry.export import HEAT_OUTPUT, artefact_digest, artefact_metadata, parsed
 from isthmus.foundry.forecast import FORECAST_OUTPUTS
 from isthmus.foundry.runtime import RUNTIME_ERRORS, Given, checked_images, given_batches, session
 from isthmus.foundry.stages import IMAGE_INPUT
+from isthmus.foundry.textfeatures import TOKENS_INPUT, tokeniser_digest, tokens_of
 from isthmus.foundry.treegraph import forest_in
 from isthmus.foundry.treereasons import tree_attributions
 from isthmus.kit.treewalk import forest_scores
@@ -59,6 +61,10 @@ class Scorer:
         self.digest = artefact_digest(artefact)
         self._session = session(artefact, threads)
         self.input = self._model.graph.input[0].name
+        if self.input == TOKENS_INPUT and artefact_metadata(artefact).get("tokeniser") != tokeniser_digest():
+            raise ModelFileError(
+                "the model was made with another tokeniser than the one installed here", "install the release that made it"
+            )
         constants = {c.name: c for c in self._model.graph.initializer}
         self.has_heat = any(output.name == HEAT_OUTPUT for output in self._model.graph.output)
         self.linear = "gaussian_pivot" not in constants
@@ -84,11 +90,18 @@ class Scorer:
         except (KeyError, IndexError) as error:
             raise ModelFileError("the model's graph is not made of a stage's parts", "export it again") from error
 
+    def _batches(self, given: Given) -> Iterator[tuple[list[int], NDArray[Any]]]:
+        """As the graph takes them: texts cut into tokens first. Raises InputError for records of another kind than the model's."""
+        if any((record.dtype == np.uint32) != (self.input == TOKENS_INPUT) for record in given):
+            raise InputError("the records are not of the model's kind", "send texts to a model of texts, and to no other")
+        for indices, batch in given_batches(given):
+            yield indices, tokens_of(batch) if self.input == TOKENS_INPUT else batch
+
     def judged(self, given: Given) -> tuple[Floats, NDArray[np.int64]]:
         """Decoded records -> (scores (n,), verdicts (n,)): the graph's own outputs; verdict 0 good, 1 defect, 2 person."""
         scores = np.zeros(len(given))
         verdicts = np.zeros(len(given), dtype=np.int64)
-        for indices, batch in given_batches(given):
+        for indices, batch in self._batches(given):
             try:
                 found, decided = self._session.run(["score", "verdict"], {self.input: batch})
             except RUNTIME_ERRORS as error:
@@ -129,7 +142,7 @@ class Scorer:
     def quantised(self, given: Given) -> NDArray[np.int16]:
         """(n, d) features of decoded records, as the artefact sees them."""
         result = np.zeros((len(given), self.coefficients.shape[0]), dtype=np.int16)
-        for indices, batch in given_batches(given):
+        for indices, batch in self._batches(given):
             result[indices] = self._looked_into(batch)[0].astype(np.int16)
         return result
 

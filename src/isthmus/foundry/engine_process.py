@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from isthmus.contracts.errors import EngineError, EngineTimeoutError, InputError, IsthmusError, ModelFileError
 from isthmus.foundry.engine import Forecaster, Scorer, is_forecast
 from isthmus.foundry.export import parsed
-from isthmus.foundry.runtime import Given, checked_images, checked_records
+from isthmus.foundry.runtime import Given, checked_given
 
 START_TIMEOUT_S = 60.0
 REQUEST_TIMEOUT_S = 30.0
@@ -155,7 +155,7 @@ class EngineProcess:
         return np.asarray(self._answer(given, heat=True))
 
     def _answer(self, given: Given, heat: bool) -> Any:
-        _ = checked_images(given) if given and given[0].dtype == np.uint8 else checked_records(given)
+        checked_given(given)
         with self._lock:
             for _ in range(TRIES):
                 if self._closed:

@@ -1,6 +1,7 @@
 """Writes one deterministic ONNX graph from decoded record to score and verdict.
 
-Input `image`: UINT8 (n, h, w, 3), any size; or `records`: FLOAT (n, columns) or (n, steps, columns), NaN where a value is missing.
+Input `image`: UINT8 (n, h, w, 3), any size; or `records`: FLOAT (n, columns) or (n, steps, columns), NaN where a value is missing; or
+`tokens`: INT64 (n, windows, tokens), a text cut by the tokeniser that the file's notes name.
 Outputs `score`: FLOAT (n,); `verdict`: INT64 (n,), one of the constants below; of a Gaussian over patches also `heat`: FLOAT (n, h, w).
 A head that foretells numbers has other outputs, see foundry.forecast.
 The head runs in doubles on integers; a head from `ridge.head_from` sums there exactly; trees add their sum as a float32. Of a logistic head
@@ -25,6 +26,7 @@ from isthmus.foundry.forecast import FORECAST_OUTPUTS, add_forecast
 from isthmus.foundry.gaussian import add_gaussian
 from isthmus.foundry.linkgraph import add_logistic_score
 from isthmus.foundry.stages import IMAGE_INPUT, RECORDS_INPUT, add_stage, checked_source, stage_of
+from isthmus.foundry.textfeatures import TOKENS_INPUT, tokeniser_digest
 from isthmus.foundry.treegraph import add_forest
 from isthmus.kit.canonical import digest_of, sha256_hex
 
@@ -107,7 +109,10 @@ def build_artefact(head: Head, tensors: Tensors | None = None) -> bytes:
         if head.gaussian is not None and wanted.positions > 1:
             outputs.append(helper.make_tensor_value_info(HEAT_OUTPUT, TensorProto.FLOAT, ["n", GRID_SIDE, GRID_SIDE]))
     model = graph.model("isthmus_inspection", [given], outputs)
-    helper.set_model_props(model, {"decoder": head.decoder, "head_digest": head_digest(head), "stage_digest": head.stage.digest})
+    notes = {"decoder": head.decoder, "head_digest": head_digest(head), "stage_digest": head.stage.digest}
+    if wanted.schema is not None and wanted.schema.written:
+        notes["tokeniser"] = tokeniser_digest()
+    helper.set_model_props(model, notes)
     return bytes(model.SerializeToString(deterministic=True))
 
 
@@ -117,7 +122,8 @@ def artefact_digest(artefact: bytes) -> str:
 
 
 def artefact_metadata(artefact: bytes) -> dict[str, str]:
-    """The artefact's own notes: decoder, head_digest, stage_digest. Raises ModelFileError when it is not such a graph."""
+    """The artefact's own notes: decoder, head_digest, stage_digest, of texts the tokeniser's digest. Raises ModelFileError when it is not
+    such a graph."""
     model = parsed(artefact)
     return {item.key: item.value for item in model.metadata_props}
 
@@ -129,7 +135,7 @@ def parsed(artefact: bytes) -> onnx.ModelProto:
     except (ValueError, TypeError, RuntimeError, DecodeError) as error:
         raise ModelFileError("the model's bytes are not an ONNX graph", "export it again") from error
     inputs = [i.name for i in model.graph.input]
-    if {o.name for o in model.graph.output} not in OUTPUTS or inputs not in ([IMAGE_INPUT], [RECORDS_INPUT]):
+    if {o.name for o in model.graph.output} not in OUTPUTS or inputs not in ([IMAGE_INPUT], [RECORDS_INPUT], [TOKENS_INPUT]):
         raise ModelFileError("the model's graph is not one from record to score and verdict, or to value and band", "export it again")
     if any(c.data_location == TensorProto.EXTERNAL for c in model.graph.initializer):
         raise ModelFileError("the model's graph points to other files", "export it again, in one piece")

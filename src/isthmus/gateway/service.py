@@ -29,6 +29,7 @@ from isthmus.contracts.inference import (
     HEAT,
     IMAGE,
     RECORDS,
+    TEXT,
     VALUE_OUTPUTS,
     VERDICTS,
     ModelMetadata,
@@ -45,14 +46,17 @@ from isthmus.gateway.limits import IMAGES_MAX, REQUEST_PIXELS_MAX
 from isthmus.gateway.registry import Loaded, Registry
 from isthmus.gateway.wire import OUTPUT_KINDS, Answer, RecordRequest, format_answer, output_names, parse_request
 from isthmus.kit.canonical import digest_of, sha256_hex
+from isthmus.kit.decoders import decoded_record
 from isthmus.kit.ids import new_id
 from isthmus.kit.pictures import DECODER, decode
-from isthmus.kit.records import RECORD_DECODER, decode_record
+from isthmus.kit.records import RECORD_DECODER
+from isthmus.kit.writing import TEXT_DECODER, decode_text
 
 Record = NDArray[Any]
 DECODERS: Mapping[str, Callable[[bytes, str, Schema | None], Record]] = {
     DECODER: lambda raw, name, schema: decode(raw, name),
-    RECORD_DECODER: lambda raw, name, schema: decode_record(raw, name, schema or Schema(columns=())),
+    RECORD_DECODER: lambda raw, name, schema: decoded_record(raw, name, schema or Schema(columns=())),
+    TEXT_DECODER: lambda raw, name, schema: decode_text(raw, name),
 }
 """Named decoders of this release."""
 
@@ -163,6 +167,8 @@ def _input(deployment: Deployment) -> TensorMetadata:
     schema = deployment.schema
     if schema is None:
         return TensorMetadata(name=IMAGE, datatype="UINT8", shape=[-1, -1, -1, 3])
+    if schema.written:
+        return TensorMetadata(name=TEXT, datatype="BYTES", shape=[-1])
     steps = [] if schema.steps == 1 else [schema.steps]
     return TensorMetadata(name=RECORDS, datatype="FP32", shape=[-1, *steps, len(schema.columns)])
 
@@ -186,6 +192,8 @@ def _taken(deployment: Deployment) -> dict[str, str]:
     schema = deployment.schema
     if schema is None:
         return {"image": f"UINT8 [n, height, width, 3] pixels, or BYTES [n] image files decoded by {deployment.decoder}"}
+    if schema.written:
+        return {"text": f"BYTES [n] texts in any language, UTF-8, decoded by {deployment.decoder}; in JSON as they are"}
     steps = "" if schema.steps == 1 else f"{schema.steps}, "
     said = f"FP32 [n, {steps}{len(schema.columns)}] values, NaN where missing, or BYTES [n] records as JSON decoded by {deployment.decoder}"
     return {"records": said, "columns": msgspec.json.encode(schema.columns).decode()}

@@ -25,6 +25,7 @@ from isthmus.contracts.inference import (
     PROBABILITY,
     RECORDS,
     SCORE,
+    TEXT,
     VALUE_OUTPUTS,
     VERDICT,
     InferenceRequest,
@@ -53,6 +54,7 @@ from isthmus.gateway.tensors import (
     files_to_bytes,
     floats_from_bytes,
     floats_from_json,
+    texts_from_json,
     uint8_from_bytes,
     uint8_from_json,
 )
@@ -118,6 +120,13 @@ def output_names(link: Link) -> tuple[str, ...]:
     return (*OUTPUT_NAMES, PROBABILITY) if link == "logistic" else OUTPUT_NAMES
 
 
+def input_name(schema: Schema | None) -> str:
+    """What the input of a model of such records is called. schema: None for pictures."""
+    if schema is None:
+        return IMAGE
+    return TEXT if schema.written else RECORDS
+
+
 def header_length(value: str | None, body_bytes: int) -> int | None:
     """The Inference-Header-Content-Length of a body: None where absent, 0 for a raw binary request."""
     if value is None:
@@ -148,7 +157,7 @@ def parse_request(
     header = body if header_bytes is None else body[:header_bytes]
     document = _header(header)
     _named(document, model, version)
-    entry = _only_input(document.inputs, IMAGE if schema is None else RECORDS)
+    entry = _only_input(document.inputs, input_name(schema))
     _known(document.parameters, REQUEST_PARAMETERS, "the request")
     choices = _choices(document, names)
     binary = None if header_bytes is None else view[header_bytes:]
@@ -269,6 +278,8 @@ def _tensor(entry: RequestInput, binary: memoryview | None, schema: Schema | Non
     _known(entry.parameters, INPUT_PARAMETERS, what)
     if schema is None:
         _checked_shape(entry)
+    elif schema.written:
+        _checked_text_shape(entry)
     else:
         _checked_record_shape(entry, schema)
     size = entry.parameters.get("binary_data_size")
@@ -279,7 +290,8 @@ def _tensor(entry: RequestInput, binary: memoryview | None, schema: Schema | Non
             raise InferenceRequestError(f"{len(binary)} bytes follow the JSON and no input has binary_data_size", "send nothing after it")
         raw = b"" if entry.data is msgspec.UNSET else bytes(entry.data)
         if entry.datatype == "BYTES":
-            return None, tuple(files_from_json(raw, entry.shape[0], what))
+            plain = schema is not None and schema.written and "content_type" not in entry.parameters
+            return None, tuple((texts_from_json if plain else files_from_json)(raw, entry.shape[0], what))
         return (uint8_from_json if schema is None else floats_from_json)(raw, entry.shape, what), None
     if isinstance(size, bool) or not isinstance(size, int) or size < 0:
         raise InferenceRequestError(f"{what} has a binary_data_size that is not a number of bytes", "give a whole number")
@@ -317,6 +329,18 @@ def _checked_shape(entry: RequestInput) -> None:
 def _checked_content_type(entry: RequestInput) -> None:
     if entry.parameters.get("content_type", "base64") != "base64" or ("content_type" in entry.parameters and entry.datatype != "BYTES"):
         raise InferenceRequestError("content_type may only be base64, on a BYTES input", "leave it out")
+
+
+def _checked_text_shape(entry: RequestInput) -> None:
+    """The shape and datatype that a model of texts takes: BYTES [n]."""
+    shape, kind = entry.shape, entry.datatype
+    if kind != "BYTES" or len(shape) != 1:
+        raise InferenceRequestError(
+            f"input {TEXT!r} has datatype {kind[:NAME_CHARS_MAX]!r} and shape {shape[:8]}", "send BYTES of shape [n], each a text in UTF-8"
+        )
+    if not 1 <= shape[0] <= IMAGES_MAX:
+        raise InferenceRequestError(f"the request has {shape[0]} texts; 1 to {IMAGES_MAX} are taken", "send several requests")
+    _checked_content_type(entry)
 
 
 def _checked_record_shape(entry: RequestInput, schema: Schema) -> None:
@@ -394,8 +418,9 @@ def format_request(
         raw = files_to_bytes(files) if files is not None else np.ascontiguousarray(given).tobytes()
         entry["parameters"] = {"binary_data_size": len(raw)}
     else:
-        # msgspec writes bytes as base64, which is what a JSON BYTES tensor holds
+        # msgspec writes bytes as base64, which is what a JSON BYTES tensor holds; of texts that is said, as they may also stand plainly
         entry["data"] = files if files is not None else np.asarray(given).reshape(-1).tolist()
+        entry |= {"parameters": {"content_type": "base64"}} if name == TEXT else {}
     document: dict[str, Any] = {"inputs": [entry]}
     if request_id is not None:
         document["id"] = request_id

@@ -29,6 +29,7 @@ from isthmus.contracts.statistic import (
     EvaluateParams,
     PairParams,
 )
+from isthmus.contracts.textparts import text_sources
 from isthmus.contracts.treesums import ASIDE_CLUSTERS, ASIDE_SCORES, DEPTH_MAX, HISTOGRAMS, TREES_MAX, HistogramsParams
 from isthmus.contracts.valuesums import VALUE_CLUSTERS, VALUE_EVALUATE, VALUE_FOLD_OUT, VALUE_MOMENTS
 from isthmus.kit.canonical import digest_of
@@ -72,7 +73,10 @@ class PastJob:
 
 def stage_blocks(job: Job) -> frozenset[str]:
     """Names of what the job's features come from. The backbones of pictures that are known differ only in how pictures enter, which is
-    no protection, so parts count as shared across them. All features of a record are functions of its columns, so a column counts."""
+    no protection, so parts count as shared across them. All features of a record are functions of its columns, so a column counts; of a
+    text a family of directions, none of which is made of another family's."""
+    if job.stage.schema is not None and job.stage.schema.written:
+        return text_sources(job.stage.parts)
     if job.stage.schema is not None:
         return frozenset(f"column {column.name}" for column in job.stage.schema.columns)
     return sources_of(job.stage.parts)

@@ -22,7 +22,7 @@ import msgspec
 from isthmus.client.address import standing
 from isthmus.client.http import ExchangeClient
 from isthmus.contracts.agreement import Agreement
-from isthmus.contracts.asset import ROWS_SCHEMA
+from isthmus.contracts.asset import INSPECTION_SCHEMA, ROWS_SCHEMA
 from isthmus.contracts.build import ENDED, RunView
 from isthmus.contracts.errors import ExchangeStateError, FolderError, JobFailedError, StorageError, UnreachableError
 from isthmus.contracts.ports import Clock
@@ -102,8 +102,9 @@ def prepare_owner(
         home = init_home(state, settings, schema=schema)
         asset = home.asset
         home.store.close()
-    if schema is None and asset.schema == ROWS_SCHEMA:
-        raise FolderError(f"{data} holds rows of tables, and the scenario takes pictures", "give images, or name another scenario")
+    if schema is None and asset.schema != INSPECTION_SCHEMA:
+        held = "rows of tables" if asset.schema == ROWS_SCHEMA else "texts"
+        raise FolderError(f"{data} holds {held}, and the scenario takes pictures", "give images, or name another scenario")
     return Owner(
         party=party,
         name=name,

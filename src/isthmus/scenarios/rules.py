@@ -26,9 +26,10 @@ from isthmus.contracts.scenario import Certify, Interface, Recipe, Replicate, Sc
 from isthmus.contracts.schema import checked_schema
 from isthmus.contracts.statistic import CANDIDATES_MAX, WEIGHT_MAX
 from isthmus.contracts.targets import checked_targets, checked_weighing
+from isthmus.contracts.textparts import text_sources
 from isthmus.contracts.treesums import ASIDE_MAX, ASIDE_MIN, DEPTH_MAX, OWNER_RECORDS_MAX, TREES_MAX
 from isthmus.foundry.stageparts import checked_parts
-from isthmus.foundry.stages import checked_source, stage_of
+from isthmus.foundry.stages import check_parts, checked_source
 from isthmus.kit.ids import slug
 from isthmus.scenarios.draw import FIT_MIN
 from isthmus.scenarios.located import Steps
@@ -119,7 +120,10 @@ def _interface_breaches(interface: Interface) -> Iterator[Breach]:
         checked_schema(schema)
     except InputError as error:
         yield Breach("bad-columns", ("interface", "columns"), error.message, error.next_step)
-    if (interface.input == "table") != (interface.steps == 1):
+    if (interface.input == "text") != schema.written:
+        what = f"input is {interface.input} and {'a' if schema.written else 'no'} column is of kind text"
+        yield Breach("bad-columns", ("interface", "columns"), what, "a text has one column, of kind text; a table or series none")
+    elif interface.input != "text" and (interface.input == "table") != (interface.steps == 1):
         what = f"input is {interface.input} and steps is {interface.steps}"
         yield Breach("bad-columns", ("interface", "steps"), what, "a table's row has one step, a series more")
 
@@ -137,19 +141,21 @@ def recipe_breaches(recipe: Recipe, interface: Interface | None = None) -> Itera
         for name in ("parts", "parts_after_leaving"):
             if schema is None and interface is not None:
                 yield from _part_breaches(name, getattr(recipe, name))
-            elif interface is not None and (name == "parts" or recipe.parts_after_leaving):
+            elif schema is not None and (name == "parts" or recipe.parts_after_leaving):
                 try:
-                    stage_of(recipe.backbone, getattr(recipe, name), schema)
+                    check_parts(recipe.backbone, getattr(recipe, name), schema)
                 except InputError as error:
                     yield Breach("bad-parts", ("recipe", name), f"{name}: {error.message}", error.next_step)
-    common = sorted(sources_of(recipe.parts) & sources_of(recipe.parts_after_leaving))
-    if schema is not None and recipe.parts_after_leaving:
+    texts = schema is not None and schema.written
+    sources = text_sources if texts else sources_of
+    common = sorted(sources(recipe.parts) & sources(recipe.parts_after_leaving))
+    if schema is not None and not texts and recipe.parts_after_leaving:
         common = ["the same columns"]
     if common:
         what = (
             f"parts_after_leaving and parts are both made of {', '.join(common)}: sums after a leaver could be subtracted from those before"
         )
-        next_step = "choose parts that share nothing with parts" if schema is None else "leave it empty: []"
+        next_step = "choose parts that share nothing with parts" if schema is None or texts else "leave it empty: []"
         yield Breach("shared-sources", ("recipe", "parts_after_leaving"), what, next_step)
     yield from _weigh_breaches(recipe, interface)
     if schema is not None and tuple(recipe.views) != ("identity",):

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from isthmus.contracts.errors import InputError
-from isthmus.scenarios import sample_floods, sample_owners, sample_tables
+from isthmus.scenarios import sample_floods, sample_owners, sample_tables, sample_texts
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,10 @@ def sample(name: str) -> Sample:
     if name == "lahn":
         parties = tuple(SampleParty(*party) for party in sample_floods.PARTIES)
         return Sample(parties, sample_floods.LICENCE, sample_floods.NOTE, sample_floods.flood_folders)
+    if name == "reviews":
+        parties = tuple(SampleParty(*party) for party in sample_texts.PARTIES)
+        return Sample(parties, sample_texts.LICENCE, sample_texts.NOTE, sample_texts.review_folders)
     if name in sample_tables.TABLES:
         return _table(name)
-    known = ", ".join(["elpv", "lahn", *sample_tables.TABLES])
+    known = ", ".join(["elpv", "lahn", "reviews", *sample_tables.TABLES])
     raise InputError(f"there is no sample data {name!r}", f"give one folder an owner with --data; samples are {known}")

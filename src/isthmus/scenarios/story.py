@@ -56,7 +56,7 @@ def story(facts: RunFacts, language: str = "en") -> r.RunReport:
     result = result_of(facts.fleet)
     numbers = bool(facts.scenario.interface.foretold)
     verdicts = None if numbers else result
-    shown = () if numbers else cells(facts)
+    shown = () if numbers else cells(facts, say=say)
     return r.RunReport(
         scenario=facts.scenario.id,
         run_id="" if facts.fleet is None else facts.fleet.id,

@@ -13,8 +13,9 @@ import msgspec
 from isthmus.contracts.errors import FolderError, InputError
 from isthmus.contracts.package import Finding, Probes
 from isthmus.contracts.scenario import Interface, Scenario
-from isthmus.kit.pictures import SUFFIXES, decode
-from isthmus.kit.records import decode_record
+from isthmus.kit.decoders import decoded_record
+from isthmus.kit.pictures import SUFFIXES
+from isthmus.kit.writing import TEXT_SUFFIXES
 from isthmus.scenarios.contents import (
     HOOKS,
     LOCK,
@@ -200,7 +201,7 @@ def _probe_findings(contents: Contents, interface: Interface | None) -> Iterator
     if interface is not None and interface.output == "value" and PROBES_FILE in contents:
         yield fault("probes-of-numbers", PROBES_FILE, "probes ask for verdicts, and this package gives numbers", "remove the probes")
         return
-    kinds = SUFFIXES if schema is None else frozenset({".json"})
+    kinds = SUFFIXES if schema is None else TEXT_SUFFIXES if schema.written else frozenset({".json"})
     images = {path for path in contents if path.startswith(f"{PROBES}/") and PurePosixPath(path).suffix.lower() in kinds}
     if PROBES_FILE not in contents:
         if images:
@@ -221,7 +222,7 @@ def _probe_findings(contents: Contents, interface: Interface | None) -> Iterator
             yield fault("probe-twice", PROBES_FILE, f"{probe.file} is listed twice", "keep one of the cases", line, column)
         elif probe.expect != "refused":
             try:
-                _ = decode(contents[path], probe.file) if schema is None else decode_record(contents[path], probe.file, schema)
+                decoded_record(contents[path], probe.file, schema)
             except InputError as error:
                 yield fault("probe-unreadable", PROBES_FILE, error.message, f"{error.next_step}; or expect: refused", line, column)
         if not probe.why.strip():
