@@ -20,6 +20,7 @@ from isthmus.cli.sitevalues import merge_json, show_merge, write_values
 from isthmus.contracts.errors import InputError
 from isthmus.contracts.package import Finding
 from isthmus.contracts.scenario import Scenario
+from isthmus.contracts.statistic import condition_name
 from isthmus.foundry.engine import Scorer
 from isthmus.kit.config import read_settings
 from isthmus.scenarios.archive import SUFFIX
@@ -210,6 +211,7 @@ def _show_package(contents: Contents, found: Scenario, digest: str, knobs: tuple
         ("prohibited use", found.prohibited_use),
         ("tier, task", f"{found.tier}, {found.task}: {' or '.join(found.interface.classes)}"),
         ("model", f"{found.recipe.backbone}; {', '.join(found.recipe.parts)}"),
+        ("learns from", _rows_of(found)),
         ("promises tried", f"at most {promises} error among answers, at {found.certify.confidence_ppm / 10_000:g} % confidence"),
         ("certificate lasts", f"{found.certify.validity_days} days"),
         ("price", f"{found.serve.micros_per_inference} micro-{found.serve.currency} an inference"),
@@ -225,6 +227,13 @@ def _show_package(contents: Contents, found: Scenario, digest: str, knobs: tuple
     for knob in knobs:
         what.add_row(f"{escape(knob.name)}\n[dim]{escape(knob.title)}[/]", *map(escape, _knob_cells(knob, at_path(manifest, knob.path))))
     console.print(what)
+
+
+def _rows_of(found: Scenario) -> str:
+    """How a record enters the training sums."""
+    training = found.recipe.training
+    rows = [*training.views, *(condition_name(one) for one in training.augmentations)]
+    return f"{len(rows)} row{'s' if len(rows) > 1 else ''} of each record: {', '.join(rows)}"
 
 
 def _knob_cells(knob: Knob, value: Any) -> tuple[str, str, str]:

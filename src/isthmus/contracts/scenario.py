@@ -7,6 +7,7 @@ from typing import Literal
 import msgspec
 
 from isthmus.contracts.schema import Column, Schema
+from isthmus.contracts.statistic import Corruption, TrainingParams
 
 
 class _Part(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -28,12 +29,19 @@ class Interface(_Part, frozen=True, kw_only=True):
         return None if self.input == "image" else Schema(columns=self.columns, steps=self.steps)
 
 
+class Augmentation(_Part, frozen=True, kw_only=True):
+    """A declared corruption, as in `certify`, that training records are put through as well; each severity is one more row of a record."""
+
+    family: str
+    severities: tuple[int, ...]
+
+
 class Recipe(_Part, frozen=True, kw_only=True):
     """How the model is made of sums.
 
     parts: the features (contracts.parts, tableparts, seriesparts), few enough that sums over them say little of anybody.
     parts_after_leaving: others, none of which the first are made of, for rosters after a leaver; none where all features are made of the
-    same columns. views: identity first; the others, of pictures, add to the training sums only.
+    same columns. views: identity first; the others, of pictures, add to the training sums only, and so do augmentations, of any record.
     sure_weight and unsure_weight: integers. lambdas: grid of ridge penalties per unit of weight. records_per_feature: the dimension rule
     that owners are asked to agree to: records behind what becomes visible, for each feature.
     """
@@ -46,6 +54,17 @@ class Recipe(_Part, frozen=True, kw_only=True):
     unsure_weight: int
     lambdas: tuple[float, ...]
     records_per_feature: int
+    augmentations: tuple[Augmentation, ...] = ()
+
+    @property
+    def training(self) -> TrainingParams:
+        """How records enter the training sums, as nodes are told."""
+        return TrainingParams(
+            views=self.views,
+            augmentations=tuple(Corruption(family=one.family, severity=s) for one in self.augmentations for s in one.severities),
+            sure_weight=self.sure_weight,
+            unsure_weight=self.unsure_weight,
+        )
 
 
 class Certify(_Part, frozen=True, kw_only=True):

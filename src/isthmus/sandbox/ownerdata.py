@@ -105,10 +105,12 @@ class OwnerData:
         return Records(y, group_codes([file.group for file in files]), tuple(file.kind for file in files))
 
     def training(self, stage: Stage, params: TrainingParams) -> TrainingRecords:
-        """The training split with the features of each view."""
+        """The training split with the features of each view, and then of each augmentation."""
         files = self.folder.of_split(TRAIN)
         w = np.array([params.sure_weight if file.sure else params.unsure_weight for file in files], dtype=np.int64)
-        return TrainingRecords(self.records(TRAIN), tuple(self.features(stage, TRAIN, view) for view in params.views), w)
+        views = [self.features(stage, TRAIN, view) for view in params.views]
+        changed = [self.features(stage, TRAIN, corruption=one) for one in params.augmentations]
+        return TrainingRecords(self.records(TRAIN), (*views, *changed), w)
 
     def features(self, stage: Stage, split: str, view: str = "identity", corruption: Corruption | None = None) -> NDArray[np.int16]:
         """(n, d) int16 of one split under one view, corrupted first if so asked."""

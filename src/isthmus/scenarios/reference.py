@@ -117,7 +117,7 @@ def reference(owners: Sequence[Owner], head: Head, penalty: float, params: Train
         return None
     coefficients, bias = fitted
     ours, scores = head.coefficients.array(), held @ coefficients + bias
-    views = len(params.views)
+    views = params.rows_per_record
     membership = {"exchange, leverage": leverage_auc(*_view_major(pools, views), views)}
     for place, owner in enumerate(owners):
         rest = [p for other, p in enumerate(pools) if other != place]

@@ -18,7 +18,7 @@ from isthmus.contracts.errors import CertificateError, FolderError, InputError, 
 from isthmus.contracts.head import Head
 from isthmus.contracts.ports import Clock, Json
 from isthmus.contracts.scenario import Scenario
-from isthmus.contracts.statistic import CLUSTERS, EVALUATE, FOLD_OUT, MOMENTS, OWN_HEAD, PAIR, TrainingParams
+from isthmus.contracts.statistic import CLUSTERS, EVALUATE, FOLD_OUT, MOMENTS, OWN_HEAD, PAIR
 from isthmus.kit.signing import Envelope, key_id
 from isthmus.sandbox.folder import LabelledFile, read_folder
 from isthmus.sandbox.outlog import undeclared, verify_log
@@ -256,7 +256,6 @@ class ScenarioRun:
         fleet = self.facts.fleet
         if not self.facts.sample or fleet is None or fleet.result is None:
             return
-        recipe = self._scenario.recipe
-        params = TrainingParams(views=recipe.views, sure_weight=recipe.sure_weight, unsure_weight=recipe.unsure_weight)
         head = msgspec.convert(fleet.result["head"], Head)
+        params = self._scenario.recipe.training
         self.facts.reference = reference(owners, head, float(fleet.result["penalty"]), params, self._settings.tools)

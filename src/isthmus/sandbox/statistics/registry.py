@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from isthmus.contracts.errors import InputError, RefusedError
 from isthmus.contracts.head import Head, Stage
 from isthmus.contracts.statistic import (
+    AUGMENTATIONS_MAX,
     CANDIDATES_MAX,
     CLUSTERS,
     CONDITIONS_MAX,
@@ -111,6 +112,12 @@ def _check_bounds(params: Params, stage: Stage) -> None:
             bool(views) and views[0] == "identity" and len(set(views)) == len(views),
             "views must be distinct, identity first",
             "see the schema",
+        )
+        changed = params.augmentations
+        _require(
+            len(changed) <= AUGMENTATIONS_MAX and len(set(changed)) == len(changed),
+            f"{len(changed)} augmentations, or one twice",
+            f"give up to {AUGMENTATIONS_MAX} distinct ones",
         )
         weights = (params.sure_weight, params.unsure_weight)
         _require(all(1 <= w <= WEIGHT_MAX for w in weights), f"weights {weights} are out of bounds", f"use 1 to {WEIGHT_MAX}")
