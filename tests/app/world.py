@@ -116,7 +116,9 @@ class SyntheticOwner:
 
     def training(self, stage: Stage, params: TrainingParams) -> TrainingRecords:
         w = np.full(self.parts["train"].y.size, params.sure_weight, dtype=np.int64)
-        return TrainingRecords(self.records("train"), tuple(self.features(stage, "train", v) for v in params.views), w)
+        views = [self.features(stage, "train", v) for v in params.views]
+        changed = [self.features(stage, "train", corruption=one) for one in params.augmentations]
+        return TrainingRecords(self.records("train"), (*views, *changed), w)
 
     def artefact_scores(self, artefact: Artefact, stage: Stage, split: str) -> NDArray[np.float64]:
         return self.scores

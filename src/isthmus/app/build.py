@@ -201,8 +201,9 @@ class Build:
         return ladder
 
     def _training(self) -> Json:
-        recipe = self._scenario.recipe
-        return {"views": list(recipe.views), "sure_weight": recipe.sure_weight, "unsure_weight": recipe.unsure_weight}
+        """How records enter the sums, as every job on the training split is told."""
+        found: Json = msgspec.to_builtins(self._scenario.recipe.training)
+        return found
 
     def _moments(self) -> Moments:
         params = msgspec.convert(self._training(), MomentsParams)

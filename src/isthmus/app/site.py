@@ -216,6 +216,7 @@ class SiteBuild:
         recipe = self._scenario.recipe
         params = SiteHeadParams(
             views=recipe.views,
+            augmentations=recipe.training.augmentations,
             sure_weight=recipe.sure_weight,
             unsure_weight=recipe.unsure_weight,
             fleet=self._total_of(MOMENTS),

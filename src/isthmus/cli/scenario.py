@@ -20,6 +20,7 @@ from isthmus.cli.sitevalues import merge_json, show_merge, write_values
 from isthmus.contracts.errors import InputError
 from isthmus.contracts.package import Finding
 from isthmus.contracts.scenario import Recipe, Scenario, Trees
+from isthmus.contracts.statistic import condition_name
 from isthmus.foundry.engine import Scorer
 from isthmus.kit.config import read_settings
 from isthmus.scenarios.archive import SUFFIX
@@ -212,6 +213,7 @@ def _show_package(contents: Contents, found: Scenario, digest: str, knobs: tuple
         ("tier, task", f"{found.tier}, {found.task}: {' or '.join(found.interface.classes)}"),
         ("model", f"{found.recipe.backbone}; {', '.join(found.recipe.parts)}"),
         ("head", _head_words(found.recipe)),
+        ("learns from", _rows_of(found)),
         ("promises tried", f"at most {promises} error among answers, at {found.certify.confidence_ppm / 10_000:g} % confidence"),
         ("certificate lasts", f"{found.certify.validity_days} days"),
         ("price", f"{found.serve.micros_per_inference} micro-{found.serve.currency} an inference"),
@@ -231,11 +233,18 @@ def _show_package(contents: Contents, found: Scenario, digest: str, knobs: tuple
 
 def _head_words(recipe: Recipe) -> str:
     if recipe.head != "trees":
-        return f"ridge, {len(recipe.lambdas)} penalties tried"
+        return f"{recipe.head}, {len(recipe.lambdas)} {'shrinkages' if recipe.head == 'gaussian' else 'penalties'} tried"
     grown = recipe.trees or Trees()
     asked = f"{grown.cuts} cuts on each of {grown.features} features a tree, drawn anew for each"
     kept = f"one group in {grown.aside} set aside to choose how many are kept"
     return f"boosted trees: up to {grown.trees} of {grown.depth} levels, rate {grown.rate:g}; {asked}; {kept}"
+
+
+def _rows_of(found: Scenario) -> str:
+    """How a record enters the training sums."""
+    training = found.recipe.training
+    rows = [*training.views, *(condition_name(one) for one in training.augmentations)]
+    return f"{len(rows)} row{'s' if len(rows) > 1 else ''} of each record: {', '.join(rows)}"
 
 
 def _knob_cells(knob: Knob, value: Any) -> tuple[str, str, str]:

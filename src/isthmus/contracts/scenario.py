@@ -8,6 +8,7 @@ import msgspec
 
 from isthmus.contracts.bars import ValueBars
 from isthmus.contracts.schema import Column, Schema
+from isthmus.contracts.statistic import Corruption, TrainingParams
 from isthmus.contracts.targets import Target, Weighing
 
 
@@ -42,6 +43,13 @@ class Interface(_Part, frozen=True, kw_only=True):
         return None if self.input == "image" else Schema(columns=self.columns, steps=self.steps)
 
 
+class Augmentation(_Part, frozen=True, kw_only=True):
+    """A declared corruption, as in `certify`, that training records are put through as well; each severity is one more row of a record."""
+
+    family: str
+    severities: tuple[int, ...]
+
+
 class Trees(_Part, frozen=True, kw_only=True):
     """How boosted trees are grown, where `head` is trees; see foundry.trees.
 
@@ -65,7 +73,7 @@ class Recipe(_Part, frozen=True, kw_only=True, omit_defaults=True):
 
     parts: the features (contracts.parts, tableparts, seriesparts, textparts), few enough that sums over them say little of anybody.
     parts_after_leaving: others, none of which the first are made of, for rosters after a leaver; none where all features are made of the
-    same columns. views: identity first; the others, of pictures, add to the training sums only.
+    same columns. views: identity first; the others, of pictures, add to the training sums only, and so do augmentations, of any record.
     sure_weight and unsure_weight: integers. lambdas: grid of ridge penalties per unit of weight. records_per_feature: the dimension rule
     that owners are asked to agree to: records behind what becomes visible, for each feature. weigh: how much each record counts in the fit
     of numbers; left out, all count once. head: ridge, in one round; logistic, whose score tells a probability, in a few rounds (irls/1);
@@ -84,6 +92,17 @@ class Recipe(_Part, frozen=True, kw_only=True, omit_defaults=True):
     weigh: Weighing | msgspec.UnsetType = msgspec.UNSET
     head: Literal["ridge", "logistic", "trees", "gaussian"] = "ridge"
     trees: Trees | None = None
+    augmentations: tuple[Augmentation, ...] = ()
+
+    @property
+    def training(self) -> TrainingParams:
+        """How records enter the training sums, as nodes are told."""
+        return TrainingParams(
+            views=self.views,
+            augmentations=tuple(Corruption(family=one.family, severity=s) for one in self.augmentations for s in one.severities),
+            sure_weight=self.sure_weight,
+            unsure_weight=self.unsure_weight,
+        )
 
 
 class Certify(_Part, frozen=True, kw_only=True):

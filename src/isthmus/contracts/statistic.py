@@ -30,6 +30,8 @@ VIEWS: tuple[View, ...] = ("identity", "flip-left-right", "flip-up-down", "rotat
 WEIGHT_MAX = 16
 CANDIDATES_MAX = 32
 CONDITIONS_MAX = 64
+AUGMENTATIONS_MAX = 8
+"""Changed copies of a record in the training sums; each costs as much as one more view of all records."""
 SLICES_MAX = 16
 OTHER_HEADS_MAX = 16
 CLEAN = "clean"
@@ -41,12 +43,29 @@ class _Params(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     """Base of all parameters."""
 
 
+class Corruption(_Params, frozen=True, kw_only=True):
+    """One declared corruption."""
+
+    family: str
+    severity: int
+
+
 class TrainingParams(_Params, frozen=True, kw_only=True):
-    """How training records enter. views: identity first. Weights: integers 1 to WEIGHT_MAX for sure and unsure labels."""
+    """How training records enter. views: identity first. Weights: integers 1 to WEIGHT_MAX for sure and unsure labels.
+
+    augmentations: declared corruptions of the record as it is, each one more row with the record's label and weight. All rows of a record,
+    views and augmentations, share its group and count as one record.
+    """
 
     views: tuple[View, ...] = ("identity",)
+    augmentations: tuple[Corruption, ...] = ()
     sure_weight: int = 2
     unsure_weight: int = 1
+
+    @property
+    def rows_per_record(self) -> int:
+        """How often a record stands in the sums."""
+        return len(self.views) + len(self.augmentations)
 
 
 class MomentsParams(TrainingParams, frozen=True, kw_only=True):
@@ -84,8 +103,9 @@ class Candidate(_Params, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class FoldOutParams(TrainingParams, frozen=True, kw_only=True):
-    """foldout/2: packed FoldOut, one row a candidate. total_weight: of the roster's rows, all views counted. histograms: whether scores are
-    told too, or the losses only (zeros in their place). Of one candidate only: many histograms tell more of who was in them than one.
+    """foldout/2: packed FoldOut, one row a candidate. total_weight: of the roster's rows, all views and augmentations counted.
+    histograms: whether scores are told too, or the losses only (zeros in their place). Of one candidate only: many
+    histograms tell more of who was in them than one.
     """
 
     candidates: tuple[Candidate, ...]
@@ -177,13 +197,6 @@ class SiteGaussianParams(TrainingParams, frozen=True, kw_only=True):
     factors: tuple[float, ...]
     shrinkages: tuple[float, ...]
     top: int
-
-
-class Corruption(_Params, frozen=True, kw_only=True):
-    """One declared corruption."""
-
-    family: str
-    severity: int
 
 
 class NamedHead(_Params, frozen=True, kw_only=True):

@@ -118,19 +118,22 @@ class OwnerData:
         return Records(y, group_codes([file.group for file in files]), tuple(file.kind for file in files))
 
     def training(self, stage: Stage, params: TrainingParams) -> TrainingRecords:
-        """The training split with the features of each view."""
+        """The training split with the features of each view, and then of each augmentation."""
         files = self.folder.of_split(TRAIN)
         if self.folder.targets:
             raise RefusedError("data", "the asset's records end in numbers, not in labels", "use a scenario that foretells them")
         w = np.array([params.sure_weight if file.sure else params.unsure_weight for file in files], dtype=np.int64)
-        return TrainingRecords(self.records(TRAIN), tuple(self._training_features(stage, view) for view in params.views), w)
+        views = [self._training_features(stage, view) for view in params.views]
+        changed = [self._training_features(stage, "identity", one) for one in params.augmentations]
+        return TrainingRecords(self.records(TRAIN), (*views, *changed), w)
 
-    def _training_features(self, stage: Stage, view: str) -> NDArray[np.int16]:
-        if (stage.digest, view) not in self.kept:
+    def _training_features(self, stage: Stage, view: str, corruption: Corruption | None = None) -> NDArray[np.int16]:
+        name = view if corruption is None else condition_name(corruption)
+        if (stage.digest, name) not in self.kept:
             if any(digest != stage.digest for digest, _ in self.kept):
                 self.kept.clear()
-            self.kept[stage.digest, view] = self.features(stage, TRAIN, view)
-        return self.kept[stage.digest, view]
+            self.kept[stage.digest, name] = self.features(stage, TRAIN, view, corruption)
+        return self.kept[stage.digest, name]
 
     def features(self, stage: Stage, split: str, view: str = "identity", corruption: Corruption | None = None) -> NDArray[np.int16]:
         """(n, d) int16 of one split under one view, corrupted first if so asked; (n, positions * d) where the stage has positions."""

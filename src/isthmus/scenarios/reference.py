@@ -146,7 +146,7 @@ def reference(owners: Sequence[Owner], head: Head, penalty: float, params: Train
         scores, difference = pooled_boosting(x, y, w, held), None
     if scores is None:
         return None
-    views = len(params.views)
+    views = params.rows_per_record
     membership = {"exchange, leverage": leverage_auc(*_view_major(pools, views), views)}
     for place, owner in enumerate(owners):
         rest = [p for other, p in enumerate(pools) if other != place]

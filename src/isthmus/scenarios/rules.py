@@ -14,8 +14,9 @@ from typing import Any
 import msgspec
 
 from isthmus.assurance.certificate import VALIDITY_S_MAX
-from isthmus.assurance.corruptions import SCRATCH, families_of
-from isthmus.assurance.record_corruptions import SEVERITIES
+from isthmus.assurance.corruptions import FAMILIES, SCRATCH, families_of
+from isthmus.assurance.record_corruptions import RECORD_FAMILIES, SEVERITIES
+from isthmus.assurance.text_corruptions import TEXT_FAMILIES
 from isthmus.contracts.agreement import AGGREGATE_RATIO_MIN
 from isthmus.contracts.bars import PPM
 from isthmus.contracts.errors import InputError
@@ -24,7 +25,7 @@ from isthmus.contracts.package import Level
 from isthmus.contracts.parts import of_patches, parsed_part, sources_of
 from isthmus.contracts.scenario import Certify, Interface, Recipe, Replicate, Scenario, Serve, Trees
 from isthmus.contracts.schema import checked_schema
-from isthmus.contracts.statistic import CANDIDATES_MAX, WEIGHT_MAX
+from isthmus.contracts.statistic import AUGMENTATIONS_MAX, CANDIDATES_MAX, WEIGHT_MAX
 from isthmus.contracts.targets import checked_targets, checked_weighing
 from isthmus.contracts.textparts import text_sources
 from isthmus.contracts.treesums import ASIDE_MAX, ASIDE_MIN, DEPTH_MAX, OWNER_RECORDS_MAX, TREES_MAX
@@ -164,6 +165,7 @@ def recipe_breaches(recipe: Recipe, interface: Interface | None = None) -> Itera
     if not views or views[0] != "identity" or len(set(views)) < len(views):
         what = f"views {list(views)} do not begin with identity, or name one twice"
         yield Breach("bad-views", ("recipe", "views"), what, "put identity first, then each other view once")
+    yield from _augmentation_breaches(recipe, interface)
     for name in ("sure_weight", "unsure_weight"):
         if not 1 <= getattr(recipe, name) <= WEIGHT_MAX:
             yield Breach("out-of-range", ("recipe", name), f"{name} is {getattr(recipe, name)}", f"write 1 to {WEIGHT_MAX}")
@@ -251,6 +253,21 @@ def _promise_breaches(scenario: Scenario) -> Iterator[Breach]:
         yield Breach("bad-promise", ("certify", "promise"), what, "write head: gaussian in recipe, or promise: error")
 
 
+def _augmentation_breaches(recipe: Recipe, interface: Interface | None) -> Iterator[Breach]:
+    """Each family once, known for such records, at known severities, and no more rows of a record than a node makes."""
+    families = tuple(one.family for one in recipe.augmentations)
+    yield from _family_breaches(("recipe", "augmentations"), families, interface)
+    for place, one in enumerate(recipe.augmentations):
+        at: Steps = ("recipe", "augmentations", place, "severities")
+        if not one.severities or set(one.severities) - set(SEVERITIES) or len(set(one.severities)) < len(one.severities):
+            what = f"the severities {list(one.severities)} of {one.family} are not some of 1 to {len(SEVERITIES)}, each once"
+            yield Breach("bad-augmentations", at, what, "write the severities to learn from, such as [1, 2]")
+    rows = sum(len(one.severities) for one in recipe.augmentations)
+    if rows > AUGMENTATIONS_MAX:
+        what = f"the augmentations make {rows} more rows of each record, more than {AUGMENTATIONS_MAX}"
+        yield Breach("bad-augmentations", ("recipe", "augmentations"), what, "each costs as much as one more view: name fewer")
+
+
 def _part_breaches(name: str, parts: tuple[str, ...]) -> Iterator[Breach]:
     wrong = False
     for place, text in enumerate(parts):
@@ -331,21 +348,26 @@ def _condition_breaches(
     section: str, families: tuple[str, ...], severities: tuple[int, ...], interface: Interface | None
 ) -> Iterator[Breach]:
     """Corruptions that are known for such records, and severities that count up from the mildest."""
-    schema = None if interface is None else interface.schema
-    known = families_of(schema)
-    for place, family in enumerate(families):
-        if family not in known:
-            what = f"no corruption is called {family!r}"
-            yield Breach("unknown-family", (section, "families", place), what, f"use {', '.join(known)}")
-    if schema is not None and "missing" in families and not any(column.missing for column in schema.columns):
-        what = "the corruption missing is asked for, and no column may be missing"
-        yield Breach("unknown-family", (section, "families"), what, "leave it out, or declare a column that may be missing")
-    if len(set(families)) < len(families):
-        yield Breach("unknown-family", (section, "families"), "a corruption is named twice", "name each once")
+    yield from _family_breaches((section, "families"), families, interface)
     if list(severities) != list(range(1, len(severities) + 1)) or len(severities) > len(SEVERITIES):
         what = f"the severities {list(severities)} do not count from 1 to at most {len(SEVERITIES)}"
         hint = "write 1, 2, 3 and so on: a severity counts only when all milder ones hold"
         yield Breach("bad-severities", (section, "severities"), what, hint)
+
+
+def _family_breaches(at: Steps, families: tuple[str, ...], interface: Interface | None) -> Iterator[Breach]:
+    """Corruptions that are known for such records, each once. interface: None where it is not known what the records are."""
+    schema = None if interface is None else interface.schema
+    known = families_of(schema) if interface else tuple(dict.fromkeys((*FAMILIES, SCRATCH, *RECORD_FAMILIES, *TEXT_FAMILIES)))
+    for place, family in enumerate(families):
+        if family not in known:
+            what = f"no corruption is called {family!r}"
+            yield Breach("unknown-family", (*at, place), what, f"use {', '.join(known)}")
+    if schema is not None and "missing" in families and not any(column.missing for column in schema.columns):
+        what = "the corruption missing is asked for, and no column may be missing"
+        yield Breach("unknown-family", at, what, "leave it out, or declare a column that may be missing")
+    if len(set(families)) < len(families):
+        yield Breach("unknown-family", at, "a corruption is named twice", "name each once")
 
 
 def serve_breaches(serve: Serve, interface: Interface | None = None) -> Iterator[Breach]:

@@ -19,7 +19,7 @@ from isthmus.contracts.head import Head
 from isthmus.contracts.operations import OPERATIONS, fleet_operations
 from isthmus.contracts.ports import Clock, Json
 from isthmus.contracts.scenario import Scenario
-from isthmus.contracts.statistic import EVALUATE, PAIR, TrainingParams
+from isthmus.contracts.statistic import EVALUATE, PAIR
 from isthmus.contracts.targets import Target
 from isthmus.contracts.valuesums import VALUE_STATISTICS
 from isthmus.kit.signing import Envelope, key_id
@@ -263,10 +263,9 @@ class ScenarioRun:
 
     def _reference(self, owners: list[Owner]) -> None:
         fleet = self.facts.fleet
-        foretells = bool(self._targets) or self._scenario.recipe.head != "ridge"
-        if not self.facts.sample or fleet is None or fleet.result is None or foretells:
+        other = bool(self._targets) or self._scenario.recipe.head == "gaussian"
+        if not self.facts.sample or fleet is None or fleet.result is None or other:
             return
-        recipe = self._scenario.recipe
-        params = TrainingParams(views=recipe.views, sure_weight=recipe.sure_weight, unsure_weight=recipe.unsure_weight)
         head = msgspec.convert(fleet.result["head"], Head)
+        params = self._scenario.recipe.training
         self.facts.reference = reference(owners, head, float(fleet.result["penalty"]), params, self._settings.tools)

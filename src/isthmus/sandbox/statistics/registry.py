@@ -17,26 +17,20 @@ from numpy.typing import NDArray
 
 from isthmus.contracts.errors import DocumentError, InputError, RefusedError
 from isthmus.contracts.head import Head, Stage
-from isthmus.contracts.logistic import TOTAL_WEIGHT_MAX, logistic_size
+from isthmus.contracts.logistic import logistic_size
 from isthmus.contracts.statistic import (
-    CANDIDATES_MAX,
     CLUSTERS,
-    CONDITIONS_MAX,
     EVALUATE,
     FOLD_OUT,
     GAUSSIAN,
     GAUSSIAN_CLUSTERS,
     GAUSSIAN_FOLD_OUT,
     IRLS,
-    JOINT,
     MOMENTS,
-    OTHER_HEADS_MAX,
     OWN_HEAD,
     PAIR,
     SITE_GAUSSIAN,
     SITE_HEAD,
-    SLICES_MAX,
-    WEIGHT_MAX,
     ClustersParams,
     Corruption,
     EvaluateParams,
@@ -50,25 +44,16 @@ from isthmus.contracts.statistic import (
     PairParams,
     SiteGaussianParams,
     SiteHeadParams,
-    TrainingParams,
     site_gaussians_size,
     site_heads_size,
 )
 from isthmus.contracts.sums import EVALUATION_SIZE, PAIR_SIZE, foldout_size, good_moments_size, moments_from, moments_size
 from isthmus.contracts.treesums import (
     ASIDE_CLUSTERS,
-    ASIDE_MAX,
-    ASIDE_MIN,
     ASIDE_SCORES,
-    CUTS_MAX,
     HISTOGRAMS,
-    OPEN_MAX,
-    OWNER_RECORDS_MAX,
-    PREFIXES_MAX,
-    TREES_MAX,
     AsideClustersParams,
     AsideScoresParams,
-    ForestParams,
     HistogramsParams,
     aside_scores_size,
     histograms_size,
@@ -88,9 +73,8 @@ from isthmus.contracts.valuesums import (
     value_keys,
     value_moments_size,
 )
-from isthmus.kit.mahalanobis import DIMENSION_MAX, TOP_MAX
 from isthmus.kit.treewalk import head_scores
-from isthmus.sandbox.folder import SPLITS, TRAIN
+from isthmus.sandbox.folder import TRAIN
 from isthmus.sandbox.ownerdata import OwnerData
 from isthmus.sandbox.ports import SiteRows
 from isthmus.sandbox.statistics import trees
@@ -101,10 +85,10 @@ from isthmus.sandbox.statistics.irls import effective_records, irls
 from isthmus.sandbox.statistics.moments import moments
 from isthmus.sandbox.statistics.own_head import own_head
 from isthmus.sandbox.statistics.pair import pair
+from isthmus.sandbox.statistics.parameters import check_bounds
 from isthmus.sandbox.statistics.records import Records
 from isthmus.sandbox.statistics.site_gaussian import site_gaussians
 from isthmus.sandbox.statistics.values import (
-    check_value_params,
     value_clusters,
     value_evaluation,
     value_foldout,
@@ -115,7 +99,6 @@ from isthmus.sandbox.statistics.values import (
 GOOD_SHARE_MIN = 0.5
 """Of an owner's training records, where only good ones are summed: the dimension rule counts every owner's records at this share, because
 how many of them are good is nobody's business."""
-_OF_GOOD = (GaussianParams, GaussianFoldOutParams, GaussianClustersParams, SiteGaussianParams)
 Params = Any
 Payload = NDArray[Any]
 
@@ -149,7 +132,7 @@ def parsed_params(name: str, params: dict[str, Any], stage: Stage) -> tuple[Stat
         found = msgspec.convert(params, statistic.params)
     except msgspec.ValidationError as error:
         raise RefusedError("parameters", f"the parameters of {name} are malformed: {error}", "send what the schema says") from error
-    _check_bounds(found, stage)
+    check_bounds(found, stage)
     return statistic, found
 
 
@@ -165,114 +148,6 @@ def computed(statistic: Statistic, params: Params, stage: Stage, data: OwnerData
             "parameters", f"{statistic.name} gave {value.shape} of {value.dtype}, not its declared shape", "use the same release"
         )
     return value
-
-
-def _require(holds: bool, message: str, next_step: str) -> None:
-    if not holds:
-        raise RefusedError("parameters", message, next_step)
-
-
-def _check_bounds(params: Params, stage: Stage) -> None:
-    if isinstance(params, TrainingParams):
-        views = params.views
-        _require(
-            bool(views) and views[0] == "identity" and len(set(views)) == len(views),
-            "views must be distinct, identity first",
-            "see the schema",
-        )
-        weights = (params.sure_weight, params.unsure_weight)
-        _require(all(1 <= w <= WEIGHT_MAX for w in weights), f"weights {weights} are out of bounds", f"use 1 to {WEIGHT_MAX}")
-    if isinstance(params, IrlsParams):
-        _require(1 <= params.total_weight <= TOTAL_WEIGHT_MAX, "the roster's weight is out of bounds", f"use 1 to {TOTAL_WEIGHT_MAX}")
-    if isinstance(params, FoldOutParams):
-        _require(1 <= len(params.candidates) <= CANDIDATES_MAX, f"{len(params.candidates)} candidates", f"use 1 to {CANDIDATES_MAX}")
-        _require(
-            not params.histograms or len(params.candidates) == 1,
-            "histograms of several candidates were asked for",
-            "choose one by its loss",
-        )
-    if isinstance(params, OwnHeadParams):
-        _require(1 <= len(params.penalties) <= CANDIDATES_MAX, f"{len(params.penalties)} penalties", f"use 1 to {CANDIDATES_MAX}")
-        _require(all(0 < p < 1e12 for p in params.penalties), "penalties must be positive", "use a grid of positive numbers")
-    if isinstance(params, SiteHeadParams):
-        grids = (params.factors, params.penalties)
-        _require(all(1 <= len(g) <= CANDIDATES_MAX for g in grids), "a grid is empty or too long", f"use 1 to {CANDIDATES_MAX} values")
-        _require(
-            all(0 < v < 1e12 for v in (*params.factors, *params.penalties, params.fleet_penalty)),
-            "a grid is not positive",
-            "use positive numbers",
-        )
-    check_value_params(params, stage)
-    _check_places(params, stage)
-    if isinstance(params, EvaluateParams):
-        _check_evaluate(params, stage)
-    if isinstance(params, ForestParams):
-        _check_forest(params)
-    if isinstance(params, PairParams):
-        _require(params.new.stage == stage, "the new head's stage is not the job's", "name one stage")
-        _require(params.records in SPLITS, f"there is no split {params.records!r}", f"use one of {', '.join(SPLITS)}")
-
-
-def _check_places(params: Params, stage: Stage) -> None:
-    """Sums over single features of patches are nobody's statistic; and what a Gaussian is fitted with is in bounds."""
-    if isinstance(params, _OF_GOOD):
-        _require(stage.dimension <= DIMENSION_MAX, f"a Gaussian of {stage.dimension} features", f"use at most {DIMENSION_MAX}")
-    elif isinstance(params, TrainingParams):
-        _require(stage.positions == 1, "this statistic does not take features of patches", f"use {GAUSSIAN}")
-    if isinstance(params, GaussianFoldOutParams | SiteGaussianParams):
-        shrinkages = params.shrinkages
-        _require(1 <= len(shrinkages) <= CANDIDATES_MAX, f"{len(shrinkages)} shrinkages", f"use 1 to {CANDIDATES_MAX}")
-        _require(all(0 < v <= 1 for v in shrinkages), "a shrinkage is not above 0 and at most 1", "use a grid of such")
-    if isinstance(params, GaussianFoldOutParams | GaussianClustersParams | SiteGaussianParams):
-        most = min(stage.positions, TOP_MAX)
-        _require(1 <= params.top <= most, f"the farthest {params.top} of {stage.positions} places", f"use 1 to {most}")
-    if isinstance(params, GaussianFoldOutParams):
-        alone = not params.histograms or len(params.shrinkages) == 1
-        _require(alone, "histograms of several shrinkages were asked for", "choose one by its loss")
-    if isinstance(params, GaussianClustersParams):
-        _require(0 < params.shrinkage <= 1 and params.lo <= params.hi, "shrinkage or thresholds cannot be used", "fit again")
-    if isinstance(params, SiteGaussianParams):
-        _require(0 < params.fleet_shrinkage <= 1, "the fleet's shrinkage cannot be used", "fit again")
-        factors = 1 <= len(params.factors) <= CANDIDATES_MAX and all(0 < v < 1e12 for v in params.factors)
-        _require(factors, "the weightings cannot be used", f"use 1 to {CANDIDATES_MAX} positive numbers")
-
-
-def _check_evaluate(params: EvaluateParams, stage: Stage) -> None:
-    _require(params.head.stage == stage, "the head's stage is not the job's", "name one stage")
-    _require(params.records in SPLITS, f"there is no split {params.records!r}", f"use one of {', '.join(SPLITS)}")
-    for name, values, most in (
-        ("slices", params.slices, SLICES_MAX),
-        ("corruptions", params.corruptions, CONDITIONS_MAX),
-        ("other heads", [other.name for other in params.others], OTHER_HEADS_MAX),
-    ):
-        _require(
-            len(values) <= most and len(set(values)) == len(values),
-            f"{len(values)} {name}, or one twice",
-            f"give up to {most} distinct ones",
-        )
-    _require(all(part not in ("", "all") for part in params.slices), "a slice has no name of its own", "name record kinds")
-    _require(all(other.name not in ("", JOINT) for other in params.others), "another head has no name of its own", "name it")
-
-
-def _check_forest(params: ForestParams) -> None:
-    count = params.forest.sizes.shape[0] if params.forest.sizes.shape else 0
-    _require(params.views == ("identity",), "trees grow on the identity view only", "name no other view")
-    _require(count <= TREES_MAX, f"{count} trees", f"use up to {TREES_MAX}")
-    _require(ASIDE_MIN <= params.aside <= ASIDE_MAX, f"one group in {params.aside} set aside", f"use {ASIDE_MIN} to {ASIDE_MAX}")
-    if isinstance(params, HistogramsParams):
-        nodes = params.growing.shape[0] if params.growing.shape else 0
-        rising = list(params.open) == sorted(set(params.open)) and all(0 <= node < nodes for node in params.open)
-        _require(1 <= len(params.open) <= OPEN_MAX and rising, "the open nodes are not in order, or not of the tree", "name them ascending")
-        shape = params.cuts.shape
-        fits = len(shape) == 2 and 1 <= shape[0] <= CUTS_MAX
-        _require(fits, f"cuts of shape {shape}", f"name 1 to {CUTS_MAX} (feature, edge) pairs")
-        least = params.owner_records_min
-        _require(1 <= least <= OWNER_RECORDS_MAX, f"a least number of {least} records", f"use 1 to {OWNER_RECORDS_MAX}")
-    if isinstance(params, AsideScoresParams):
-        counts = params.prefixes
-        rising = list(counts) == sorted(set(counts)) and all(0 <= n <= count for n in counts)
-        _require(1 <= len(counts) <= PREFIXES_MAX and rising, "the numbers of trees are not ascending, or too many", "name each once")
-        _require(not params.histograms or len(counts) == 1, "histograms of several numbers of trees were asked for", "choose one")
 
 
 def _moments(params: MomentsParams, stage: Stage, data: OwnerData, least: int) -> Payload:
