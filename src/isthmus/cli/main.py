@@ -45,6 +45,7 @@ COMMANDS: dict[str, dict[str, str]] = {
         "node": "isthmus.cli.node:node",
         "deployment": "isthmus.cli.deployment:deployment",
         "export": "isthmus.cli.export:export",
+        "warn": "isthmus.cli.warn:warn",
     },
     "verify": {
         "certificate": "isthmus.cli.certificate:certificate",

@@ -15,7 +15,6 @@ import csv
 import io
 from pathlib import Path
 
-
 from isthmus.kit.config import package_cache
 from isthmus.scenarios.sample_floods import HOLMES, HYDPY, NOTE, STEPS, Gauge, holmes_gauge, lahn_gauges, series_csv, write_texts
 from isthmus.scenarios.sample_packages import package_file

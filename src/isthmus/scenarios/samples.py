@@ -49,7 +49,9 @@ def sample(name: str) -> Sample:
         return Sample(parties, sample_floods.LICENCE, sample_floods.NOTE, sample_floods.flood_folders)
     if name == "lahn-discharge":
         parties = tuple(SampleParty(*party) for party in sample_discharge.PARTIES)
-        return Sample(parties, sample_floods.LICENCE, sample_floods.NOTE, lambda root: sample_discharge.discharge_folders(root / "discharge"))
+        return Sample(
+            parties, sample_floods.LICENCE, sample_floods.NOTE, lambda root: sample_discharge.discharge_folders(root / "discharge")
+        )
     if name == "batteries":
         parties = tuple(SampleParty(*party) for party in sample_batteries.PARTIES)
         return Sample(parties, sample_batteries.LICENCE, sample_batteries.NOTE, sample_batteries.battery_folders)

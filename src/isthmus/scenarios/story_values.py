@@ -158,7 +158,8 @@ def value_headline(facts: RunFacts, say: Texts) -> str:
 def value_lines(facts: RunFacts, say: Texts) -> list[tuple[str, ...]]:
     """Rows of the closing table: name and unit, beyond the band, skill, Nash-Sutcliffe, error and the naive one's, width; proven sides in
     brackets."""
-    result, lines = result_of(facts.fleet), []
+    result = result_of(facts.fleet)
+    lines: list[tuple[str, ...]] = []
     for row in () if result is None else value_rows(result):
         name = f"  {row.slice}" if row.slice else f"{row.name}, {row.unit}" if row.unit else row.name
         lines.append(
