@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
+import httpx
 import numpy as np
 import pytest
+import tritonclient.http as triton
 
-from tests.journeys.inspection import SCENARIO, Ended, isthmus, scenario_folder
-from tests.journeys.state import logs_hold
+from tests.journeys.inspection import SCENARIO, Ended, isthmus, scenario_folder, spoken
+from tests.journeys.state import exchange_up, logs_hold
+from tests.scenarios.cap_rules import breaches
 
 OWNERS = ("alder", "birch", "cedar")
 DAYS, STEPS, BLOCK = 1200, 10, 20
@@ -93,6 +97,26 @@ def walked(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path, list[P
     return root, scenario, folders, ended.document
 
 
+def test_what_takes_labels_refuses_numbers_and_says_what_to_do(walked: Any) -> None:
+    root, scenario, folders, _ = walked
+    words = ["replicate", scenario, "--site", "fir", "--samples", folders[0], "--state", root / "state", "--json"]
+    assert "takes no labels" in spoken(*words).refused("bad-input")["message"]
+
+
+def test_outcomes_that_are_missing_or_beyond_their_range_are_told_with_their_place(walked: Any, tmp_path: Path) -> None:
+    _, scenario, _, _ = walked
+    told = {"": "flow_1d is empty", "high": "flow_1d is 'high'", "60.5": "beyond its range 0 to 60 mm/d", "nan": "flow_1d is empty"}
+    for place, (text, wanted) in enumerate(told.items()):
+        folder = river_folder(tmp_path / f"elm-{place}", 5)
+        lines = (folder / "labels.csv").read_text().splitlines()
+        fields = lines[8].split(",")
+        lines[8] = ",".join([fields[0], text, *fields[2:]])
+        (folder / "labels.csv").write_text("\n".join(lines) + "\n")
+        words = ["node", "init", folder, "--state", tmp_path / f"node-{place}", "--id", "elm", "--scenario", scenario, "--json"]
+        error = spoken(*words).refused("bad-folder")
+        assert "labels.csv line 9" in error["message"] and wanted in error["message"], error
+
+
 def test_numbers_are_certified_served_metered_and_nothing_but_sums_left(walked: Any) -> None:
     root, _, _, found = walked
     assert found["certificate"]["digest"].startswith("sha256:") and found["images_left"] == 0
@@ -103,3 +127,103 @@ def test_numbers_are_certified_served_metered_and_nothing_but_sums_left(walked: 
         assert row["rmse"] < row["naive_rmse"] and row["naive"] == "the newest value of flow"
     assert one["efficiency"] > two["efficiency"] > 0.3
     logs_hold(root / "state", OWNERS)
+
+
+LEVELS = """
+sender: warnings@river.example
+sender_name: River authority
+gauge: Mill weir
+area: {description: The valley below the mill}
+levels:
+  - {target: flow_1d, level: 8.0, lead_days: 1}
+  - {target: flow_2d, level: 8.0, lead_days: 2}
+"""
+
+
+def record(rain: float, flow: float = 4.0) -> str:
+    """A still river, and how much rain fell today."""
+    rows = [{"flow": flow, "rain": 1.0}] * (STEPS - 1) + [{"flow": flow, "rain": rain}]
+    return json.dumps(rows)
+
+
+@pytest.fixture(scope="module")
+def served(walked: Any) -> Any:
+    root = walked[0]
+    with exchange_up(root / "state") as (url, token):
+        operator = httpx.Client(base_url=url, headers={"Authorization": f"Bearer {token}"}, trust_env=False)
+        operator.post("/v1/accounts/village/credit", json={"id": "c1", "currency": "EUR", "amount_micros": 1_000_000, "reason": "t"})
+        bearer = operator.post("/v1/keys", json={"party": "village", "label": "t", "expires_in_s": 600}).json()["bearer"]
+        yield root, url, bearer, operator
+
+
+def test_a_client_of_the_protocol_gets_values_with_bands(served: Any) -> None:
+    _, url, bearer, _ = served
+    headers = {"Authorization": f"Bearer {bearer}"}
+    raw = httpx.post(
+        f"{url}/v2/models/river-ahead/infer",
+        content=record(40.0),
+        headers={**headers, "Inference-Header-Content-Length": "0"},
+        trust_env=False,
+    )
+    assert raw.status_code == 200, raw.text
+    outputs = {one["name"]: one for one in raw.json()["outputs"]}
+    assert set(outputs) == {"value", "low", "high"} and outputs["value"]["shape"] == [1, 2]
+    assert raw.json()["parameters"]["held_ppm"] == 850_000 and raw.json()["parameters"]["receipt"]
+    value, low, high = (outputs[name]["data"] for name in ("value", "low", "high"))
+    assert all(a <= v <= b for v, a, b in zip(value, low, high, strict=True)) and value[0] > 8.0
+    client = triton.InferenceServerClient(url.removeprefix("http://"))
+    metadata = client.get_model_metadata("river-ahead", headers=headers)
+    assert [one["name"] for one in metadata["outputs"]] == ["value", "low", "high"] and metadata["outputs"][0]["shape"] == [-1, 2]
+    given = triton.InferInput("records", [1, STEPS, 2], "FP32")
+    given.set_data_from_numpy(np.array([[[row["flow"], row["rain"]] for row in json.loads(record(40.0))]], dtype=np.float32))
+    answer = client.infer("river-ahead", [given], headers=headers)
+    assert answer.as_numpy("value").shape == (1, 2) and np.allclose(answer.as_numpy("value")[0], value)
+    wrong = httpx.post(
+        f"{url}/v2/models/river-ahead/infer", content="[]", headers={**headers, "Inference-Header-Content-Length": "0"}, trust_env=False
+    )
+    assert wrong.status_code == 400 and "0 steps" in wrong.json()["message"]
+
+
+def warned(served: Any, folder: Path, at: str, rain: float, *more: str, flow: float = 4.0) -> Ended:
+    root, url, bearer, _ = served
+    (root / "levels.yaml").write_text(LEVELS, encoding="utf-8")
+    (root / "record.json").write_text(record(rain, flow), encoding="utf-8")
+    words = ["warn", "river-ahead", "--record", root / "record.json", "--levels", root / "levels.yaml", "--out", folder, "--at", at]
+    return spoken(*words, "--url", url, "--key", bearer, "--json", *more)
+
+
+def test_warnings_are_written_updated_and_cancelled_and_name_their_proof(served: Any, walked: Any, tmp_path: Path) -> None:
+    first = warned(served, tmp_path, "2026-03-01T18:00:00+01:00", 60.0)
+    assert first.code == 0, first.err
+    found = first.document
+    assert [row["kind"] for row in found["levels"]] == ["Alert", "Alert"]
+    assert found["certificate"] == walked[3]["certificate"]["digest"]
+    text = Path(found["levels"][0]["file"]).read_bytes()
+    assert breaches(text) == [] and found["receipt"].encode() in text and found["certificate"].encode() in text
+    assert b"<status>Exercise</status>" in text
+    again = warned(served, tmp_path / "again", "2026-03-01T18:00:00+01:00", 60.0).document
+    assert again["receipt"] == found["receipt"]  # the same question is one charge
+    # a day later: the water that comes tomorrow was warned of as two days ahead, and is still coming; what was two days ahead now is not
+    second = warned(served, tmp_path, "2026-03-02T18:00:00+01:00", 60.0, "--status", "Actual").document
+    assert [row["kind"] for row in second["levels"]] == ["Update", "Alert"]
+    assert second["levels"][0]["replaces"] == [Path(found["levels"][1]["file"]).stem]
+    third = warned(served, tmp_path, "2026-03-03T18:00:00+01:00", 0.0, flow=2.0).document
+    assert [row["kind"] for row in third["levels"]] == ["Cancel", None]
+    assert all(breaches(path.read_bytes()) == [] for path in tmp_path.glob("*.xml"))
+    calm = warned(served, tmp_path, "2026-03-04T18:00:00+01:00", 0.0, flow=2.0).document
+    assert [row["kind"] for row in calm["levels"]] == [None, None] and len(list(tmp_path.glob("*.xml"))) == 5
+
+
+def test_no_warning_without_a_certificate_and_no_half_told_levels(served: Any, walked: Any, tmp_path: Path) -> None:
+    *_, operator = served
+    error = warned(served, tmp_path, "2026-03-01T18:00:00", 60.0).refused()
+    assert "has no zone" in error["message"]
+    error = warned(served, tmp_path, "2026-03-01T18:00:00+01:00", 60.0, "--public-key", "ab" * 32).refused()
+    assert "no key that is trusted here" in error["message"]
+    (tmp_path / "stray.xml").write_text("<!DOCTYPE a [<!ENTITY b 'c'>]><a>&b;</a>")
+    assert "no CAP 1.2 alert" in warned(served, tmp_path, "2026-03-01T18:00:00+01:00", 60.0).refused()["message"]
+    (tmp_path / "stray.xml").unlink()
+    operator.post(f"/v1/certificates/{walked[3]['certificate']['digest']}/revocation", json={"why": "a gauge was moved"})
+    assert warned(served, tmp_path, "2026-03-01T18:00:00+01:00", 61.0).refused()["code"] == "certificate-revoked"
+    assert not list(tmp_path.glob("*.xml"))
+    assert all(value == 0 for value in operator.get("/v1/book/check").json()["sums"].values())

@@ -69,7 +69,10 @@ class Comparison:
         self._shop.catalogue.step_now(self._run_id, "compare")
         began = self._shop.clock.monotonic_s()
         if self._scenario.interface.foretold:
-            raise ConflictError("two models of numbers are not compared pair by pair", "upgrade without a comparison: each is certified")
+            raise ConflictError(
+                "two models of numbers are not compared pair by pair",
+                "each is certified by itself: upgrade with --accept-worse and the reason",
+            )
         old, new = (self._shop.catalogue.head(version.deployment.artefact_digest) for version in (self._old, self._new))
         # the job is named by the pair: asked again with other margins, it is the same job, and nothing more leaves an owner
         request = JobRequest(

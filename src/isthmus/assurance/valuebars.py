@@ -318,6 +318,12 @@ def _notes(claims: Claims, values: tuple[ValueClaim, ...], bars: Bars, evidence:
         notes += [
             f"{claim.name}, slice {part.name} has {part.records} records, too few to judge" for part in claim.slices if not part.judged
         ]
+        notes += [
+            f"{claim.name}, slice {part.name}: {_percent(part.miss_ppm)} of the outcomes lay beyond the band there; what is promised,"
+            f" {_percent(bars.error_ppm_max)}, holds over all records together"
+            for part in claim.slices
+            if part.judged and part.miss_ppm > bars.error_ppm_max
+        ]
         if claim.open_ppm:
             notes.append(f"{claim.name}: {_percent(claim.open_ppm)} of the bands reach an end of the declared range")
     if evidence.groups_inferred:
