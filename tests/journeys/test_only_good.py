@@ -1,4 +1,4 @@
-"""A folder of good pictures only goes the whole way: sums, a promise on false alarms, a heat map, a next site."""
+"""Good pictures only, by the real command lines: three nodes, a promise on alarms, a heat map by the protocol, a next site."""
 
 from __future__ import annotations
 

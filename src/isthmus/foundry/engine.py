@@ -140,7 +140,8 @@ class Scorer:
         return found[0], maps
 
     def quantised(self, given: Given) -> NDArray[np.int16]:
-        """(n, d) features of decoded records, as the artefact sees them."""
+        """(n, d) features of decoded records, as a linear artefact sees them. Raises InputError for a Gaussian."""
+        self._reference(None)
         result = np.zeros((len(given), self.coefficients.shape[0]), dtype=np.int16)
         for indices, batch in self._batches(given):
             result[indices] = self._looked_into(batch)[0].astype(np.int16)

@@ -29,16 +29,13 @@ from isthmus.sandbox.folder import is_text_file
 from isthmus.sandbox.rowfiles import RowFiles, rows_named
 from isthmus.scenarios.facts import RunFacts, Served
 from isthmus.scenarios.findings import head_of, parties_of, result_of
-from isthmus.scenarios.trial_gallery import heat_uri
+from isthmus.scenarios.trial_gallery import DISTANCE_SPAN, distance_heat, heat_uri
 
 PICTURE_PIXELS_MAX = 300
 REFERENCE_IMAGES_MAX = 200
 ATTRIBUTIONS_SHOWN = 8
 PASSAGES_SHOWN, PASSAGE_CHARACTERS = 4, 60
 HEAT_QUANTILE = 0.99
-DISTANCE_TYPICAL, DISTANCE_FULL = 1.0, 4.0
-"""Distances of places at which a heat map begins, and is at its strongest."""
-HEAT_CELLS = 16
 PERSON, GOOD, DEFECT = "person", "good", "defect"
 Pixels = NDArray[np.uint8]
 Floats = NDArray[np.float64]
@@ -177,12 +174,7 @@ def _far(part: CellPart, scorer: Scorer, record: NDArray[Any] | None) -> CellPar
     """The same cell with the distance of each of its places, where the model gives one and the picture is shown."""
     if record is None or part.picture is None or not scorer.has_heat:
         return part
-    return _heated(part, distance_heat(scorer.heats([record])[0]), DISTANCE_FULL - DISTANCE_TYPICAL)
-
-
-def distance_heat(distances: NDArray[np.float32]) -> Floats:
-    """(h, w) distances -> by how much each place lies farther than a typical one, enlarged for `heat_uri`; never below 0."""
-    return np.repeat(np.repeat(np.maximum(distances.astype(np.float64) - DISTANCE_TYPICAL, 0.0), HEAT_CELLS, 0), HEAT_CELLS, 1)
+    return _heated(part, distance_heat(scorer.heats([record])[0]), DISTANCE_SPAN)
 
 
 def _explained(part: CellPart, scorer: Scorer, quantised: NDArray[np.int16], reference: Floats, names: Sequence[str]) -> CellPart:
