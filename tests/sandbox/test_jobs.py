@@ -26,6 +26,7 @@ from isthmus.contracts.statistic import (
     evaluation_keys,
 )
 from isthmus.contracts.sums import EVALUATION_SIZE, Moments, evaluation_from, foldout_from, group_sums_from, moments_from
+from isthmus.contracts.treesums import HISTOGRAMS
 from isthmus.kit.canonical import digest_of
 from isthmus.kit.hatmatrix import design
 from isthmus.sandbox.outlog import undeclared, verify_log
@@ -173,7 +174,8 @@ def test_nothing_that_an_owner_is_told_holds_a_matrix_of_the_others() -> None:
         for field, hint in getattr(kind, "__annotations__", {}).items()
         if "Array" in str(hint)
     }
-    assert arrays == {("Candidate", "coefficients"), (SITE_HEAD, "fleet")}, "and a site's fleet is refused to whoever is in one"
+    asked_next = {(HISTOGRAMS, "growing"), (HISTOGRAMS, "cuts")}  # one integer a node or cut: what is asked, no sums
+    assert arrays == {("Candidate", "coefficients"), (SITE_HEAD, "fleet")} | asked_next, "a site's fleet is refused to whoever is in one"
 
 
 def test_a_fleets_total_is_refused_to_whoever_is_in_it(world: World) -> None:

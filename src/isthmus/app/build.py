@@ -7,14 +7,14 @@ walked again and finds what stands already.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol, TypeVar
 
 import msgspec
 import numpy as np
 
 from isthmus.app.catalogue import Catalogue
-from isthmus.app.grown import Trained, grow_at_nodes
+from isthmus.app.grown import Seen, Trained, grow_at_nodes
 from isthmus.assurance.auc import auc
 from isthmus.assurance.bars import BARS_PAYLOAD_TYPE, Verdict, bars_digest, checked_bars, judge
 from isthmus.assurance.bounds import design_effect, korn_graubard_bounds
@@ -244,10 +244,14 @@ class Build:
 
     def _fit(self, moments: Moments) -> Sequence[Fit | Trained]:
         recipe = self._scenario.recipe
-        if recipe.head == "trees":
-            ask = lambda statistic, params: self._total(statistic, self._stage, params)  # noqa: E731
-            return [grow_at_nodes(recipe, self._stage, moments, len(self._roster), self._training(), ask)]
-        return candidates(moments, recipe.lambdas)
+        fits = candidates(moments, recipe.lambdas)
+        if recipe.head != "trees":
+            return fits
+        seen = Seen(moments, len(self._roster))
+        if recipe.trees is not None and recipe.trees.start == "ridge":
+            chosen = self._choose(fits, moments.sum_w)
+            seen = replace(seen, linear=_as_candidate(fits[chosen.index]), histogram=chosen.histogram)
+        return [grow_at_nodes(recipe, self._stage, seen, self._training(), lambda name, params: self._total(name, self._stage, params))]
 
     def _choose(self, fits: Sequence[Fit | Trained], weight: int) -> Choice:
         """The penalty by the losses of all; then the fold-out scores of that one. Of trees both are known."""

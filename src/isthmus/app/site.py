@@ -210,7 +210,7 @@ class SiteBuild:
             fleet_penalty=float(self._fleet["penalty"]),
             factors=self._scenario.replicate.weightings,
             penalties=recipe.lambdas,
-            forest=self._head.forest,
+            head=None if self._head.forest is None else self._head,
         )
         status = self._job(SITE_HEAD, params)
         return site_heads_from(status.heads[self._request.site].array(), self._stage.dimension)

@@ -35,7 +35,6 @@ from isthmus.kit.canonical import canonical_bytes
 from isthmus.kit.clock import SystemClock
 from isthmus.kit.log import open_log
 from isthmus.kit.signing import SigningKey
-from isthmus.kit.treewalk import forest_scores
 from isthmus.sandbox.node import Identity, Node
 from isthmus.sandbox.nodehome import KEY_NAME, NodeSettings, init_home, only_one, open_home
 from isthmus.sandbox.outlog import LOG_NAME, LogEntry, OutLog, undeclared, verify_log
@@ -67,8 +66,7 @@ def site_heads(fleet: Moments, rows: SiteRows, stage: Stage, params: SiteHeadPar
     """foundry.site's three heads in the layout of site-head/1."""
     local = LocalRows(rows.q, rows.w, rows.y, rows.groups)
     grids = (params.fleet_penalty, params.factors, params.penalties)
-    trees = None if params.forest is None else forest_scores(params.forest, rows.q)
-    fits = combine(fleet, local, *grids) if trees is None else corrected(fleet, local, trees, *grids)
+    fits = combine(fleet, local, *grids) if params.head is None else corrected(fleet, local, params.head, *grids)
     known = {"fleet": fits.fleet, "combined": fits.combined, "local": fits.local}
     d = stage.dimension
     heads, histograms = np.zeros((3, d + 1)), np.zeros((3, 2, SCORE_BINS), dtype=np.int64)

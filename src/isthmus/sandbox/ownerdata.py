@@ -91,7 +91,7 @@ def record_of(root: Path, file: LabelledFile, tables: RowFiles) -> bytes:
 @dataclass
 class OwnerData:
     """The data of one asset. digests: relative path -> sha256 hex, as committed to. kept: features of the training split that were asked
-    for last, by stage and view: trees ask for them some hundred times in a row."""
+    for last, by stage and view: trees ask for them some hundred times in a row. begun: scores that trees begin at, likewise."""
 
     folder: DataFolder
     digests: Mapping[str, str]
@@ -99,6 +99,7 @@ class OwnerData:
     tools: Tools
     progress: Progress = silent
     kept: dict[tuple[str, str], NDArray[np.int16]] = field(default_factory=dict)
+    begun: dict[str, NDArray[np.float64]] = field(default_factory=dict)
 
     def records(self, split: str) -> Records:
         """Labels, groups and kinds of one split, in order."""

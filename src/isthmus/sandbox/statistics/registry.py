@@ -53,6 +53,7 @@ from isthmus.contracts.treesums import (
     OPEN_MAX,
     OWNER_RECORDS_MAX,
     PREFIXES_MAX,
+    STEEPNESS_MAX,
     TREES_MAX,
     AsideClustersParams,
     AsideScoresParams,
@@ -62,6 +63,7 @@ from isthmus.contracts.treesums import (
     histograms_size,
     told_dimension,
 )
+from isthmus.kit.canonical import digest_of
 from isthmus.kit.treewalk import head_scores
 from isthmus.sandbox.folder import SPLITS, TRAIN
 from isthmus.sandbox.ownerdata import OwnerData
@@ -72,7 +74,7 @@ from isthmus.sandbox.statistics.foldout import candidate_scores, clusters, foldo
 from isthmus.sandbox.statistics.moments import moments
 from isthmus.sandbox.statistics.own_head import own_head
 from isthmus.sandbox.statistics.pair import pair
-from isthmus.sandbox.statistics.records import Records
+from isthmus.sandbox.statistics.records import Records, TrainingRecords
 
 Params = Any
 Payload = NDArray[Any]
@@ -184,6 +186,8 @@ def _check_forest(params: ForestParams) -> None:
     count = params.forest.sizes.shape[0] if params.forest.sizes.shape else 0
     _require(params.views == ("identity",), "trees grow on the identity view only", "name no other view")
     _require(count <= TREES_MAX, f"{count} trees", f"use up to {TREES_MAX}")
+    steep = 1.0 if params.beginning is None else params.beginning.steepness
+    _require(0 < steep <= STEEPNESS_MAX, f"a steepness of {steep}", f"use up to {STEEPNESS_MAX}")
     _require(ASIDE_MIN <= params.aside <= ASIDE_MAX, f"one group in {params.aside} set aside", f"use {ASIDE_MIN} to {ASIDE_MAX}")
     if isinstance(params, HistogramsParams):
         nodes = params.growing.shape[0] if params.growing.shape else 0
@@ -276,19 +280,32 @@ def _head_scores(data: OwnerData, head: Head, split: str, corruption: Corruption
         raise RefusedError("parameters", f"a head does not fit its stage: {error.message}", error.next_step) from error
 
 
+def _beginnings(training: TrainingRecords, params: ForestParams, stage: Stage, data: OwnerData) -> NDArray[np.float64]:
+    """The same in every round, so they are kept."""
+    weights = [params.sure_weight, params.unsure_weight]
+    asked = digest_of({"stage": stage.digest, "base": params.forest.base, "beginning": params.beginning, "weights": weights})
+    if asked not in data.begun:
+        data.begun.clear()
+        data.begun[asked] = trees.beginnings(training, params)
+    return data.begun[asked]
+
+
 def _histograms(params: HistogramsParams, stage: Stage, data: OwnerData, least: int) -> Payload:
     _enough(data.records(TRAIN), least, (), TRAIN)
-    return trees.histograms(data.training(stage, params), params, least)
+    training = data.training(stage, params)
+    return trees.histograms(training, params, _beginnings(training, params, stage, data), least)
 
 
 def _aside_scores(params: AsideScoresParams, stage: Stage, data: OwnerData, least: int) -> Payload:
     _enough(data.records(TRAIN), least, (), TRAIN)
-    return trees.aside_scores(data.training(stage, params), params).packed()
+    training = data.training(stage, params)
+    return trees.aside_scores(training, params, _beginnings(training, params, stage, data)).packed()
 
 
 def _aside_clusters(params: AsideClustersParams, stage: Stage, data: OwnerData, least: int) -> Payload:
     _enough(data.records(TRAIN), least, (), TRAIN)
-    return trees.aside_clusters(data.training(stage, params), params).packed()
+    training = data.training(stage, params)
+    return trees.aside_clusters(training, params, _beginnings(training, params, stage, data)).packed()
 
 
 def _pair(params: PairParams, stage: Stage, data: OwnerData, least: int) -> Payload:
