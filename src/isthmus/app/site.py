@@ -223,7 +223,7 @@ class SiteBuild:
             fleet_penalty=float(self._fleet["penalty"]),
             factors=self._scenario.replicate.weightings,
             penalties=recipe.lambdas,
-            forest=self._head.forest,
+            head=None if self._head.forest is None else self._head,
             logistic=self._fleet_curve(),
         )
         status = self._job(SITE_HEAD, params)

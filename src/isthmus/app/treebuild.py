@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from isthmus.app.build import Build, Choice
-from isthmus.app.grown import grow_at_nodes
+from isthmus.app.grown import Seen, grow_at_nodes
+from isthmus.app.rounds import as_candidate
 from isthmus.contracts.head import Head
 from isthmus.contracts.ports import Json
 from isthmus.contracts.sums import GroupSums, Moments
@@ -16,8 +18,12 @@ class TreeBuild(Build):
     """See `Build`. How many trees, and thresholds, rest on groups that were set aside; the fit knows both."""
 
     def _fit(self, moments: Moments) -> list[Any]:
-        ask = lambda statistic, params: self._total(statistic, self._stage, params)  # noqa: E731
-        return [grow_at_nodes(self._scenario.recipe, self._stage, moments, len(self._roster), self._training(), ask)]
+        recipe, seen = self._scenario.recipe, Seen(moments, len(self._roster))
+        if recipe.trees is not None and recipe.trees.start == "ridge":
+            fits = super()._fit(moments)
+            chosen = super()._choose(fits, moments.sum_w)
+            seen = replace(seen, linear=as_candidate(fits[chosen.index]), histogram=chosen.histogram)
+        return [grow_at_nodes(recipe, self._stage, seen, self._training(), lambda name, params: self._total(name, self._stage, params))]
 
     def _facts(self, fit: Any) -> Json:
         facts: Json = fit.facts()

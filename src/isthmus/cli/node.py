@@ -50,7 +50,6 @@ from isthmus.kit.canonical import canonical_bytes
 from isthmus.kit.clock import SystemClock
 from isthmus.kit.log import open_log
 from isthmus.kit.signing import SigningKey
-from isthmus.kit.treewalk import forest_scores
 from isthmus.sandbox.node import Identity, Node
 from isthmus.sandbox.nodehome import KEY_NAME, NodeSettings, init_home, only_one, open_home
 from isthmus.sandbox.outlog import LOG_NAME, LogEntry, OutLog, undeclared, verify_log
@@ -85,8 +84,8 @@ def site_heads(fleet: Moments, rows: SiteRows, stage: Stage, params: SiteHeadPar
     """foundry.site's three heads in the layout of site-head/1."""
     local = LocalRows(rows.q, rows.w, rows.y, rows.groups)
     grids = (params.fleet_penalty, params.factors, params.penalties)
-    if params.forest is not None:
-        fits = corrected(fleet, local, forest_scores(params.forest, rows.q), *grids)
+    if params.head is not None:
+        fits = corrected(fleet, local, params.head, *grids)
     elif params.logistic is not None:
         round_ = _fleet_round(params.logistic, fleet)
         fits = combine_logistic(fleet, round_, params.logistic.coefficients.array(), local, *grids)

@@ -237,7 +237,8 @@ def _head_words(recipe: Recipe) -> str:
     grown = recipe.trees or Trees()
     asked = f"{grown.cuts} cuts on each of {grown.features} features a tree, drawn anew for each"
     kept = f"one group in {grown.aside} set aside to choose how many are kept"
-    return f"boosted trees: up to {grown.trees} of {grown.depth} levels, rate {grown.rate:g}; {asked}; {kept}"
+    begun = "going on from the ridge head, " if grown.start == "ridge" else ""
+    return f"boosted trees: {begun}up to {grown.trees} of {grown.depth} levels, rate {grown.rate:g}; {asked}; {kept}"
 
 
 def _rows_of(found: Scenario) -> str:

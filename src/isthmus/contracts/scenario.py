@@ -56,7 +56,9 @@ class Trees(_Part, frozen=True, kw_only=True):
     trees, depth: at most so many, of so many levels; how many of them are kept is chosen on the groups set aside. rate: each leaf's share.
     l2: added to a leaf's curvature. features, cuts: what a tree may ask: up to so many cuts on each of so many features, drawn anew for
     each tree. Their product is the number of features that a node's sums are a statistic of. aside: of each owner's training groups one in
-    so many is not grown on, and chooses the number of trees and the thresholds.
+    so many is not grown on, and chooses the number of trees and the thresholds. start: share: from the share of defects; ridge: they go on
+    from the ridge head of the same sums, whose score is then a part of theirs. Where `parts` begins with `columns`, trees ask about these
+    only.
     """
 
     trees: int = 60
@@ -66,6 +68,7 @@ class Trees(_Part, frozen=True, kw_only=True):
     features: int = 5
     cuts: int = 2
     aside: int = 4
+    start: Literal["share", "ridge"] = "share"
 
 
 class Recipe(_Part, frozen=True, kw_only=True, omit_defaults=True):

@@ -9,7 +9,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from isthmus.contracts.head import Array, Forest, Head
+from isthmus.contracts.head import Array, Head
 from isthmus.contracts.sums import SCORE_BINS
 
 MOMENTS = "moments/1"
@@ -143,15 +143,15 @@ class SiteHeadParams(TrainingParams, frozen=True, kw_only=True):
     """site-head/1: packed SiteHeads: the fleet's sums joined with this owner's own records, at the node.
 
     fleet: packed Moments of the fleet (int64). fleet_penalty: the fleet's own. factors: weightings of the own records, and
-    penalties, both averaged over by the own records' leave-one-group-out loss. forest: of a fleet whose head is trees; the fleet's head is
-    then these alone, and the site's is these and a linear correction. logistic: where the fleet's head is of that kind.
+    penalties, both averaged over by the own records' leave-one-group-out loss. head: of a fleet whose head has trees; the site's is then
+    that and a linear correction. logistic: where the fleet's head is of that kind.
     """
 
     fleet: Array
     fleet_penalty: float
     factors: tuple[float, ...]
     penalties: tuple[float, ...]
-    forest: Forest | None = None
+    head: Head | None = None
     logistic: FleetCurve | None = None
 
 

@@ -6,8 +6,10 @@
 
 from __future__ import annotations
 
+import msgspec
+
 from isthmus.contracts.head import Array, Forest
-from isthmus.contracts.statistic import TrainingParams
+from isthmus.contracts.statistic import Candidate, TrainingParams
 from isthmus.contracts.sums import foldout_size
 
 HISTOGRAMS = "histograms/1"
@@ -24,6 +26,7 @@ CUTS_MAX = 4096
 OPEN_MAX = 1 << DEPTH_MAX
 ASIDE_MIN, ASIDE_MAX = 2, 20
 PREFIXES_MAX = 32
+STEEPNESS_MAX = 64.0
 NUMBERS = 3
 """Numbers a row of `histograms/1`: gradient, curvature, standing."""
 STANDING = {"held_left": 0, "held_right": 20, "few_left": 40, "few_right": 50}
@@ -35,12 +38,22 @@ OWNER_RECORDS_MAX = (1 << 20) // 256 - 1
 """The largest `owner_records_min`, so that 256 owners' counts fit."""
 
 
+class Beginning(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A linear head that trees go on from. They begin at `steepness` times its scores, of each record as by the fit that never saw its
+    group. candidate, total_weight: as in contracts.statistic.FoldOutParams."""
+
+    candidate: Candidate
+    total_weight: int
+    steepness: float
+
+
 class ForestParams(TrainingParams, frozen=True, kw_only=True):
     """forest: the whole trees so far. aside: of each owner's training groups one in so many is set aside, chosen by a hash, and not grown
-    on."""
+    on. beginning: None where trees begin at the share of defects, which is the forest's base."""
 
     forest: Forest
     aside: int
+    beginning: Beginning | None = None
 
 
 class HistogramsParams(ForestParams, frozen=True, kw_only=True):

@@ -46,7 +46,7 @@ def surface(rng: np.random.Generator) -> Surface:
 def defect_shade(rng: np.random.Generator) -> Field:
     """(SIDE, SIDE) share of light that drawn defects leave, 1 where there is none; drawn again until there is one somewhere."""
     while True:
-        shade, masks = _with_defects(rng, np.ones((SIDE, SIDE), np.float32))
+        shade, masks = with_defects(rng, np.ones((SIDE, SIDE), np.float32))
         if masks.any():
             return shade
 

@@ -227,12 +227,14 @@ def _snapped(value: float) -> float:
 @dataclass
 class Rows:
     """An owner's records. q: (n, d) int16 features. y: (n,) -1 or +1 for the logistic loss, numbers in -1..1 for the squared. w: (n,)
-    positive whole weights. few: the owner's least group size. Scores of whole trees are kept, so that each is walked once."""
+    positive whole weights. few: the owner's least group size. first: (n,) scores to begin at, beside the growth's base. Scores of whole
+    trees are kept, so that each is walked once."""
 
     q: Features
     y: Floats
     w: Ints
     few: int = 1
+    first: Floats | None = None
     _known: tuple[Nodes, ...] = field(default=(), repr=False)
     _scores: Floats | None = field(default=None, repr=False)
 
@@ -246,7 +248,7 @@ class Rows:
         kept = len(self._known)
         same = self._scores is not None and all(a is b for a, b in zip(self._known, growth.grown, strict=False))
         if not same or kept > len(growth.grown) or kept == 0:
-            self._known, self._scores = (), np.full(len(self.y), growth.base)
+            self._known, self._scores = (), np.full(len(self.y), growth.base) + (0.0 if self.first is None else self.first)
         total = np.asarray(self._scores)
         for tree in growth.grown[len(self._known) :]:
             total = total + tree.value[walked(tree, self.q)]

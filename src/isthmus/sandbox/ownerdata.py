@@ -102,7 +102,7 @@ def sent_bytes(raw: bytes, file: LabelledFile, schema: Schema | None) -> bytes:
 @dataclass
 class OwnerData:
     """The data of one asset. digests: relative path -> sha256 hex, as committed to. kept: features of the training split that were asked
-    for last, by stage and view: trees ask for them some hundred times in a row."""
+    for last, by stage and view: trees ask for them some hundred times in a row. begun: scores that trees begin at, likewise."""
 
     folder: DataFolder
     digests: Mapping[str, str]
@@ -110,6 +110,7 @@ class OwnerData:
     tools: Tools
     progress: Progress = silent
     kept: dict[tuple[str, str], NDArray[np.int16]] = field(default_factory=dict)
+    begun: dict[str, NDArray[np.float64]] = field(default_factory=dict)
 
     def records(self, split: str) -> Records:
         """Labels, groups and kinds of one split, in order."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -59,19 +60,29 @@ def _pool(owner: Owner, stage: Stage, params: TrainingParams, tools: Tools) -> P
         home.store.close()
 
 
+def pooled_sklearn() -> Any:
+    """scikit-learn, with what is fitted here; None where it is not installed."""
+    try:
+        import sklearn.ensemble
+        import sklearn.linear_model
+    except ImportError:
+        return None
+    return sklearn
+
+
 def pooled_fit(x: Floats, y: Floats, w: Floats, penalty: float, link: Link = "linear") -> tuple[Floats, float] | None:
     """(coefficients on raw features, bias) of scikit-learn's Ridge or LogisticRegression on weighted, standardised features; None where it
     is not installed."""
-    try:
-        from sklearn.linear_model import LogisticRegression, Ridge
-    except ImportError:
+    known = pooled_sklearn()
+    if known is None:
         return None
     mean = np.average(x, axis=0, weights=w)
     scale = np.maximum(np.sqrt(np.average((x - mean) ** 2, axis=0, weights=w)), 1.0)
     if link == "logistic":
-        model = LogisticRegression(C=1.0 / (penalty * w.sum()), solver="newton-cholesky", tol=POOLED_TOLERANCE, max_iter=POOLED_STEPS_MAX)
+        limits = {"tol": POOLED_TOLERANCE, "max_iter": POOLED_STEPS_MAX}
+        model = known.linear_model.LogisticRegression(C=1.0 / (penalty * w.sum()), solver="newton-cholesky", **limits)
     else:
-        model = Ridge(alpha=penalty * w.sum(), solver="cholesky")
+        model = known.linear_model.Ridge(alpha=penalty * w.sum(), solver="cholesky")
     model.fit((x - mean) / scale, y, sample_weight=w)
     coefficients = np.ravel(np.asarray(model.coef_, dtype=np.float64)) / scale
     return coefficients, float(np.ravel(model.intercept_)[0] - coefficients @ mean)
@@ -89,11 +100,10 @@ def _against_linear(x: Floats, y: Floats, w: Floats, held: Floats, head: Head, p
 
 def pooled_boosting(x: Floats, y: Floats, w: Floats, held: Floats) -> Floats | None:
     """Scores of held-out rows by scikit-learn's gradient boosting on the pooled rows, as it comes; None where it is not installed."""
-    try:
-        from sklearn.ensemble import HistGradientBoostingClassifier
-    except ImportError:
+    known = pooled_sklearn()
+    if known is None:
         return None
-    model = HistGradientBoostingClassifier(random_state=0).fit(x, y, sample_weight=w)
+    model = known.ensemble.HistGradientBoostingClassifier(random_state=0).fit(x, y, sample_weight=w)
     return np.asarray(model.decision_function(held), dtype=np.float64)
 
 

@@ -35,6 +35,7 @@ from isthmus.contracts.treesums import (
     OPEN_MAX,
     OWNER_RECORDS_MAX,
     PREFIXES_MAX,
+    STEEPNESS_MAX,
     TREES_MAX,
     AsideScoresParams,
     ForestParams,
@@ -147,6 +148,8 @@ def _check_forest(params: ForestParams) -> None:
     count = params.forest.sizes.shape[0] if params.forest.sizes.shape else 0
     require(params.views == ("identity",), "trees grow on the identity view only", "name no other view")
     require(count <= TREES_MAX, f"{count} trees", f"use up to {TREES_MAX}")
+    steep = 1.0 if params.beginning is None else params.beginning.steepness
+    require(0 < steep <= STEEPNESS_MAX, f"a steepness of {steep}", f"use up to {STEEPNESS_MAX}")
     require(ASIDE_MIN <= params.aside <= ASIDE_MAX, f"one group in {params.aside} set aside", f"use {ASIDE_MIN} to {ASIDE_MAX}")
     if isinstance(params, HistogramsParams):
         nodes = params.growing.shape[0] if params.growing.shape else 0

@@ -54,6 +54,7 @@ from isthmus.contracts.treesums import (
     HISTOGRAMS,
     AsideClustersParams,
     AsideScoresParams,
+    ForestParams,
     HistogramsParams,
     aside_scores_size,
     histograms_size,
@@ -73,6 +74,7 @@ from isthmus.contracts.valuesums import (
     value_keys,
     value_moments_size,
 )
+from isthmus.kit.canonical import digest_of
 from isthmus.kit.treewalk import head_scores
 from isthmus.sandbox.folder import TRAIN
 from isthmus.sandbox.ownerdata import OwnerData
@@ -86,7 +88,7 @@ from isthmus.sandbox.statistics.moments import moments
 from isthmus.sandbox.statistics.own_head import own_head
 from isthmus.sandbox.statistics.pair import pair
 from isthmus.sandbox.statistics.parameters import check_bounds
-from isthmus.sandbox.statistics.records import Records
+from isthmus.sandbox.statistics.records import Records, TrainingRecords
 from isthmus.sandbox.statistics.site_gaussian import site_gaussians
 from isthmus.sandbox.statistics.values import (
     value_clusters,
@@ -270,19 +272,32 @@ def _head_scores(data: OwnerData, head: Head, split: str, corruption: Corruption
         raise RefusedError("parameters", f"a head does not fit its stage: {error.message}", error.next_step) from error
 
 
+def _beginnings(training: TrainingRecords, params: ForestParams, stage: Stage, data: OwnerData) -> NDArray[np.float64]:
+    """The same in every round, so they are kept."""
+    weights = [params.sure_weight, params.unsure_weight]
+    asked = digest_of({"stage": stage.digest, "base": params.forest.base, "beginning": params.beginning, "weights": weights})
+    if asked not in data.begun:
+        data.begun.clear()
+        data.begun[asked] = trees.beginnings(training, params)
+    return data.begun[asked]
+
+
 def _histograms(params: HistogramsParams, stage: Stage, data: OwnerData, least: int) -> Payload:
     _enough(data.records(TRAIN), least, (), TRAIN)
-    return trees.histograms(data.training(stage, params), params, least)
+    training = data.training(stage, params)
+    return trees.histograms(training, params, _beginnings(training, params, stage, data), least)
 
 
 def _aside_scores(params: AsideScoresParams, stage: Stage, data: OwnerData, least: int) -> Payload:
     _enough(data.records(TRAIN), least, (), TRAIN)
-    return trees.aside_scores(data.training(stage, params), params).packed()
+    training = data.training(stage, params)
+    return trees.aside_scores(training, params, _beginnings(training, params, stage, data)).packed()
 
 
 def _aside_clusters(params: AsideClustersParams, stage: Stage, data: OwnerData, least: int) -> Payload:
     _enough(data.records(TRAIN), least, (), TRAIN)
-    return trees.aside_clusters(data.training(stage, params), params).packed()
+    training = data.training(stage, params)
+    return trees.aside_clusters(training, params, _beginnings(training, params, stage, data)).packed()
 
 
 def _pair(params: PairParams, stage: Stage, data: OwnerData, least: int) -> Payload:

@@ -21,7 +21,7 @@ from isthmus.contracts.head import Forest
 from isthmus.contracts.sums import LOSS_UNIT, SCORE_BINS, FoldOut, GroupSums
 from isthmus.contracts.treesums import AsideClustersParams, AsideScoresParams, ForestParams, HistogramsParams
 from isthmus.kit.treewalk import Floats, checked_cuts, cut_sums, gradients, margins, probability, share_of, trees_of, unpacked, walked
-from isthmus.sandbox.statistics.foldout import clusters, score_histogram
+from isthmus.sandbox.statistics.foldout import candidate_scores, clusters, score_histogram
 from isthmus.sandbox.statistics.records import Ints, Records, TrainingRecords
 
 
@@ -38,29 +38,37 @@ def set_aside(groups: Ints, share: int) -> NDArray[np.bool_]:
 
 @dataclass(frozen=True)
 class Part:
-    """Some of an owner's training records. q: (n, d). w: (n,)."""
+    """Some of an owner's training records. q: (n, d). w: (n,). first: (n,) scores before any tree."""
 
     records: Records
     q: NDArray[np.int16]
     w: Ints
+    first: Floats
 
 
-def part_of(training: TrainingRecords, chosen: NDArray[np.bool_]) -> Part:
-    """The records in `chosen`, identity view."""
+def beginnings(training: TrainingRecords, params: ForestParams) -> Floats:
+    """(n,) scores of the training records before any tree."""
+    base, known = np.full(training.records.size, params.forest.base), params.beginning
+    if known is None:
+        return base
+    return np.asarray(base + known.steepness * candidate_scores(training, known.candidate, known.total_weight))
+
+
+def _part(training: TrainingRecords, first: Floats, chosen: NDArray[np.bool_]) -> Part:
     of = training.records
     kinds = tuple(kind for kind, kept in zip(of.kinds, chosen.tolist(), strict=True) if kept)
-    return Part(Records(of.y[chosen], of.groups[chosen], kinds), training.views[0][chosen], training.w[chosen])
+    return Part(Records(of.y[chosen], of.groups[chosen], kinds), training.views[0][chosen], training.w[chosen], first[chosen])
 
 
-def _parted(training: TrainingRecords, params: ForestParams) -> tuple[Part, Part]:
+def _parted(training: TrainingRecords, params: ForestParams, first: Floats) -> tuple[Part, Part]:
     """(grown on, set aside)."""
     aside = set_aside(training.records.groups, params.aside)
-    return part_of(training, ~aside), part_of(training, aside)
+    return _part(training, first, ~aside), _part(training, first, aside)
 
 
-def histograms(training: TrainingRecords, params: HistogramsParams, least: int) -> Ints:
+def histograms(training: TrainingRecords, params: HistogramsParams, first: Floats, least: int) -> Ints:
     """The owner's sums of the open nodes; see HistogramsParams. Raises RefusedError for a node that holds too few of its records."""
-    own, _ = _parted(training, params)
+    own, _ = _parted(training, params, first)
     features = training.dimension
     cuts, growing = checked_cuts(params.cuts.array(), features), unpacked(params.growing.array(), features)
     place = np.full(growing.size, -1, dtype=np.int64)
@@ -73,17 +81,17 @@ def histograms(training: TrainingRecords, params: HistogramsParams, least: int) 
             f"an open node of the tree holds fewer than {least} of the records here, but some",
             "split only where no owner is left with so few",
         )
-    score = margins(params.forest.base, trees_of(params.forest, features), own.q)
+    score = own.first + margins(0.0, trees_of(params.forest, features), own.q)
     found = gradients(params.forest.loss, score, own.records.y, own.w)
     return cut_sums(own.q, at, len(params.open), found, cuts, params.owner_records_min, least).reshape(-1)
 
 
-def aside_scores(training: TrainingRecords, params: AsideScoresParams) -> FoldOut:
+def aside_scores(training: TrainingRecords, params: AsideScoresParams, first: Floats) -> FoldOut:
     """Losses, and where asked for scores, of the records set aside, after each of the prefixes."""
-    _, own = _parted(training, params)
+    _, own = _parted(training, params, first)
     trees = trees_of(params.forest, training.dimension)
     loss, counted = np.zeros(len(params.prefixes), dtype=np.int64), np.zeros((len(params.prefixes), 2, SCORE_BINS), dtype=np.int64)
-    score, known = margins(params.forest.base, [], own.q), 0
+    score, known = own.first, 0
     for place, count in enumerate(params.prefixes):
         score, known = score + margins(0.0, trees[known:count], own.q), count
         wrong = (own.records.y - 2.0 * probability(params.forest.loss, score) + 1.0) ** 2
@@ -93,10 +101,10 @@ def aside_scores(training: TrainingRecords, params: AsideScoresParams) -> FoldOu
     return FoldOut(int(own.w.sum()), loss, counted)
 
 
-def aside_clusters(training: TrainingRecords, params: AsideClustersParams) -> GroupSums:
+def aside_clusters(training: TrainingRecords, params: AsideClustersParams, first: Floats) -> GroupSums:
     """Answered and wrong verdicts on the records set aside, by group."""
-    _, own = _parted(training, params)
-    score = margins(params.forest.base, trees_of(params.forest, training.dimension), own.q)
+    _, own = _parted(training, params, first)
+    score = own.first + margins(0.0, trees_of(params.forest, training.dimension), own.q)
     return clusters(own.records, _published(params.forest, score), params.lo, params.hi)
 
 
