@@ -55,6 +55,12 @@ class LogisticFit(Candidate):
     settled: bool
     link: ClassVar[Link] = "logistic"
 
+    @property
+    def freedom(self) -> float:
+        """The effective number of parameters, the intercept's included: the sum of all rows' leverages."""
+        penalty = self.lam * self.sums.sum_w
+        return float(len(self.coefficients) - penalty * np.trace(self.inverse[1:, 1:]))
+
     def logits(self, q: NDArray[np.int16]) -> Floats:
         """(n,) of rows."""
         raw = self.raw()
