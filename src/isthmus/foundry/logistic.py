@@ -30,7 +30,7 @@ from isthmus.foundry.ridge import Candidate, Standard, standard
 from isthmus.kit.hatmatrix import design, leave_group_out
 from isthmus.kit.logits import working_rows
 
-ROUNDS_MAX = 10
+ROUNDS_MAX = 8
 """Of one fit, all penalties together; a node answers no more for one run."""
 PATH_ROUNDS = 2
 STEP_LAST = 1e-4

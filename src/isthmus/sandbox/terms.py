@@ -21,7 +21,7 @@ from isthmus.sandbox.statistics.registry import STATISTICS, Params, Statistic, p
 
 JOB_SECONDS_MAX = 7 * 24 * 3600
 CLOCK_SKEW_S = 300
-JOBS_PER_RUN_MAX = {MOMENTS: 1, IRLS: 10, FOLD_OUT: 2, CLUSTERS: 4, OWN_HEAD: 2, SITE_HEAD: 4, EVALUATE: 8, PAIR: 1}
+JOBS_PER_RUN_MAX = {MOMENTS: 1, IRLS: 8, FOLD_OUT: 2, CLUSTERS: 4, OWN_HEAD: 2, SITE_HEAD: 4, EVALUATE: 8, PAIR: 1}
 """Different jobs of each statistic in one run: every further answer about the same records is one more equation on them."""
 ROSTER_MAX = 256
 GRAM_STATISTICS = (MOMENTS, IRLS, FOLD_OUT)

@@ -40,8 +40,8 @@ def effective_records(training: TrainingRecords, coefficients: Floats) -> float:
 def fold_out_logits(training: TrainingRecords, candidate: Candidate, working: Working, total_weight: int) -> Floats:
     """(n,) logits of the identity view, each as by one step of Newton's method that saw no view of any record of its group.
 
-    What the others add to the curvature is estimated from the fit's effective number of parameters (kit.hatmatrix.matched_inverse). Raises RefusedError when the
-    candidate is not a fit of a total that these records are part of.
+    What the others add to the curvature is estimated from the fit's effective number of parameters (kit.hatmatrix.matched_inverse).
+    Raises RefusedError when the candidate is not a fit of a total that these records are part of.
     """
     d = training.dimension
     q, y, w, groups = training.stacked()
