@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from isthmus.assurance.bars import judge
-from isthmus.assurance.calibration import calibration, hoeffding_upper
+from isthmus.assurance.calibration import RANGES, calibration, hoeffding_upper
 from isthmus.assurance.evidence import evidence_digest
 from isthmus.contracts.certificate import Claims
 from isthmus.contracts.sums import EVALUATION_BINS, score_bins
@@ -36,11 +36,12 @@ def test_brackets_hold_what_rows_would_tell(seed: int, n: int, bent: float) -> N
     found = calibration(histogram(stated, y), 1.0, n, 0.95)
     assert found is not None and found.records == n
     brier = float(((stated - y) ** 2).mean())
-    places = score_bins(4 * stated - 2, EVALUATION_BINS)
+    places = score_bins(4 * stated - 2, EVALUATION_BINS) // (EVALUATION_BINS // RANGES)
     error = sum(abs(stated[places == b].mean() - y[places == b].mean()) * (places == b).mean() for b in np.unique(places))
     assert found.brier[0] - 1e-12 <= brier <= found.brier[1] + 1e-12 and found.brier[1] <= found.brier_bound
     assert found.error[0] - 1e-12 <= error <= found.error[1] + 1e-12
     assert all(part.share_low <= part.defects / part.records <= part.share_high for part in found.ranges)
+    assert all(part.low <= part.stated_low <= part.stated_high <= part.high for part in found.ranges)
 
 
 def test_the_bound_holds_as_often_as_it_says() -> None:
