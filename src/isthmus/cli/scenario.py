@@ -209,7 +209,7 @@ def _show_package(contents: Contents, found: Scenario, digest: str, knobs: tuple
         ("intended use", found.intended_use),
         ("prohibited use", found.prohibited_use),
         ("tier, task", f"{found.tier}, {found.task}: {' or '.join(found.interface.classes)}"),
-        ("model", f"{found.recipe.backbone}; {', '.join(found.recipe.parts)}"),
+        ("model", f"{found.recipe.head} head on {found.recipe.backbone}; {', '.join(found.recipe.parts)}"),
         ("promises tried", f"at most {promises} error among answers, at {found.certify.confidence_ppm / 10_000:g} % confidence"),
         ("certificate lasts", f"{found.certify.validity_days} days"),
         ("price", f"{found.serve.micros_per_inference} micro-{found.serve.currency} an inference"),
