@@ -54,5 +54,8 @@ class LogisticRounds:
 def as_candidate(fit: Fit) -> Candidate:
     """A fit as nodes are told of it."""
     raw = fit.raw()
-    working = Working(coefficients=Array.of(fit.at), weight=fit.sums.weight) if isinstance(fit, LogisticFit) else None
-    return Candidate(penalty=fit.lam, bias=float(raw[0]), coefficients=Array.of(raw[1:]), working=working)
+    found = Candidate(penalty=fit.lam, bias=float(raw[0]), coefficients=Array.of(raw[1:]))
+    if not isinstance(fit, LogisticFit):
+        return found
+    working = Working(coefficients=Array.of(fit.at), weight=fit.sums.weight, freedom=fit.freedom)
+    return msgspec.structs.replace(found, working=working)

@@ -149,6 +149,8 @@ def _calibration_claim(evidence: Evidence, confidence: float) -> CalibrationClai
             RangeClaim(
                 low_ppm=ppm_down(part.low),
                 high_ppm=ppm_up(part.high),
+                stated_low_ppm=ppm_down(part.stated_low),
+                stated_high_ppm=ppm_up(part.stated_high),
                 records=part.records,
                 defects=part.defects,
                 share_low_ppm=ppm_down(part.share_low),
@@ -165,7 +167,7 @@ def _calibration_notes(claim: CalibrationClaim | None) -> list[str]:
         f"stated probabilities of {percent(part.low_ppm)} to {percent(part.high_ppm)} are not those found: {part.defects} of"
         f" {part.records} there, {percent(part.share_low_ppm)} to {percent(part.share_high_ppm)}"
         for part in (() if claim is None else claim.ranges)
-        if part.share_low_ppm > part.high_ppm or part.share_high_ppm < part.low_ppm
+        if part.share_low_ppm > part.stated_high_ppm or part.share_high_ppm < part.stated_low_ppm
     ]
 
 

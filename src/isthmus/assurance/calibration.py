@@ -5,8 +5,9 @@ Brier score (Brier 1950) and the calibration error (mean distance between stated
 Cooper and Hauskrecht 2015) are known to lie between two values each, and both are told.
 
 The Brier score is a mean of values between 0 and 1, so its bound is Hoeffding's (JASA 58 (1963), theorem 1): the largest mean m with
-n kl(upper value, m) <= log(1 / (1 - confidence)), at the effective number of records as for all other bounds (`bounds`). Each range's share
-has a Clopper-Pearson interval; all ranges together hold with the confidence (Bonferroni).
+n kl(upper value, m) <= log(1 / (1 - confidence)), at the effective number of records as for all other bounds (`bounds`). Calibration is
+told in RANGES ranges, because finer ones would mostly tell chance; the mean that a range's records state is known to half a bin, and the
+share found has a Clopper-Pearson interval; all ranges together hold with the confidence (Bonferroni).
 """
 
 from __future__ import annotations
@@ -15,19 +16,25 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from isthmus.assurance.bounds import clopper_pearson_lower, clopper_pearson_upper, effective_n
 from isthmus.contracts.sums import EVALUATION_BINS, Ints
 
 BISECTIONS = 60
+Floats = NDArray[np.float64]
+RANGES = 8
 
 
 @dataclass(frozen=True)
 class StatedRange:
-    """Records whose stated probability lies between low and high. share: of defects among them, with its interval."""
+    """Records whose stated probability lies between low and high. stated_*: least and most that the bins allow of its mean. share: of
+    defects among them, with its interval."""
 
     low: float
     high: float
+    stated_low: float
+    stated_high: float
     records: int
     defects: int
     share_low: float
@@ -35,8 +42,20 @@ class StatedRange:
 
     @property
     def contradicted(self) -> bool:
-        """Whether the share is shown to lie outside of the range."""
-        return self.share_low > self.high or self.share_high < self.low
+        """Whether the share is shown not to be what is stated."""
+        return self.share_low > self.stated_high or self.share_high < self.stated_low
+
+    @property
+    def nearest(self) -> float:
+        """Least distance of the share found from the mean stated."""
+        share = self.defects / self.records
+        return max(self.stated_low - share, share - self.stated_high, 0.0)
+
+    @property
+    def farthest(self) -> float:
+        """Most distance of the share found from the mean stated."""
+        share = self.defects / self.records
+        return max(abs(share - self.stated_low), abs(share - self.stated_high))
 
 
 @dataclass(frozen=True)
@@ -79,34 +98,42 @@ def calibration(histogram: Ints, design_effect: float, groups: int, confidence: 
     size = int(counts.sum())
     if size == 0:
         return None
-    low, high, sizes, defects = edges[:-1], edges[1:], counts.sum(axis=0), counts[1]
+    low, high = edges[:-1], edges[1:]
     brier = tuple(
         float(counts[0] @ good**2 + counts[1] @ (1.0 - bad) ** 2) / size
         for good, bad in ((low, high), (high, low))  # least, most
     )
-    share = defects / np.maximum(sizes, 1)
-    nearest = np.maximum(np.maximum(low - share, share - high), 0.0)
-    farthest = np.maximum(np.abs(share - low), np.abs(share - high))
     scale = float(effective_n(size, design_effect, groups, confidence)) / size
-    filled = np.flatnonzero(sizes)
-    level = 1.0 - (1.0 - confidence) / (2 * len(filled))
-    ranges = tuple(
-        StatedRange(
-            low=float(low[i]),
-            high=float(high[i]),
-            records=int(sizes[i]),
-            defects=int(defects[i]),
-            share_low=clopper_pearson_lower(defects[i] * scale, sizes[i] * scale, level),
-            share_high=clopper_pearson_upper(defects[i] * scale, sizes[i] * scale, level),
-        )
-        for i in filled
-    )
-    rate = float(defects.sum()) / size
+    ranges = _ranges(counts, low, high, scale, confidence)
+    rate = float(counts[1].sum()) / size
     return Calibration(
         records=size,
         ranges=ranges,
         brier=(brier[0], brier[1]),
         brier_bound=hoeffding_upper(brier[1], size * scale, confidence),
-        error=(float(sizes @ nearest) / size, float(sizes @ farthest) / size),
+        error=(sum(part.nearest * part.records for part in ranges) / size, sum(part.farthest * part.records for part in ranges) / size),
         base=rate * (1.0 - rate),
     )
+
+
+def _ranges(counts: Ints, low: Floats, high: Floats, scale: float, confidence: float) -> tuple[StatedRange, ...]:
+    """The ranges that hold records. scale: effective records for each."""
+    parts = [part for part in np.split(np.arange(len(low)), RANGES) if counts[:, part].sum()]
+    level = 1.0 - (1.0 - confidence) / (2 * len(parts))
+    found = []
+    for part in parts:
+        sizes = counts[:, part].sum(axis=0)
+        size, defects = int(sizes.sum()), int(counts[1, part].sum())
+        found.append(
+            StatedRange(
+                low=float(low[part[0]]),
+                high=float(high[part[-1]]),
+                stated_low=float(sizes @ low[part]) / size,
+                stated_high=float(sizes @ high[part]) / size,
+                records=size,
+                defects=defects,
+                share_low=clopper_pearson_lower(defects * scale, size * scale, level),
+                share_high=clopper_pearson_upper(defects * scale, size * scale, level),
+            )
+        )
+    return tuple(found)

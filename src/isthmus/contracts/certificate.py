@@ -98,10 +98,13 @@ class AlarmClaim(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
 
 
 class RangeClaim(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Held-out records whose stated probability lies between two values, the defects among them, and the interval of their share."""
+    """Held-out records whose stated probability lies between two values; least and most that the bins allow of its mean; the defects among
+    them, and the interval of their share."""
 
     low_ppm: int
     high_ppm: int
+    stated_low_ppm: int
+    stated_high_ppm: int
     records: int
     defects: int
     share_low_ppm: int

@@ -189,10 +189,12 @@ class ScoreHistogram(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
 
 
 class CalibrationRow(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Held-out records by stated probability, and the share of defects found among them with its interval."""
+    """Held-out records by stated probability, the mean that they state, and the share of defects found among them with its interval."""
 
     low: float
     high: float
+    stated_low: float
+    stated_high: float
     records: int
     defects: int
     share_low: float

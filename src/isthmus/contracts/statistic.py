@@ -82,10 +82,12 @@ class IrlsParams(TrainingParams, frozen=True, kw_only=True):
 
 class Working(_Params, frozen=True, kw_only=True):
     """Where a logistic candidate's last step began: its weights p (1 - p) and its working response are those at these coefficients,
-    (d + 1,), the bias first. weight: the roster's sum of w p (1 - p) there."""
+    (d + 1,), the bias first. weight: the roster's sum of w p (1 - p) there. freedom: the fit's effective number of parameters, the sum of
+    all rows' leverages."""
 
     coefficients: Array
     weight: float
+    freedom: float
 
 
 class Candidate(_Params, frozen=True, kw_only=True, omit_defaults=True):

@@ -30,7 +30,7 @@ from isthmus.foundry.ridge import Candidate, Standard, standard
 from isthmus.kit.hatmatrix import design, leave_group_out
 from isthmus.kit.logits import working_rows
 
-ROUNDS_MAX = 10
+ROUNDS_MAX = 8
 """Of one fit, all penalties together; a node answers no more for one run."""
 PATH_ROUNDS = 2
 STEP_LAST = 1e-4
@@ -54,6 +54,12 @@ class LogisticFit(Candidate):
     sums: LogisticSums
     settled: bool
     link: ClassVar[Link] = "logistic"
+
+    @property
+    def freedom(self) -> float:
+        """The effective number of parameters, the intercept's included: the sum of all rows' leverages."""
+        penalty = self.lam * self.sums.sum_w
+        return float(len(self.coefficients) - penalty * np.trace(self.inverse[1:, 1:]))
 
     def logits(self, q: NDArray[np.int16]) -> Floats:
         """(n,) of rows."""

@@ -343,6 +343,8 @@ def _calibration(result: Json) -> r.CalibrationPart | None:
         r.CalibrationRow(
             low=share(part.low_ppm),
             high=share(part.high_ppm),
+            stated_low=share(part.stated_low_ppm),
+            stated_high=share(part.stated_high_ppm),
             records=part.records,
             defects=part.defects,
             share_low=share(part.share_low_ppm),

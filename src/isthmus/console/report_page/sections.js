@@ -74,10 +74,10 @@ function modelSection() {
 function calibrationTable() {
   const found = report.calibration;
   if (!found) return null;
-  const rows = found.rows.map((row) => [`${percent(row.low, 1)} – ${percent(row.high, 1)}`, number(row.records), number(row.defects), percent(row.defects / row.records),
-    `${percent(row.share_low, 0)} – ${percent(row.share_high, 0)}`, holdsBadge(row.share_low <= row.high && row.share_high >= row.low)]);
+  const rows = found.rows.map((row) => [`${percent(row.low, 1)} – ${percent(row.high, 1)}`, percent((row.stated_low + row.stated_high) / 2), number(row.records), number(row.defects), percent(row.defects / row.records),
+    `${percent(row.share_low, 0)} – ${percent(row.share_high, 0)}`, holdsBadge(row.share_low <= row.stated_high && row.share_high >= row.stated_low)]);
   return [h('h3', {}, t('calibration.title')), para('calibration.about'),
-    table([t('calibration.stated'), t('left.records'), t('calibration.defects'), t('calibration.share'), t('calibration.interval'), ''], rows),
+    table([t('calibration.range'), t('calibration.stated'), t('left.records'), t('calibration.defects'), t('calibration.share'), t('calibration.interval'), ''], rows),
     facts(fact('Brier', `${number(found.brier_low, 3)} – ${number(found.brier_high, 3)}`, h('small', {}, t('calibration.bound', { bound: number(found.brier_bound, 3), base: number(found.brier_base, 3) }))),
       fact(t('calibration.error'), `${percent(found.error_low)} – ${percent(found.error_high)}`, h('small', {}, t('calibration.between'))))];
 }

@@ -11,7 +11,7 @@ import numpy as np
 from isthmus.contracts.errors import InputError, RefusedError
 from isthmus.contracts.logistic import LogisticSums, logistic_units
 from isthmus.contracts.statistic import Candidate, IrlsParams, Working
-from isthmus.kit.hatmatrix import Floats, design, leave_group_out, scaled_inverse
+from isthmus.kit.hatmatrix import Floats, design, leave_group_out, matched_inverse
 from isthmus.kit.logits import curvature, effective_share, logistic_sums, probability, working_rows
 from isthmus.sandbox.statistics.records import TrainingRecords
 
@@ -40,14 +40,14 @@ def effective_records(training: TrainingRecords, coefficients: Floats) -> float:
 def fold_out_logits(training: TrainingRecords, candidate: Candidate, working: Working, total_weight: int) -> Floats:
     """(n,) logits of the identity view, each as by one step of Newton's method that saw no view of any record of its group.
 
-    What the others add to the curvature is estimated as for a ridge fit (kit.hatmatrix.scaled_inverse). Raises RefusedError when the
-    candidate is not a fit of a total that these records are part of.
+    What the others add to the curvature is estimated from the fit's effective number of parameters (kit.hatmatrix.matched_inverse).
+    Raises RefusedError when the candidate is not a fit of a total that these records are part of.
     """
     d = training.dimension
     q, y, w, groups = training.stacked()
     found, at = candidate.coefficients.array(), working.coefficients.array()
     right = found.shape == (d,) and at.shape == (d + 1,) and np.isfinite(candidate.bias) and 0 < candidate.penalty < np.inf
-    if not right or not 0 < working.weight < np.inf:
+    if not right or not 0 < working.weight < np.inf or not 0 < working.freedom <= d + 1:
         raise RefusedError("parameters", f"a candidate is no logistic fit of {d} features", "send the total's fit")
     _check_weight(int(w.sum()), total_weight)
     if total_weight == int(w.sum()) and np.unique(groups).size < 2:
@@ -60,7 +60,7 @@ def fold_out_logits(training: TrainingRecords, candidate: Candidate, working: Wo
     scale = np.maximum(np.sqrt(np.maximum((w @ rows**2) / w.sum() - plain**2, 0.0)), SCALE_FLOOR)
     z = design(q, mean, scale)
     turned = np.concatenate([[candidate.bias + float(found @ mean)], found * scale])
-    inverse = scaled_inverse(z, weights, candidate.penalty, total, float(total_weight))
+    inverse = matched_inverse(z, weights, candidate.penalty * total_weight, total, working.freedom)
     return leave_group_out(z, weights, response, groups, inverse, turned)[: training.records.size]
 
 
