@@ -6,6 +6,7 @@ from typing import Any
 
 import msgspec
 import numpy as np
+import onnx
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -223,6 +224,7 @@ def test_the_exported_graph_says_what_the_library_says(scorer: Scorer, stages: T
 
 
 def test_an_artefact_of_another_tokeniser_is_not_run(artefact: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+    onnx.checker.check_model(onnx.load_model_from_string(artefact), full_check=True)
     assert artefact_metadata(artefact)["tokeniser"].startswith("sha256:") and artefact_metadata(artefact)["decoder"] == TEXT_DECODER
     monkeypatch.setattr("isthmus.foundry.engine.tokeniser_digest", lambda: "sha256:another")
     with pytest.raises(ModelFileError, match="another tokeniser"):
