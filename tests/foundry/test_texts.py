@@ -22,7 +22,7 @@ from isthmus.foundry.export import artefact_metadata, build_artefact
 from isthmus.foundry.pieces import Pieces
 from isthmus.foundry.stages import check_parts, checked_extractor, checked_source, decoder_of, extractor_of, feature_names
 from isthmus.foundry.textbasis import COUNTS, DIRECTIONS, WIDTH, made_text_basis, shipped_text_basis, text_basis_from
-from isthmus.foundry.textfeatures import TEXT_BACKBONE, Embedder, TextStages, text_columns, tokens_of
+from isthmus.foundry.textfeatures import TEXT_BACKBONE, TextStages, text_columns, tokens_of
 from isthmus.foundry.textfile import Packed, TextFile, load_text_file, parsed_text_file
 from isthmus.foundry.textreasons import PASSAGES_MAX, passages_of, reasons
 from isthmus.kit.writing import TEXT_DECODER, coded
@@ -248,8 +248,3 @@ def test_a_reason_is_the_score_without_the_passage(scorer: Scorer) -> None:
     whole, without = scorer.scores([coded(text), coded("It came on time. I am sad.")])
     assert rest.effect == whole - without
     assert reasons(coded("好"), scorer.scores) == ()
-
-
-def test_the_embedding_has_length_one() -> None:
-    embedding, blind = Embedder().embedded("It broke.")
-    assert np.linalg.norm(embedding) == pytest.approx(1, abs=1e-5) and not blind.any()
