@@ -6,6 +6,7 @@ from typing import Any
 
 import msgspec
 import numpy as np
+import onnx
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -21,7 +22,7 @@ from isthmus.foundry.export import artefact_metadata, build_artefact
 from isthmus.foundry.pieces import Pieces
 from isthmus.foundry.stages import check_parts, checked_extractor, checked_source, decoder_of, extractor_of, feature_names
 from isthmus.foundry.textbasis import COUNTS, DIRECTIONS, WIDTH, made_text_basis, shipped_text_basis, text_basis_from
-from isthmus.foundry.textfeatures import TEXT_BACKBONE, Embedder, TextStages, text_columns, tokens_of
+from isthmus.foundry.textfeatures import TEXT_BACKBONE, TextStages, text_columns, tokens_of
 from isthmus.foundry.textfile import Packed, TextFile, load_text_file, parsed_text_file
 from isthmus.foundry.textreasons import PASSAGES_MAX, passages_of, reasons
 from isthmus.kit.writing import TEXT_DECODER, coded
@@ -223,6 +224,7 @@ def test_the_exported_graph_says_what_the_library_says(scorer: Scorer, stages: T
 
 
 def test_an_artefact_of_another_tokeniser_is_not_run(artefact: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+    onnx.checker.check_model(onnx.load_model_from_string(artefact), full_check=True)
     assert artefact_metadata(artefact)["tokeniser"].startswith("sha256:") and artefact_metadata(artefact)["decoder"] == TEXT_DECODER
     monkeypatch.setattr("isthmus.foundry.engine.tokeniser_digest", lambda: "sha256:another")
     with pytest.raises(ModelFileError, match="another tokeniser"):
@@ -246,8 +248,3 @@ def test_a_reason_is_the_score_without_the_passage(scorer: Scorer) -> None:
     whole, without = scorer.scores([coded(text), coded("It came on time. I am sad.")])
     assert rest.effect == whole - without
     assert reasons(coded("好"), scorer.scores) == ()
-
-
-def test_the_embedding_has_length_one() -> None:
-    embedding, blind = Embedder().embedded("It broke.")
-    assert np.linalg.norm(embedding) == pytest.approx(1, abs=1e-5) and not blind.any()

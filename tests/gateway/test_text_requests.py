@@ -48,6 +48,9 @@ def test_texts_are_decoded_with_the_certified_decoder(tmp_path: Path) -> None:
     assert TEXT_DECODER in shown.properties["text"]
     raw = parse_request(b"one text as the body", 0, "cells", "1", TEXTS)
     assert written(decoded(raw, made.deployment)[0]) == "one text as the body"
+    long = parse_request(json.dumps({"inputs": [{**plain["inputs"][0], "data": ["word " * 2000] * 3}]}).encode(), None, "cells", "1", TEXTS)
+    with pytest.raises(InferenceRequestError, match="more than 16384 characters"):
+        decoded(long, made.deployment)
     empty = parse_request(json.dumps({"inputs": [{**plain["inputs"][0], "data": ["a", " ", "b"]}]}).encode(), None, "cells", "1", TEXTS)
     with pytest.raises(InputError, match="record 1 is empty"):
         decoded(empty, made.deployment)

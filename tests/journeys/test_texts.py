@@ -105,7 +105,7 @@ def test_a_client_of_the_protocol_asks_in_any_language(walked: tuple[Path, dict[
         for binary in (True, False):
             given = triton.InferInput("text", [3], "BYTES")
             given.set_data_from_numpy(np.array([text.encode() for text in said], dtype=np.object_), binary_data=binary)
-            answer = client.infer("post-check", [given], headers=headers)
+            answer = client.infer("post-check", [given], headers=dict(headers))  # the client writes into what it is given
             assert np.array_equal(answer.as_numpy("score"), np.array(scores, dtype=np.float32))
         for raw, why in ((b"\xff\xfe", "not UTF-8"), (b"  ", "is empty"), (b"a" * 70_000, "more than the")):
             refused = httpx.post(

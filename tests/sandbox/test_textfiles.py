@@ -8,8 +8,10 @@ import pytest
 
 from isthmus.contracts.errors import FolderError, InputError
 from isthmus.contracts.schema import Column, Schema
+from isthmus.kit.clock import SetClock
 from isthmus.sandbox.folder import read_folder
 from isthmus.sandbox.ownerdata import file_digests, record_of, sent_bytes
+from isthmus.sandbox.reviewed import add_reviewed
 from isthmus.sandbox.rowfiles import RowFiles
 
 TEXTS = Schema(columns=(Column(name="text", kind="text"),))
@@ -70,3 +72,11 @@ def test_a_table_without_the_column_is_told(tmp_path: Path) -> None:
     (tmp_path / "records.csv").write_text(ROWS.replace("Works.", " "), encoding="utf-8")
     with pytest.raises(InputError, match=r"records\.csv#2 is empty"):
         file_digests(read_folder(tmp_path), schema=TEXTS)
+
+
+def test_reviewed_texts_teach_and_come_once(tmp_path: Path) -> None:
+    own = letters(tmp_path / "own", good_1="Works.", defect_1="It broke.")
+    given = letters(tmp_path / "given", good_1="Fine again.", defect_1="It broke.")
+    added = add_reviewed(own, given, SetClock())
+    assert (added.added, added.here_before, added.training) == (1, 1, 1)
+    assert add_reviewed(own, given, SetClock()).added == 0

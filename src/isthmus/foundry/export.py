@@ -108,9 +108,10 @@ def build_artefact(head: Head, tensors: Tensors | None = None) -> bytes:
         ]
         if head.gaussian is not None and wanted.positions > 1:
             outputs.append(helper.make_tensor_value_info(HEAT_OUTPUT, TensorProto.FLOAT, ["n", GRID_SIDE, GRID_SIDE]))
-    model = graph.model("isthmus_inspection", [given], outputs)
+    texts = wanted.schema is not None and wanted.schema.written
+    model = graph.model("isthmus_inspection", [given], outputs, check=not texts)
     notes = {"decoder": head.decoder, "head_digest": head_digest(head), "stage_digest": head.stage.digest}
-    if wanted.schema is not None and wanted.schema.written:
+    if texts:
         notes["tokeniser"] = tokeniser_digest()
     helper.set_model_props(model, notes)
     return bytes(model.SerializeToString(deterministic=True))

@@ -42,7 +42,7 @@ from isthmus.contracts.receipt import Receipt
 from isthmus.contracts.schema import Schema, checked_record
 from isthmus.gateway.attempts import Attempts
 from isthmus.gateway.flights import Flights, Reply
-from isthmus.gateway.limits import IMAGES_MAX, REQUEST_PIXELS_MAX
+from isthmus.gateway.limits import IMAGES_MAX, REQUEST_CHARACTERS_MAX, REQUEST_PIXELS_MAX
 from isthmus.gateway.registry import Loaded, Registry
 from isthmus.gateway.wire import OUTPUT_KINDS, Answer, RecordRequest, format_answer, output_names, parse_request
 from isthmus.kit.canonical import digest_of, sha256_hex
@@ -200,7 +200,7 @@ def _taken(deployment: Deployment) -> dict[str, str]:
 
 
 def decoded(request: RecordRequest, deployment: Deployment) -> list[Record]:
-    """The request's records. Raises PictureError, InputError, InferenceRequestError (too many pixels in all)."""
+    """The request's records. Raises PictureError, InputError, InferenceRequestError (too many pixels or characters in all)."""
     if request.files is None:
         values = [] if request.values is None else list(request.values)
         schema = deployment.schema
@@ -215,6 +215,8 @@ def decoded(request: RecordRequest, deployment: Deployment) -> list[Record]:
         if pixels > REQUEST_PIXELS_MAX:
             raise InferenceRequestError(f"the images have more than {REQUEST_PIXELS_MAX} pixels in all", "send several requests")
         records.append(record)
+    if deployment.schema is not None and deployment.schema.written and sum(record.size for record in records) > REQUEST_CHARACTERS_MAX:
+        raise InferenceRequestError(f"the texts have more than {REQUEST_CHARACTERS_MAX} characters in all", "send several requests")
     return records
 
 

@@ -16,7 +16,7 @@ from isthmus.contracts.errors import InputError
 
 TEXT_DECODER = "isthmus-text/1"
 TEXT_SUFFIXES = frozenset({".txt"})
-TEXT_BYTES_MAX = 64 * 1024
+TEXT_BYTES_MAX = 16 * 1024
 """One text; a longer one is a document of many, to be cut where its author cut it."""
 
 CONTROLS_TAKEN = "\n\t"
