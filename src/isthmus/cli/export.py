@@ -14,6 +14,7 @@ from rich.console import Console
 
 from isthmus.app.catalogue import write_whole
 from isthmus.assurance.certificate import check, envelope_from
+from isthmus.client.address import standing
 from isthmus.client.http import ExchangeClient
 from isthmus.contracts.deployment import Deployment
 from isthmus.contracts.edge import ALLOWANCE_MAX, EdgeBox
@@ -38,7 +39,7 @@ DIGEST_CHARS_MIN = 12
 def operator_of(state: Path, url: str | None, key: str | None) -> Iterator[ExchangeClient]:
     """A client with the operator's key: of the exchange at url, or of one over the state folder, started here and stopped at the end.
 
-    Raises NotFoundError when there is no exchange in the folder, ExchangeStateError when it is running and no url was given.
+    Raises NotFoundError when there is no exchange in the folder, ExchangeStateError when it does not start.
     """
     token_file = state / "exchange" / "operator.token"
     if key is None and not token_file.is_file():
@@ -122,7 +123,9 @@ def write_box(folder: Path, box: EdgeBox, artefact: bytes, url: str, target: str
 )
 @click.option("--credit", is_flag=True, help="Credit the party with what the allowance costs first.")
 @click.option("--state", type=click.Path(path_type=Path), default=None, help="State folder; default from ISTHMUS_STATE.")
-@click.option("--url", default=None, help="Where the exchange answers, when one is running; the box will send to it.")
+@click.option(
+    "--url", default=None, help="Where the exchange answers; default: where the one on the state folder does. The box will send to it."
+)
 @click.option("--key", default=None, help="The operator's key; the default is read from the state folder.")
 @click.option("--send-to", default=None, help="Where the box will find the exchange, if that is not --url.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object instead of the sentences.")
@@ -147,7 +150,10 @@ def export(
     Example:  isthmus export solar-cell-inspection --edge box-1 --party line-4 --credit
     """
     checked_folder(folder)
-    with operator_of(read_settings(state=state).state, url, key) as operator:
+    home = read_settings(state=state).state
+    if url is None and (known := standing(home / "exchange")) is not None:
+        url = known[0]
+    with operator_of(home, url, key) as operator:
         found = deployment_of(operator.get("/v1/deployments"), name)
         artefact = operator.send("GET", f"/v1/models/{found.artefact_digest}/artefact").content
         head = msgspec.convert(operator.get(f"/v1/models/{found.artefact_digest}/head"), Head)
