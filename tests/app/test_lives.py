@@ -204,7 +204,7 @@ def test_a_version_ends_with_its_last_request(versions: Versions) -> None:
     versions.put("run_2", 200_000)
     with versions.registry.leased(NAME) as entry:
         versions.lives.rollback(NAME, back(), WHO)
-        assert versions.registry.admit(entry) is versions.engines[1] and not versions.engines[1].closed
+        assert versions.registry.engine(entry) is versions.engines[1] and not versions.engines[1].closed
         with pytest.raises(DeploymentStoppedError, match="was gone back from"):
             versions.registry.find(NAME, entry.deployment.version)
     assert versions.engines[1].closed and serves(versions) == 1

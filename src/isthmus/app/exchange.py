@@ -44,6 +44,7 @@ from isthmus.contracts.errors import AuthError, ExchangeStateError, ForbiddenErr
 from isthmus.contracts.life import ComparisonRequest
 from isthmus.contracts.ports import Clock, Json
 from isthmus.foundry.engine_process import EngineProcess
+from isthmus.gateway.limits import ENGINES_AWAKE_MAX
 from isthmus.gateway.registry import Registry
 from isthmus.gateway.service import DECODERS, Service
 from isthmus.kit.filelock import held
@@ -60,7 +61,7 @@ OPERATOR_TOKEN = "operator.token"
 class Exchange:
     """One exchange over `state`. Use `opened`; then `app` is an ASGI application."""
 
-    def __init__(self, state: Path, clock: Clock, log: Log, job_ttl_s: int = JOB_TTL_S) -> None:
+    def __init__(self, state: Path, clock: Clock, log: Log, job_ttl_s: int = JOB_TTL_S, awake_max: int = ENGINES_AWAKE_MAX) -> None:
         self.state, self.clock, self.log, self.job_ttl_s = state, clock, log, job_ttl_s
         self.key = SigningKey.load_or_create(state / "exchange.key")
         self.catalogue = Catalogue(state, clock)
@@ -71,7 +72,7 @@ class Exchange:
         self.book_db = open_book(state / "book.sqlite")
         self.meter = Meter(self.book_db, clock, self.key)
         gate = CertificateGate(self.catalogue, {self.key.key_id: self.key.public_hex})
-        self.registry = Registry(gate, EngineProcess, clock, DECODERS)
+        self.registry = Registry(gate, EngineProcess, clock, DECODERS, awake_max)
         self.lives = Lives(state, self.registry, self.catalogue.artefact_path, self.key, clock)
         self.deployer = Deployer(self.catalogue, self.lives, self.meter.prices)
         self.edge = EdgeDesk(state / "edge.sqlite", clock, self.key, self.catalogue, self.registry, self.meter, self.keys, EXCHANGE)
@@ -232,8 +233,8 @@ async def _to_console(request: Request) -> Response:
 
 
 @contextmanager
-def opened(state: Path, clock: Clock, log: Log, job_ttl_s: int = JOB_TTL_S) -> Iterator[Exchange]:
-    """The exchange over a state folder, alone on it. job_ttl_s: how long owners have for one job.
+def opened(state: Path, clock: Clock, log: Log, job_ttl_s: int = JOB_TTL_S, awake_max: int = ENGINES_AWAKE_MAX) -> Iterator[Exchange]:
+    """The exchange over a state folder, alone on it. job_ttl_s: how long owners have for one job. awake_max: engines that may run.
 
     Raises ExchangeStateError when another process holds the folder, StorageError.
     """
@@ -244,7 +245,7 @@ def opened(state: Path, clock: Clock, log: Log, job_ttl_s: int = JOB_TTL_S) -> I
     with held(state / "exchange.lock") as mine:
         if not mine:
             raise ExchangeStateError(f"another exchange is running on {state}", "stop it, or use another --state")
-        exchange = Exchange(state, clock, log, job_ttl_s)
+        exchange = Exchange(state, clock, log, job_ttl_s, awake_max)
         try:
             yield exchange
         finally:

@@ -57,7 +57,7 @@ def up(state: Path | None, host: str | None, port: int | None, as_json: bool, le
     clock = SystemClock()
     log = open_log(settings.log_file, sys.stderr, clock, settings.log_level)
     address = host or settings.host
-    with opened(settings.state / "exchange", clock, log, settings.job_ttl_s) as exchange:
+    with opened(settings.state / "exchange", clock, log, settings.job_ttl_s, settings.engines_awake_max) as exchange:
         listener = bound_socket(address, settings.port if port is None else port)
         url = f"http://{f'[{address}]' if ':' in address else address}:{listener.getsockname()[1]}"
         told = {"url": url, "public_key": exchange.key.public_hex, "state": str(settings.state)}

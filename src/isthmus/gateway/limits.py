@@ -59,3 +59,6 @@ IN_FLIGHT_BYTES_MAX = 256 * 1024 * 1024
 
 ATTEMPTS_MAX = 16
 """Attempts under one request id; each that failed was ended without charge."""
+
+ENGINES_AWAKE_MAX = 16
+"""Engine processes that run beside those in use (some 100 MB each); the least recently used sleep, and a request wakes them in a second."""

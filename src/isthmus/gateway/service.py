@@ -120,7 +120,7 @@ class Service:
     def _answered(self, entry: Loaded, caller: Caller, request: RecordRequest, request_id: str, digest: str) -> Reply:
         deployment = entry.deployment
         records = decoded(request, deployment)
-        engine = self.registry.admit(entry)
+        engine = self.registry.engine(entry)
         attempt, receipt = self.attempts.begin(deployment, caller.party, request_id, digest, len(records))
         if receipt is not None:
             _check_same_artefact(receipt, deployment, request_id)
