@@ -179,7 +179,7 @@ class Exchange:
             *gateway_routes(self.serving),
             *edge_routes(self.edge, self.keys),
             Route("/", _to_console, methods=["GET"]),
-            *console_routes(ExchangeOverview(self.catalogue, self.registry, self.meter, self.clock)),
+            *console_routes(ExchangeOverview(self.catalogue, self.registry, self.meter, self.clock, self.lives, self.shadows)),
         ]
 
     @property

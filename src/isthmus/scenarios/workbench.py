@@ -102,6 +102,13 @@ def contents_of(given: str, state: Path) -> dict[str, bytes]:
     return contents
 
 
+def lock_given(given: str, state: Path) -> PackageLock:
+    """The lock of an archive, folder or name, once its files are those of the lock. Raises PackageError, NotFoundError."""
+    contents = contents_of(given, state)
+    checked(contents, [], lock_too=True)
+    return read_lock(contents[LOCK])
+
+
 def install_given(given: str, state: Path) -> tuple[PackageLock, Path, bool]:
     """(lock, folder, whether it is new) of an archive, folder or name, once it has no errors and its lock is current.
 
