@@ -12,7 +12,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from isthmus.app.gaussian import GaussianBuild, GaussianSite, build_of, site_build_of
+from isthmus.app.builders import build_of, site_build_of
+from isthmus.app.gaussian import GaussianBuild, GaussianSite
 from isthmus.contracts.build import RunRequest, SiteRequest
 from isthmus.contracts.errors import InputError, JobRefusedError
 from isthmus.contracts.head import Head, Stage

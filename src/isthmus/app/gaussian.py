@@ -10,12 +10,13 @@ from typing import Any
 
 import msgspec
 
-from isthmus.app.build import Build, Choice, Workshop
+from isthmus.app.build import Build, Choice
 from isthmus.app.site import AnyHeads, SiteBuild
+from isthmus.app.workshop import Workshop
 from isthmus.assurance.alarms import alarms_of
 from isthmus.assurance.bounds import design_effect
 from isthmus.contracts.bars import Bars
-from isthmus.contracts.build import RunRequest, SiteRequest
+from isthmus.contracts.build import RunRequest
 from isthmus.contracts.head import Array, Head
 from isthmus.contracts.statistic import (
     GAUSSIAN,
@@ -91,11 +92,6 @@ class GaussianBuild(Build):
         return {}
 
 
-def build_of(shop: Workshop, run_id: str, request: RunRequest) -> Build:
-    """The build that makes the scenario's head."""
-    return (GaussianBuild if request.scenario.recipe.head == "gaussian" else Build)(shop, run_id, request)
-
-
 class GaussianSite(SiteBuild):
     """See `SiteBuild`: the fleet's Gaussian shrunk towards the site's own good records."""
 
@@ -139,10 +135,3 @@ class GaussianSite(SiteBuild):
 def good_share_of(histogram: Any) -> float:
     """Of the records behind fold-out scores by class."""
     return float(histogram[0].sum()) / max(1.0, float(histogram.sum()))
-
-
-def site_build_of(shop: Workshop, run_id: str, request: SiteRequest) -> SiteBuild:
-    """The site's build that makes the head of the run it carries on."""
-    _, fleet = shop.catalogue.request_of(request.run)
-    gaussian = isinstance(fleet, RunRequest) and fleet.scenario.recipe.head == "gaussian"
-    return (GaussianSite if gaussian else SiteBuild)(shop, run_id, request)

@@ -17,8 +17,10 @@ from typing import Any, TypeVar
 import msgspec
 import numpy as np
 
-from isthmus.app.build import FLEET, Proof, Workshop, finished_job, sign_certificate, unchanged_agreements
+from isthmus.app.build import FLEET
 from isthmus.app.promises import conditions_note, site_ladder
+from isthmus.app.proofs import Proof, sign_certificate
+from isthmus.app.workshop import Workshop, finished_job, unchanged_agreements
 from isthmus.assurance.alarms import judged
 from isthmus.assurance.arithmetic import arithmetic
 from isthmus.assurance.auc import auc
@@ -39,11 +41,13 @@ from isthmus.contracts.statistic import (
     EVALUATE,
     FOLD_OUT,
     JOINT,
+    LOCAL,
     MOMENTS,
     SITE_HEAD,
     SITE_HEADS,
     Corruption,
     EvaluateParams,
+    FleetCurve,
     NamedHead,
     SiteGaussians,
     SiteHeadParams,
@@ -53,12 +57,14 @@ from isthmus.contracts.statistic import (
     site_heads_from,
 )
 from isthmus.contracts.sums import EVALUATION_SIZE, Evaluation, evaluation_from, foldout_from
+from isthmus.contracts.treesums import ASIDE_SCORES
 from isthmus.foundry.export import artefact_digest, build_artefact
 from isthmus.foundry.foldout import Floats, ThresholdPlan, Thresholds, choose_thresholds, smoothed
 from isthmus.foundry.stages import decoder_of
 from isthmus.kit.signing import seal
 
 AT_SITE = "/site"
+NUMBERS_NEXT = "let the site's own node join the owners and run anew, or use the fleet's model there"
 ANSWERED_SHARE = 0.5
 """Share of records that is reckoned to be answered where too few are kept for proof, and those still to be labelled are planned for."""
 T = TypeVar("T")
@@ -143,6 +149,8 @@ class SiteBuild:
             raise InputError(f"a site cannot be called {FLEET}", "give it a name of its own")
         if kind != "build" or not isinstance(fleet_request, RunRequest) or view.result is None or view.state not in ENDED:
             raise ConflictError(f"the run {request.run} has no model to carry to a site", "finish that run first")
+        if fleet_request.scenario.interface.foretold:
+            raise ConflictError("a model of numbers is not carried to a site by a few labels", NUMBERS_NEXT)
         self._fleet: Json = view.result
         self._scenario = site_scenario(fleet_request.scenario, request)
         self._stage: Stage = msgspec.convert(self._fleet["stage"], Stage)
@@ -208,15 +216,28 @@ class SiteBuild:
         recipe = self._scenario.recipe
         params = SiteHeadParams(
             views=recipe.views,
+            augmentations=recipe.training.augmentations,
             sure_weight=recipe.sure_weight,
             unsure_weight=recipe.unsure_weight,
             fleet=self._total_of(MOMENTS),
             fleet_penalty=float(self._fleet["penalty"]),
             factors=self._scenario.replicate.weightings,
             penalties=recipe.lambdas,
+            head=None if self._head.forest is None else self._head,
+            logistic=self._fleet_curve(),
         )
         status = self._job(SITE_HEAD, params)
         return site_heads_from(status.heads[self._request.site].array(), self._stage.dimension)
+
+    def _fleet_curve(self) -> FleetCurve | None:
+        """A logistic fleet's last round, and where it was asked; None for other heads."""
+        if "irls" not in self._fleet:
+            return None
+        told = self._fleet["irls"]
+        total = self._shop.jobs.status(told["job"]).total
+        if total is None:
+            raise ConflictError("the fleet's last round is gone", "run the fleet again")
+        return FleetCurve(sums=total, coefficients=msgspec.convert(told["at"], Array))
 
     def _sign_bars(self) -> list[Bars]:
         """The site's bars of each promise, signed and kept before any sum is asked for."""
@@ -232,8 +253,10 @@ class SiteBuild:
         return total
 
     def _calibration(self, heads: AnyHeads) -> Calibration:
-        """Both sides under the fleet's own head: its fold-out scores, and the site's records, which it never saw."""
-        fleet = foldout_from(self._total_of(self.scored_by).array().astype(np.int64), 1).histogram[0]
+        """Both sides under the fleet's own head: its fold-out scores, of trees those of groups set aside, and the site's records, which it
+        never saw."""
+        calibrated = self.scored_by if self._head.forest is None else ASIDE_SCORES
+        fleet = foldout_from(self._total_of(calibrated).array().astype(np.int64), 1).histogram[0]
         test = exchangeability(fleet, heads.histograms[SITE_HEADS.index(FLEET)])
         own = smoothed(heads.histograms[heads.best])
         return Calibration(test, own + fleet if test.trusted else own)
@@ -268,11 +291,18 @@ class SiteBuild:
         return SiteRung(bars, thresholds, head, digest, counted, verdict, evidence)
 
     def _document(self, heads: AnyHeads, index: int, lo: float, hi: float) -> Head:
-        """A candidate as a head document."""
+        """A candidate as a head document; the fleet's trees are in all but that of the site alone."""
         assert isinstance(heads, SiteHeads)
-        values = heads.heads[index]
+        values, forest = heads.heads[index], self._head.forest if SITE_HEADS[index] != LOCAL else None
         return Head(
-            stage=self._stage, coefficients=Array.of(values[1:]), bias=float(values[0]), lo=lo, hi=hi, decoder=decoder_of(self._stage)
+            stage=self._stage,
+            coefficients=Array.of(values[1:]),
+            bias=float(values[0]),
+            lo=lo,
+            hi=hi,
+            decoder=decoder_of(self._stage),
+            forest=forest,
+            link=self._head.link,
         )
 
     def _others(self, heads: AnyHeads, best: SiteRung) -> dict[str, Head]:
@@ -322,6 +352,7 @@ class SiteBuild:
             clean=proof[(JOINT, CLEAN)],
             corrupted={names[condition]: found for (_, condition), found in proof.items() if condition in names},
             design_effect=1.0,
+            probability=self._head.link == "logistic",
         )
         verdict = judged(bars, evidence)
         notes = [f"thresholds rest on the scores of: {calibration.basis}", conditions_note(self._scenario, bars)]

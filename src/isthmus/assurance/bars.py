@@ -17,9 +17,10 @@ from dataclasses import dataclass
 
 from isthmus.assurance.auc import auc_area
 from isthmus.assurance.bounds import design_effect, korn_graubard_lower, korn_graubard_upper, more_records, too_few_groups
+from isthmus.assurance.calibration import calibration
 from isthmus.assurance.evidence import Evidence, checked
 from isthmus.contracts.bars import PPM, Bars
-from isthmus.contracts.certificate import TIERS, Claims, CorruptionClaim, SliceClaim
+from isthmus.contracts.certificate import TIERS, CalibrationClaim, Claims, CorruptionClaim, RangeClaim, SliceClaim
 from isthmus.contracts.errors import InputError
 from isthmus.contracts.sums import Evaluation
 from isthmus.kit.canonical import digest_of
@@ -132,6 +133,44 @@ def _corruption_claims(bars: Bars, evidence: Evidence) -> tuple[CorruptionClaim,
     return tuple(claims)
 
 
+def _calibration_claim(evidence: Evidence, confidence: float) -> CalibrationClaim | None:
+    groups = evidence.clean.clusters.groups
+    found = calibration(evidence.clean.histogram, evidence.design_effect, groups, confidence) if evidence.probability else None
+    if found is None:
+        return None
+    return CalibrationClaim(
+        brier_low_ppm=ppm_down(found.brier[0]),
+        brier_high_ppm=ppm_up(found.brier[1]),
+        brier_bound_ppm=ppm_up(found.brier_bound),
+        brier_base_ppm=ppm_down(found.base),
+        error_low_ppm=ppm_down(found.error[0]),
+        error_high_ppm=ppm_up(found.error[1]),
+        ranges=tuple(
+            RangeClaim(
+                low_ppm=ppm_down(part.low),
+                high_ppm=ppm_up(part.high),
+                stated_low_ppm=ppm_down(part.stated_low),
+                stated_high_ppm=ppm_up(part.stated_high),
+                records=part.records,
+                defects=part.defects,
+                share_low_ppm=ppm_down(part.share_low),
+                share_high_ppm=ppm_up(part.share_high),
+            )
+            for part in found.ranges
+        ),
+    )
+
+
+def _calibration_notes(claim: CalibrationClaim | None) -> list[str]:
+    """Where stated probabilities are shown not to be those found."""
+    return [
+        f"stated probabilities of {percent(part.low_ppm)} to {percent(part.high_ppm)} are not those found: {part.defects} of"
+        f" {part.records} there, {percent(part.share_low_ppm)} to {percent(part.share_high_ppm)}"
+        for part in (() if claim is None else claim.ranges)
+        if part.share_low_ppm > part.stated_high_ppm or part.share_high_ppm < part.stated_low_ppm
+    ]
+
+
 def claims_of(bars: Bars, evidence: Evidence) -> Claims:
     """What was measured, with its bounds."""
     c, groups = evidence.clean.counts, evidence.clean.clusters.groups
@@ -157,6 +196,7 @@ def claims_of(bars: Bars, evidence: Evidence) -> Claims:
         auc_bound_ppm=ppm_down(area.lower),
         slices=tuple(_slice_claim(name, found, evidence.design_effect, bars) for name, found in sorted(evidence.slices.items())),
         corruptions=_corruption_claims(bars, evidence),
+        calibration=_calibration_claim(evidence, confidence),
     )
 
 
@@ -243,6 +283,7 @@ def judge(bars: Bars, evidence: Evidence) -> Verdict:
         if s.judged and s.accuracy_bound_ppm <= s.majority_ppm < s.accuracy_ppm
     ]
     notes += [f"slice {s.name} has {s.records} records, too few to judge alone" for s in claims.slices if not s.judged]
+    notes += _calibration_notes(claims.calibration)
     own = design_effect(evidence.clean.clusters)
     if round(own, 1) > round(evidence.design_effect, 1):  # told with one digit, so less is no difference
         bound = ppm_up(_error_bound(evidence.clean, own, bars.confidence_ppm / PPM))
@@ -251,7 +292,9 @@ def judge(bars: Bars, evidence: Evidence) -> Verdict:
             f" used); with it the error bound would be {percent(bound)}"
         )
     if evidence.groups_inferred:
-        notes.append("groups were inferred from the order of files; the bounds rest on that")
+        notes.append(
+            "groups were inferred from the order of files; the bounds rest on that; a column named group says which belong together"
+        )
     return Verdict(
         passed=not failures,
         failures=tuple(failures),

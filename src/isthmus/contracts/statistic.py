@@ -23,16 +23,15 @@ GAUSSIAN = "gaussian/1"
 GAUSSIAN_FOLD_OUT = "gaussian-foldout/1"
 GAUSSIAN_CLUSTERS = "gaussian-clusters/1"
 SITE_GAUSSIAN = "site-gaussian/1"
-
-OPERATIONS = {"ridge": (MOMENTS, FOLD_OUT, CLUSTERS), "gaussian": (GAUSSIAN, GAUSSIAN_FOLD_OUT, GAUSSIAN_CLUSTERS)}
-SITE_OPERATIONS = {"ridge": SITE_HEAD, "gaussian": SITE_GAUSSIAN}
-"""The statistics that a recipe's head is made of, of owners together, and at a site."""
+IRLS = "irls/1"
 
 View = Literal["identity", "flip-left-right", "flip-up-down", "rotate-180"]
 VIEWS: tuple[View, ...] = ("identity", "flip-left-right", "flip-up-down", "rotate-180")
 WEIGHT_MAX = 16
 CANDIDATES_MAX = 32
 CONDITIONS_MAX = 64
+AUGMENTATIONS_MAX = 8
+"""Changed copies of a record in the training sums; each costs as much as one more view of all records."""
 SLICES_MAX = 16
 OTHER_HEADS_MAX = 16
 CLEAN = "clean"
@@ -44,20 +43,56 @@ class _Params(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     """Base of all parameters."""
 
 
+class Corruption(_Params, frozen=True, kw_only=True):
+    """One declared corruption."""
+
+    family: str
+    severity: int
+
+
 class TrainingParams(_Params, frozen=True, kw_only=True):
-    """How training records enter. views: identity first. Weights: integers 1 to WEIGHT_MAX for sure and unsure labels."""
+    """How training records enter. views: identity first. Weights: integers 1 to WEIGHT_MAX for sure and unsure labels.
+
+    augmentations: declared corruptions of the record as it is, each one more row with the record's label and weight. All rows of a record,
+    views and augmentations, share its group and count as one record.
+    """
 
     views: tuple[View, ...] = ("identity",)
+    augmentations: tuple[Corruption, ...] = ()
     sure_weight: int = 2
     unsure_weight: int = 1
+
+    @property
+    def rows_per_record(self) -> int:
+        """How often a record stands in the sums."""
+        return len(self.views) + len(self.augmentations)
 
 
 class MomentsParams(TrainingParams, frozen=True, kw_only=True):
     """moments/1: packed Moments."""
 
 
-class Candidate(_Params, frozen=True, kw_only=True):
-    """One ridge fit of the roster's total. penalty: its lambda, per unit of weight. coefficients: (d,) on raw features q; bias.
+class IrlsParams(TrainingParams, frozen=True, kw_only=True):
+    """irls/1: packed LogisticSums (contracts.logistic) at these coefficients: (d + 1,), the bias first, on (1, q). total_weight: of the
+    roster's rows, all views counted; it decides the units."""
+
+    coefficients: Array
+    total_weight: int
+
+
+class Working(_Params, frozen=True, kw_only=True):
+    """Where a logistic candidate's last step began: its weights p (1 - p) and its working response are those at these coefficients,
+    (d + 1,), the bias first. weight: the roster's sum of w p (1 - p) there. freedom: the fit's effective number of parameters, the sum of
+    all rows' leverages."""
+
+    coefficients: Array
+    weight: float
+    freedom: float
+
+
+class Candidate(_Params, frozen=True, kw_only=True, omit_defaults=True):
+    """One fit of the roster's total, a ridge fit unless it has `working`. penalty: its lambda, per unit of weight.
+    coefficients: (d,) on raw features q; bias.
 
     The total itself does not come with it: whoever stands in the roster could subtract its own share, and what is left would say more of
     the others than d + 1 coefficients a penalty do.
@@ -66,11 +101,13 @@ class Candidate(_Params, frozen=True, kw_only=True):
     penalty: float
     bias: float
     coefficients: Array
+    working: Working | None = None
 
 
 class FoldOutParams(TrainingParams, frozen=True, kw_only=True):
-    """foldout/2: packed FoldOut, one row a candidate. total_weight: of the roster's rows, all views counted. histograms: whether scores are
-    told too, or the losses only (zeros in their place). Of one candidate only: many histograms tell more of who was in them than one.
+    """foldout/2: packed FoldOut, one row a candidate. total_weight: of the roster's rows, all views and augmentations counted.
+    histograms: whether scores are told too, or the losses only (zeros in their place). Of one candidate only: many
+    histograms tell more of who was in them than one.
     """
 
     candidates: tuple[Candidate, ...]
@@ -97,17 +134,27 @@ class OwnHeadParams(TrainingParams, frozen=True, kw_only=True):
     penalties: tuple[float, ...]
 
 
+class FleetCurve(_Params, frozen=True, kw_only=True):
+    """A fleet's logistic loss near its optimum: packed LogisticSums (int64) at coefficients (d + 1,), the bias first."""
+
+    sums: Array
+    coefficients: Array
+
+
 class SiteHeadParams(TrainingParams, frozen=True, kw_only=True):
     """site-head/1: packed SiteHeads: the fleet's sums joined with this owner's own records, at the node.
 
     fleet: packed Moments of the fleet (int64). fleet_penalty: the fleet's own. factors: weightings of the own records, and
-    penalties, both averaged over by the own records' leave-one-group-out loss.
+    penalties, both averaged over by the own records' leave-one-group-out loss. head: of a fleet whose head has trees; the site's is then
+    that and a linear correction. logistic: where the fleet's head is of that kind.
     """
 
     fleet: Array
     fleet_penalty: float
     factors: tuple[float, ...]
     penalties: tuple[float, ...]
+    head: Head | None = None
+    logistic: FleetCurve | None = None
 
 
 class GaussianParams(TrainingParams, frozen=True, kw_only=True):
@@ -152,13 +199,6 @@ class SiteGaussianParams(TrainingParams, frozen=True, kw_only=True):
     factors: tuple[float, ...]
     shrinkages: tuple[float, ...]
     top: int
-
-
-class Corruption(_Params, frozen=True, kw_only=True):
-    """One declared corruption."""
-
-    family: str
-    severity: int
 
 
 class NamedHead(_Params, frozen=True, kw_only=True):
@@ -213,7 +253,8 @@ def evaluation_keys(params: EvaluateParams) -> tuple[EvaluationKey, ...]:
     return (*joint, *(EvaluationKey(other.name, CLEAN, part) for other in params.others for part in slices))
 
 
-SITE_HEADS = ("fleet", "combined", "local")
+LOCAL = "local"
+SITE_HEADS = ("fleet", "combined", LOCAL)
 
 
 @dataclass(frozen=True)

@@ -122,9 +122,9 @@ def good_moments_from(vector: Ints, dimension: int, zones: int = 1) -> GoodMomen
 class FoldOut:
     """Fold-out performance of each candidate head: row i belongs to candidate i.
 
-    loss: (candidates,) sum of w (y - score)^2 in units of 1 / LOSS_UNIT. histogram: (candidates, 2, SCORE_BINS) unweighted
-    counts of scores, class 0 = good (y = -1), class 1 = defect (y = +1), bins of equal width over [-SCORE_LIMIT, SCORE_LIMIT],
-    scores beyond the ends counted in the end bins.
+    loss: (candidates,) sum of w (y - score)^2 in units of 1 / LOSS_UNIT; of a logistic candidate, of w (y - score / SCORE_LIMIT)^2.
+    histogram: (candidates, 2, SCORE_BINS) unweighted counts of scores, class 0 = good (y = -1), class 1 = defect (y = +1), bins of equal
+    width over [-SCORE_LIMIT, SCORE_LIMIT], scores beyond the ends counted in the end bins.
     """
 
     sum_w: int

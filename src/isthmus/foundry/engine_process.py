@@ -13,8 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from isthmus.contracts.errors import EngineError, EngineTimeoutError, InputError, IsthmusError, ModelFileError
-from isthmus.foundry.engine import Scorer
-from isthmus.foundry.runtime import Given, checked_images, checked_records
+from isthmus.foundry.engine import Forecaster, Scorer, is_forecast
+from isthmus.foundry.export import parsed
+from isthmus.foundry.runtime import Given, checked_given
 
 START_TIMEOUT_S = 60.0
 REQUEST_TIMEOUT_S = 30.0
@@ -28,16 +29,22 @@ def _failure(error: IsthmusError) -> tuple[str, str, str]:
     return kind, error.message, error.next_step
 
 
+def _answered(scorer: Scorer | Forecaster, given: Given, heat: bool) -> Any:
+    if isinstance(scorer, Forecaster):
+        return scorer.foretold(given)
+    return scorer.heats(given) if heat else scorer.judged(given)
+
+
 def _work(pipe: Connection, artefact: bytes, threads: int) -> None:
     """The worker's life: load, say ready, answer requests until the pipe closes."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
-        scorer = Scorer(artefact, threads)
-        pipe.send(("ready", scorer.has_heat))
+        scorer = Forecaster(artefact, threads) if is_forecast(parsed(artefact)) else Scorer(artefact, threads)
+        pipe.send(("ready", None))
         while True:
             given, heat = pipe.recv()
             try:
-                answer: tuple[str, Any] = ("answer", scorer.heats(given) if heat else scorer.judged(given))
+                answer: tuple[str, Any] = ("answer", _answered(scorer, given, heat))
             except IsthmusError as error:
                 answer = ("error", _failure(error))
             except MemoryError:
@@ -62,7 +69,6 @@ class EngineProcess:
         self._process: BaseProcess | None = None
         self._pipe: Connection | None = None
         self._closed = False
-        self.has_heat = False
         self.starts = 0
         with self._lock:
             self._start()
@@ -87,7 +93,7 @@ class EngineProcess:
         self._process, self._pipe = process, ours
         self.starts += 1
         try:
-            self.has_heat = bool(self._exchanged(process, ours, None, START_TIMEOUT_S))
+            self._exchanged(process, ours, None, START_TIMEOUT_S)
         except (EOFError, OSError) as error:
             self._end()
             raise EngineError("the model's worker died while it started", "look for lack of memory") from error
@@ -140,12 +146,16 @@ class EngineProcess:
         scores, verdicts = self._answer(given, heat=False)
         return scores, verdicts
 
+    def foretold(self, given: Given) -> NDArray[np.float32]:
+        """As `Forecaster.foretold`. Raises InputError, EngineTimeoutError, EngineError."""
+        return np.asarray(self._answer(given, heat=False), dtype=np.float32)
+
     def heats(self, given: Given) -> NDArray[np.float32]:
         """As `Scorer.heats`. Raises as `judged` does."""
         return np.asarray(self._answer(given, heat=True))
 
     def _answer(self, given: Given, heat: bool) -> Any:
-        _ = checked_images(given) if given and given[0].dtype == np.uint8 else checked_records(given)
+        checked_given(given)
         with self._lock:
             for _ in range(TRIES):
                 if self._closed:

@@ -43,6 +43,14 @@ def surface(rng: np.random.Generator) -> Surface:
     return Surface(np.repeat(grey[:, :, None], 3, 2), covered.astype(np.float32))
 
 
+def defect_shade(rng: np.random.Generator) -> Field:
+    """(SIDE, SIDE) share of light that drawn defects leave, 1 where there is none; drawn again until there is one somewhere."""
+    while True:
+        shade, masks = with_defects(rng, np.ones((SIDE, SIDE), np.float32))
+        if masks.any():
+            return shade
+
+
 # Textures.
 
 

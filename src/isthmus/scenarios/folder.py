@@ -214,6 +214,8 @@ def _survey_of(folder: Path, name: str, walks: dict[str, _Walk], loose: int) -> 
 
 
 def _no_images(name: str, walks: dict[str, _Walk], empty: list[str]) -> tuple[str, str]:
+    if any(walk.others[".txt"] for walk in walks.values()):
+        return (f"{name} holds texts, and a trial looks at images only", f"begin with: isthmus scenario init NAME --from {name}")
     kinds: Counter[str] = Counter()
     for walk in walks.values():
         kinds.update({k: n for k, n in walk.others.items() if k in FOREIGN_SUFFIXES})

@@ -10,6 +10,7 @@ from isthmus.contracts.head import Array, Head, Stage
 from isthmus.contracts.parts import sources_of
 from isthmus.contracts.ports import Json
 from isthmus.contracts.statistic import JOINT
+from isthmus.contracts.textparts import text_sources
 from isthmus.foundry.features import stage
 from isthmus.foundry.stageparts import checked_parts, joined_parts, part_columns, part_size
 from isthmus.kit.texts import Texts
@@ -143,6 +144,8 @@ def _outcome(facts: RunFacts, party: str, before: Json, after: Json, say: Texts)
 
 def _in_common(first: Stage, second: Stage) -> tuple[bool, int]:
     """Whether two stages are made of the same things, and how many features of the second are also the first's."""
+    if first.schema is not None and first.schema.written and first.schema == second.schema:
+        return bool(text_sources(first.parts) & text_sources(second.parts)), 0
     if first.schema is not None or second.schema is not None:
         return first.schema == second.schema, second.dimension if first.parts == second.parts else 0
     shelves = {part.shelf: part for part in checked_parts(second.parts)}
