@@ -14,7 +14,9 @@ from numpy.typing import NDArray
 
 from isthmus.app.builders import build_of, site_build_of
 from isthmus.app.gaussian import GaussianBuild, GaussianSite
+from isthmus.cli.certificate import claim_sentence
 from isthmus.contracts.build import RunRequest, SiteRequest
+from isthmus.contracts.certificate import Claims
 from isthmus.contracts.errors import InputError, JobRefusedError
 from isthmus.contracts.head import Head, Stage
 from isthmus.contracts.statistic import GAUSSIAN, GAUSSIAN_FOLD_OUT, MOMENTS, PAIR, Corruption, PairParams
@@ -112,6 +114,8 @@ def test_only_good_pictures_prove_false_alarms_and_say_what_they_do_not_prove(tm
     assert alarms["drawn_caught_bound_ppm"] > alarms["alarms_bound_ppm"]
     assert any("recall is not proven" in note and "59 caught defects" in note for note in result["notes"])
     assert result["head"]["hi"] == NEVER, "nothing is called a defect"
+    said = claim_sentence(msgspec.convert(claims, Claims))
+    assert "recall is not proven" in said and "of good ones are not" in said
 
 
 def test_only_good_pictures_are_not_enough_for_a_higher_tier(tmp_path: Path) -> None:
@@ -186,6 +190,7 @@ def test_a_site_with_few_good_pictures_is_told_how_many_are_missing(tmp_path: Pa
     of = world(tmp_path, defects=False)
     certified, result = carried(of, patch_owner("line-4", 77, defects=False, train=40, holdout=20, audit=40), only_good())
     assert not certified and result["arithmetic"]["answered_needed"] == 29 and result["arithmetic"]["labels_needed"] >= 9
+    assert "29 good records that are called good prove a share of false alarms of at most 10 %" in result["arithmetic"]["sentence"]
 
 
 def test_two_versions_are_compared_and_a_leaver_gets_other_features(tmp_path: Path) -> None:

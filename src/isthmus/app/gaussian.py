@@ -5,14 +5,14 @@ Thresholds: with the promise `error`, from fold-out scores of both classes, as f
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
 import msgspec
 
 from isthmus.app.build import Build, Choice
-from isthmus.app.site import AnyHeads, SiteBuild
+from isthmus.app.site import ALARMS, AnyHeads, SiteBuild
 from isthmus.app.workshop import Workshop
 from isthmus.assurance.alarms import alarms_of
 from isthmus.assurance.bounds import design_effect
@@ -34,8 +34,6 @@ from isthmus.contracts.statistic import (
 from isthmus.contracts.sums import LOSS_UNIT, Evaluation, FoldOut, GoodMoments, Ints, foldout_from, good_moments_from, group_sums_from
 from isthmus.foundry.foldout import NEVER, Floats, ThresholdPlan, Thresholds, choose_alarm_threshold, choose_lambda, loose_edges
 from isthmus.foundry.gaussian import GaussianFit, gaussian_fits, gaussian_head, head_of_arrays, top_of
-
-ALARMS = "alarms"
 
 
 class GaussianBuild(Build):
@@ -138,6 +136,9 @@ class GaussianSite(SiteBuild):
         if not self._alarms:
             return super()._thresholds(bars, histogram)
         return choose_alarm_threshold(histogram, self._plan(bars, 1.0), good_share_of(histogram))
+
+    def _proof_share(self, counts: Mapping[str, int]) -> float:
+        return (counts["records"] - counts["defects"]) / counts["records"] if self._alarms else super()._proof_share(counts)
 
     def _proof_counts(self, found: Evaluation) -> dict[str, int]:
         if not self._alarms:

@@ -65,6 +65,7 @@ from isthmus.kit.signing import seal
 
 AT_SITE = "/site"
 NUMBERS_NEXT = "let the site's own node join the owners and run anew, or use the fleet's model there"
+ALARMS = "alarms"
 ANSWERED_SHARE = 0.5
 """Share of records that is reckoned to be answered where too few are kept for proof, and those still to be labelled are planned for."""
 T = TypeVar("T")
@@ -387,7 +388,7 @@ class SiteBuild:
         """Of the promise that is proven, or of the easiest."""
         seen = audit or best.counted
         clean = None if seen is None else seen[(JOINT, CLEAN)].counts
-        share = best.thresholds.share if clean is None or not clean["records"] else clean["answered"] / clean["records"]
+        share = best.thresholds.share if clean is None or not clean["records"] else self._proof_share(clean)
         counts = {"answered": 0, "errors": 0} if best.counted is None else self._proof_counts(best.counted[(JOINT, CLEAN)])
         bars = best.bars
         found = arithmetic(
@@ -397,8 +398,13 @@ class SiteBuild:
             counts["answered"],
             counts["errors"],
             share,
+            alarms=best.bars.promise == ALARMS,
         )
         return asdict(found)
+
+    def _proof_share(self, counts: Mapping[str, int]) -> float:
+        """The share of records that prove."""
+        return counts["answered"] / counts["records"]
 
     def _proof_counts(self, found: Evaluation) -> dict[str, int]:
         """What the arithmetic counts: records that prove, and errors among them."""

@@ -24,31 +24,42 @@ class Arithmetic:
     sentence: str
 
 
-def arithmetic(bar: float, confidence: float, proof: int, answered: int, errors: int, answered_share: float) -> Arithmetic:
+def arithmetic(
+    bar: float, confidence: float, proof: int, answered: int, errors: int, answered_share: float, alarms: bool = False
+) -> Arithmetic:
     """What is still missing at a site whose records are drawn one by one at random.
 
     bar: greatest error rate. proof: labelled records kept for proof so far; answered, errors: among them. answered_share: the share of
-    records that the model answers, from whatever is known of it; 0 when unknown.
+    records that the model answers, from whatever is known of it; 0 when unknown. alarms: what is answered are good records, and an error
+    is one that is not called good.
     """
     first, total = needed_samples(bar, confidence), needed_samples(bar, confidence, errors)
     provable = clopper_pearson_upper(errors, answered, confidence)
     missing = max(0, total - answered)
     share = answered_share if answered_share > 0 else 1.0
     labels = 0 if provable <= bar else math.ceil(missing / share)
-    parts = [f"{first} answered records without an error prove an error of at most {bar * 100:g} % with {confidence * 100:g} % confidence"]
+    what, proves, wrong, counted = _COUNTED[alarms]
+    rest = f"at most {bar * 100:g} % with {confidence * 100:g} % confidence"
+    parts = [f"{first} {what} prove {proves} of {rest}"]
     if errors:
-        parts.append(f"with {errors} of them wrong, {total} are needed")
-    parts.append(f"{proof} labels were kept for proof, {answered} of them answered" if proof else "no labels were kept for proof")
+        parts.append(f"with {errors} of them {wrong}, {total} are needed")
+    parts.append(f"{proof} labels were kept for proof, {answered} of them {counted}" if proof else "no labels were kept for proof")
     if provable <= bar:
         parts.append("so the promise is proven")
     else:
         parts.append(
             f"so about {labels} more labels, drawn at random, are needed"
-            + (f" at {share * 100:.0f} % answered" if answered_share > 0 else "")
+            + (f" at {share * 100:.0f} % {counted}" if answered_share > 0 else "")
         )
         if answered:
             parts.append(f"what can be promised now is {provable * 100:.1f} %")
     return Arithmetic(answered_needed=total, labels_needed=labels, provable=provable, sentence="; ".join(parts) + ".")
+
+
+_COUNTED = {
+    False: ("answered records without an error", "an error", "wrong", "answered"),
+    True: ("good records that are called good", "a share of false alarms", "not called good", "good"),
+}
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -136,6 +136,13 @@ def claim_sentence(claims: Claims) -> str:
             for one in claims.values
         )
         return f"{said}; at {claims.confidence_ppm / 1e4:g} % confidence"
+    if not isinstance(claims.alarms, msgspec.UnsetType):
+        found = claims.alarms
+        caught = f"{found.caught_bound_ppm / 1e4:.1f} % or more of defects are not called good" if found.defects else "recall is not proven"
+        return (
+            f"calls {claims.answered_ppm / 1e4:.1f} % of records good; at most {found.alarms_bound_ppm / 1e4:.2f} % of good ones are not,"
+            f" at {claims.confidence_ppm / 1e4:g} % confidence; {caught}; what is not called good goes to a person"
+        )
     return (
         f"answers {claims.answered_ppm / 1e4:.1f} % of records; at most {claims.error_bound_ppm / 1e4:.2f} % of the answers are wrong, "
         f"at {claims.confidence_ppm / 1e4:g} % confidence; the rest goes to a person"

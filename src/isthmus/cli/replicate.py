@@ -113,10 +113,17 @@ def show(view: RunView) -> None:
         console.print("not certified: " + "; ".join(result["failures"]))
 
 
+def _bound_ppm(claims: Json) -> int:
+    """What is proven of the error that was promised: of answers, or of good ones that are not called good."""
+    return int(claims["alarms"]["alarms_bound_ppm"] if "alarms" in claims else claims["error_bound_ppm"])
+
+
 def _promises(result: Json) -> Table:
     """A line a promise that was tried."""
     table = Table()
-    for name in ("promise", "expected to answer", "answered", "errors", "proven error", "holds"):
+    alarms = any("alarms" in (one["claims"] or {}) for one in result["promises"])
+    wrong = ("false alarms", "proven alarms") if alarms else ("errors", "proven error")
+    for name in ("promise", "expected to answer", "answered", *wrong, "holds"):
         table.add_column(name, justify="right" if name != "holds" else "left")
     for one in result["promises"]:
         claims, planned = one["claims"], one["thresholds"]["share"]
@@ -125,8 +132,8 @@ def _promises(result: Json) -> Table:
             if claims is None
             else (
                 f"{claims['answered']} of {claims['records']}",
-                str(claims["errors"]),
-                f"≤ {claims['error_bound_ppm'] / 10_000:.1f} %" if claims["answered"] else "–",
+                str(claims["alarms"]["alarms"] if "alarms" in claims else claims["errors"]),
+                f"≤ {_bound_ppm(claims) / 10_000:.1f} %" if claims["answered"] else "–",
             )
         )
         holds = "yes" if one["passed"] else "not tried: no labels for proof" if claims is None else "no"
@@ -171,7 +178,7 @@ def show_all(found: list[Outcome], counts: dict[str, int]) -> None:
             f"{result['fit']} + {result['proof']}" if result else "–",
             ("fleet's and own" if result["exchangeability"]["trusted"] else "own") if result else "–",
             f"{claims['answered_ppm'] / 10_000:.0f} %" if claims else "–",
-            f"≤ {claims['error_bound_ppm'] / 10_000:.1f} %" if claims and claims["answered"] else "–",
+            f"≤ {_bound_ppm(claims) / 10_000:.1f} %" if claims and claims["answered"] else "–",
             str(arithmetic["labels_needed"]) if arithmetic.get("labels_needed") else "–",
             said,
         )
