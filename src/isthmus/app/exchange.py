@@ -112,7 +112,7 @@ class Exchange:
 
     def _build(self, run_id: str, request: RunRequest) -> tuple[bool, Json]:
         shop = self._workshop()
-        certified, result = self._probed(request, *builder_of(request.scenario.interface.foretold)(shop, run_id, request).walk())
+        certified, result = self._probed(request, *builder_of(request.scenario.interface)(shop, run_id, request).walk())
         if certified:
             head = self.catalogue.head(result["artefact_digest"])
             digests = (result["artefact_digest"], result["certificate"]["digest"])

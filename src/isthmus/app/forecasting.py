@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import sqrt
-from typing import Any
 
 import msgspec
 
@@ -24,6 +23,7 @@ from isthmus.contracts.build import RunRequest
 from isthmus.contracts.errors import InputError, JobRefusedError
 from isthmus.contracts.head import Head
 from isthmus.contracts.ports import Json
+from isthmus.contracts.scenario import Interface
 from isthmus.contracts.statistic import ALL_RECORDS, CLEAN, JOINT, Corruption, EvaluationKey, condition_name
 from isthmus.contracts.sums import GroupSums, group_sums_from
 from isthmus.contracts.targets import TARGET_MAX, Target
@@ -52,10 +52,10 @@ from isthmus.foundry.forecast import Banded, forecast_head
 from isthmus.foundry.ridge import Candidate as Fit
 from isthmus.foundry.ridge import candidates
 
-SCORE_EDGES = (-2.0, -1.0, -0.5, -0.25, -0.1, -0.05, 0.0, 0.05, 0.1, 0.25, 0.5, 1.0, 2.0, 3.0)
+SCORE_EDGES = (-0.5, -0.1, 0.0, 0.1, 0.3, 0.8, 1.6)
 """Where fold-out scores are parted, in deviations of the target from its mean: close where most scores lie, wide in the tails."""
 
-RESIDUAL_BINS, RESIDUAL_DEVIATIONS = 512, 8.0
+RESIDUAL_BINS, RESIDUAL_DEVIATIONS = 128, 6.0
 NEWEST, MEAN = "the newest value", "the training mean"
 Found = Mapping[EvaluationKey, tuple[ValueSums, ...]]
 
@@ -92,6 +92,10 @@ class ForecastBuild(Build):
     def __init__(self, shop: Workshop, run_id: str, request: RunRequest) -> None:
         if request.probes:
             raise InputError("probes ask for verdicts, and this scenario gives numbers", "leave the probes out")
+        if request.scenario.interface.output != "value" or isinstance(request.scenario.certify.values, msgspec.UnsetType):
+            raise InputError(
+                "the scenario names targets and no output of value, or no bars of numbers", "declare output and certify.values"
+            )
         super().__init__(shop, run_id, request)
 
     @property
@@ -278,9 +282,9 @@ def residual_grid(moments: ValueMoments, place: int, loss: float) -> ResidualGri
     return ResidualGrid(edges=tuple(mean + spread * edge for edge in SCORE_EDGES), limit=limit, bins=RESIDUAL_BINS)
 
 
-def builder_of(foretold: Sequence[Any]) -> type[Build]:
-    """What builds a scenario with these targets."""
-    return ForecastBuild if foretold else Build
+def builder_of(interface: Interface) -> type[Build]:
+    """What builds a scenario of this interface."""
+    return ForecastBuild if interface.output == "value" or interface.foretold else Build
 
 
 def _rung_row(rung: ValueRung) -> Json:
