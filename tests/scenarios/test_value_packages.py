@@ -51,6 +51,7 @@ TARGETS = RIVER["interface"]["targets"]
         ({"interface": {"targets": [{**TARGETS[0], "change_from": "rain"}]}}, "bad-targets", "may be missing"),
         ({"interface": {"targets": [{**TARGETS[0], "high": 70}]}}, "bad-targets", "unlike scales"),
         ({"interface": {"targets": [{**TARGETS[0], "lead": 1}]}}, "unknown-field", "interface.targets[0].lead"),
+        ({"recipe": {"head": "logistic"}}, "bad-head", "a head logistic foretells no numbers"),
         ({"recipe": {"weigh": {"column": "wind", "unit": 1.0}}}, "bad-weigh", "wind"),
         ({"recipe": {"weigh": {"column": "flow", "unit": 0}}}, "bad-weigh", "units of 0"),
         ({"certify": {"values": {"skill_ppm_min": -1}}}, "out-of-range", "skill_ppm_min is -1"),

@@ -7,9 +7,10 @@ from dataclasses import asdict
 import msgspec
 import numpy as np
 
-from isthmus.app.build import Build, Workshop, finished_job
+from isthmus.app.build import Build
 from isthmus.app.lives import Lives
 from isthmus.app.site import site_purpose, site_scenario
+from isthmus.app.workshop import Workshop, finished_job
 from isthmus.assurance.noninferiority import noninferiority, records_needed
 from isthmus.contracts.bars import PPM
 from isthmus.contracts.build import RunRequest, StepRecord

@@ -113,6 +113,8 @@ class Deployer:
             schema=head.stage.schema,
             targets=tuple(output.target for output in head.outputs),
             held_ppm=min((output.held_ppm for output in head.outputs), default=0),
+            heat=head.gaussian is not None and head.stage.positions > 1,
+            link=head.link,
         )
         version = DeployedVersion(
             number=0,

@@ -13,7 +13,10 @@ from math import sqrt
 
 import msgspec
 
-from isthmus.app.build import FLEET, LEAST_GROUP, SLICE_KINDS_MAX, Build, Proof, Workshop, as_candidate, sign_certificate
+from isthmus.app.build import FLEET, LEAST_GROUP, SLICE_KINDS_MAX, Build
+from isthmus.app.proofs import Proof, sign_certificate
+from isthmus.app.rounds import as_candidate
+from isthmus.app.workshop import Workshop
 from isthmus.assurance.banding import BandPlan, PlannedBands, plan_bands
 from isthmus.assurance.bars import Verdict, bars_digest
 from isthmus.assurance.bounds import design_effect
@@ -23,7 +26,6 @@ from isthmus.contracts.build import RunRequest
 from isthmus.contracts.errors import InputError, JobRefusedError
 from isthmus.contracts.head import Head
 from isthmus.contracts.ports import Json
-from isthmus.contracts.scenario import Interface
 from isthmus.contracts.statistic import ALL_RECORDS, CLEAN, JOINT, Corruption, EvaluationKey, condition_name
 from isthmus.contracts.sums import GroupSums, group_sums_from
 from isthmus.contracts.targets import TARGET_MAX, Target
@@ -96,6 +98,8 @@ class ForecastBuild(Build):
             raise InputError(
                 "the scenario names targets and no output of value, or no bars of numbers", "declare output and certify.values"
             )
+        if request.scenario.recipe.head != "ridge":
+            raise InputError(f"a head {request.scenario.recipe.head} foretells no numbers", "use the head ridge for numbers")
         super().__init__(shop, run_id, request)
 
     @property
@@ -280,11 +284,6 @@ def residual_grid(moments: ValueMoments, place: int, loss: float) -> ResidualGri
     spread = max(sqrt(max(own.sum_wyy / weight - mean**2, 0.0)), 1.0)
     limit = min(max(RESIDUAL_DEVIATIONS * sqrt(max(loss, 0.0)), 1.0), 4.0 * TARGET_MAX)
     return ResidualGrid(edges=tuple(mean + spread * edge for edge in SCORE_EDGES), limit=limit, bins=RESIDUAL_BINS)
-
-
-def builder_of(interface: Interface) -> type[Build]:
-    """What builds a scenario of this interface."""
-    return ForecastBuild if interface.output == "value" or interface.foretold else Build
 
 
 def _rung_row(rung: ValueRung) -> Json:

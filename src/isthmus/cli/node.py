@@ -23,14 +23,28 @@ from isthmus.cli import leash as leashes
 from isthmus.contracts.agreement import ANY_STAGE, Agreement
 from isthmus.contracts.errors import InputError, UnreachableError
 from isthmus.contracts.head import Head, Stage
+from isthmus.contracts.logistic import LogisticSums, logistic_sums_from, logistic_units
 from isthmus.contracts.ports import SharedExtractor
-from isthmus.contracts.statistic import CLUSTERS, EVALUATE, FOLD_OUT, MOMENTS, OWN_HEAD, PAIR, SITE_HEADS, SiteHeadParams, SiteHeads
+from isthmus.contracts.statistic import (
+    CLUSTERS,
+    EVALUATE,
+    FOLD_OUT,
+    IRLS,
+    MOMENTS,
+    OWN_HEAD,
+    PAIR,
+    SITE_HEADS,
+    FleetCurve,
+    SiteHeadParams,
+    SiteHeads,
+)
 from isthmus.contracts.sums import SCORE_BINS, Moments
 from isthmus.contracts.valuesums import VALUE_STATISTICS
 from isthmus.foundry.engine import Forecaster, Scorer
 from isthmus.foundry.export import artefact_digest, build_artefact
+from isthmus.foundry.logisticsite import combine_logistic
 from isthmus.foundry.ridge import head_from
-from isthmus.foundry.site import LocalRows, combine
+from isthmus.foundry.site import LocalRows, combine, corrected
 from isthmus.foundry.stages import checked_extractor
 from isthmus.kit.canonical import canonical_bytes
 from isthmus.kit.clock import SystemClock
@@ -69,7 +83,14 @@ def node_tools(threads: int = 1) -> Tools:
 def site_heads(fleet: Moments, rows: SiteRows, stage: Stage, params: SiteHeadParams) -> SiteHeads:
     """foundry.site's three heads in the layout of site-head/1."""
     local = LocalRows(rows.q, rows.w, rows.y, rows.groups)
-    fits = combine(fleet, local, params.fleet_penalty, params.factors, params.penalties)
+    grids = (params.fleet_penalty, params.factors, params.penalties)
+    if params.head is not None:
+        fits = corrected(fleet, local, params.head, *grids)
+    elif params.logistic is not None:
+        round_ = _fleet_round(params.logistic, fleet)
+        fits = combine_logistic(fleet, round_, params.logistic.coefficients.array(), local, *grids)
+    else:
+        fits = combine(fleet, local, *grids)
     known = {"fleet": fits.fleet, "combined": fits.combined, "local": fits.local}
     d = stage.dimension
     heads, histograms = np.zeros((3, d + 1)), np.zeros((3, 2, SCORE_BINS), dtype=np.int64)
@@ -85,6 +106,14 @@ def site_heads(fleet: Moments, rows: SiteRows, stage: Stage, params: SiteHeadPar
         histograms[index] = score_histogram(found.scores[: rows.records], rows.y[: rows.records])
     exists = np.array([known[name] is not None for name in SITE_HEADS])
     return SiteHeads(SITE_HEADS.index("combined"), exists, factors, penalties, losses, heads, histograms)
+
+
+def _fleet_round(curve: FleetCurve, fleet: Moments) -> LogisticSums:
+    """Raises InputError when it is no round of that fleet."""
+    try:
+        return logistic_sums_from(curve.sums.array().astype(np.int64), fleet.dimension, logistic_units(fleet.sum_w))
+    except ValueError as error:
+        raise InputError(f"the fleet's round does not fit its moments: {error}", "send both of one run") from error
 
 
 @click.group()
@@ -149,6 +178,7 @@ def init(data: Path, state: Path, party: str, name: str, kind: str, licence: str
 @click.option("--visibility", type=click.Choice(["aggregate", "individual"]), default="aggregate", show_default=True)
 @click.option("--records-per-feature", default=4, show_default=True, help="Records behind what becomes visible, for each feature.")
 @click.option("--allow-own-head", is_flag=True, help="Lets this owner's own fitted head leave, seen singly.")
+@click.option("--logistic", is_flag=True, help=f"Also lets {IRLS} be asked for: the rounds of a logistic fit.")
 @click.option("--contribution", is_flag=True, help="Lets this owner be scored by its own sums; only with individual visibility.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object.")
 def agree(state: Path, as_json: bool, **terms: Any) -> None:
@@ -162,7 +192,7 @@ def agree(state: Path, as_json: bool, **terms: Any) -> None:
             asset=home.asset_digest,
             exchange=exchange_key,
             purposes=terms["purposes"],
-            operations=terms["operations"] or (*DEFAULT_OPERATIONS, *((OWN_HEAD,) if terms["allow_own_head"] else ())),
+            operations=_operations(terms),
             participants={home.settings.id: home.key.public_hex, **_participants(terms["participants"])},
             issued_at_s=now_s,
             expires_at_s=now_s + terms["days"] * DAY_S,
@@ -180,6 +210,12 @@ def agree(state: Path, as_json: bool, **terms: Any) -> None:
         home.store.close()
     shown = {"agreement": digest, "owner": agreement.owner, "exchange": exchange_key}
     click.echo(json.dumps(shown) if as_json else f"{agreement.owner} agreed: {digest}\nexchange key {exchange_key}")
+
+
+def _operations(terms: dict[str, Any]) -> tuple[str, ...]:
+    """Those that were named; else the usual ones, and what the flags add."""
+    flags = ((OWN_HEAD, terms["allow_own_head"]), (IRLS, terms["logistic"]))
+    return terms["operations"] or (*DEFAULT_OPERATIONS, *(name for name, allowed in flags if allowed))
 
 
 def _participants(given: tuple[str, ...]) -> dict[str, str]:

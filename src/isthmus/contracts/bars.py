@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any, Literal
+
 import msgspec
 
 PPM = 1_000_000
@@ -32,7 +34,8 @@ class Bars(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     area under the ROC curve must be above it; at least 500,000. groups_min: least count of independent groups (modules,
     lots). slice_records_min: smaller slices are named, not judged. families, severities: corruptions that must be measured, in
     this sequence. robust: those that must also hold. values: of a task that gives numbers. Then error_ppm_max is the greatest share of
-    outcomes beyond their band, and the bars on answers, recall, specificity and area do not apply.
+    outcomes beyond their band, and the bars on answers, recall, specificity and area do not apply. promise: what error_ppm_max bounds;
+    unset, errors among answered; `alarms`, the share of good records that are not called good (see assurance.alarms).
     """
 
     scenario: str
@@ -49,3 +52,13 @@ class Bars(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     severities: tuple[int, ...] = (1, 2, 3, 4, 5)
     robust: tuple[Robustness, ...] = ()
     values: ValueBars | msgspec.UnsetType = msgspec.UNSET
+    promise: Literal["alarms"] | msgspec.UnsetType = msgspec.UNSET
+
+
+def bar_fields(certify: msgspec.Struct) -> dict[str, Any]:
+    """A scenario's certify plan as fields of Bars; the usual promise is not said."""
+    wanted = msgspec.to_builtins(certify)
+    fields = {name: wanted[name] for name in Bars.__struct_fields__ if name in wanted}
+    if fields.get("promise") == "error":
+        del fields["promise"]
+    return fields

@@ -1,8 +1,9 @@
 """An owner's data folder: labelled records in the three layouts that are understood.
 
-`labels.csv` (UTF-8; header path,label and, as wanted, certainty, group, kind, split) with image files beside it, or with
+`labels.csv` (UTF-8; header path,label and, as wanted, certainty, group, kind, split) with image or text files beside it, or with
 paths that name rows of CSV files beside it (sandbox.rowfiles); `records.csv`, a row a record, with a column `label` and those
-of labels.csv that are wanted among its own; or sub-folders of images, whose names are the classes. Without a group column,
+of labels.csv that are wanted among its own; or sub-folders of images, or of .txt files where there is no image, whose names are the
+classes. Without a group column,
 groups are inferred as runs of GROUP_RUN records in name order; without a split column every HOLDOUT_EVERY-th group is held
 out. Both are said in what is returned.
 
@@ -25,6 +26,7 @@ from isthmus.contracts.errors import FolderError
 from isthmus.contracts.schema import MISSING
 from isthmus.contracts.targets import Target
 from isthmus.kit.pictures import SUFFIXES
+from isthmus.kit.writing import TEXT_SUFFIXES
 from isthmus.sandbox.rowfiles import RowFiles, rows_named, table_rows
 
 LABELS_NAME, RECORDS_NAME = "labels.csv", "records.csv"
@@ -81,14 +83,19 @@ def name_order(path: str) -> list[tuple[int, int, str]]:
     return [(0, int(part), "") if part.isdecimal() else (1, 0, part) for part in re.split(r"(\d+)", text) if part]
 
 
+def is_text_file(path: str) -> bool:
+    """Whether a record's path names a file of text."""
+    return PurePosixPath(path).suffix.lower() in TEXT_SUFFIXES
+
+
 def is_unlabelled(name: str) -> bool:
     """Whether a sub-folder of this name holds pictures that have no label yet."""
     return name.strip().lower() == UNLABELLED
 
 
 def read_folder(root: Path, targets: tuple[Target, ...] = ()) -> DataFolder:
-    """Reads the layout and labels, not the images. targets: whose outcomes stand in place of labels. Raises FolderError with the line or
-    name that is wrong."""
+    """Reads the layout and labels, not the images. targets: whose outcomes stand in place of labels. Good records alone are enough for what
+    is fitted on good ones, and for a part of a roster's sums. Raises FolderError with the line or name that is wrong."""
     found = read_labels(root, targets)
     if not found.files:
         if (root / LABELS_NAME).exists():
@@ -101,9 +108,8 @@ def read_folder(root: Path, targets: tuple[Target, ...] = ()) -> DataFolder:
         if len({file.values[place] for file in found.files}) < 2:
             raise FolderError(f"all {len(found.files)} records in {root} have the same {target.name}", "add records that end otherwise")
     labels = Counter(file.label for file in found.files)
-    if len(labels) < 2 and not targets:
-        only = "good" if -1 in labels else "defect"
-        raise FolderError(f"all {len(found.files)} records in {root} are labelled {only}", "add records of the other class")
+    if -1 not in labels and not targets:
+        raise FolderError(f"all {len(found.files)} records in {root} are labelled defect", "add good ones")
     return found
 
 
@@ -142,12 +148,16 @@ def _with_holdout(files: list[LabelledFile]) -> list[LabelledFile]:
 def _from_subfolders(root: Path) -> list[LabelledFile]:
     folders = sorted(entry for entry in root.iterdir() if entry.is_dir() and not entry.name.startswith("."))
     folders = [folder for folder in folders if not is_unlabelled(folder.name)]
+    return _files_of(root, folders, SUFFIXES) or _files_of(root, folders, TEXT_SUFFIXES)
+
+
+def _files_of(root: Path, folders: list[Path], suffixes: frozenset[str]) -> list[LabelledFile]:
     files = []
     for folder in folders:
         label = -1 if folder.name.strip().lower() in GOOD_NAMES else 1
-        for image in sorted(folder.rglob("*")):
-            if image.suffix.lower() in SUFFIXES and image.is_file() and not image.name.startswith("."):
-                files.append(LabelledFile(image.relative_to(root).as_posix(), label, True, "", "", ""))
+        for file in sorted(folder.rglob("*")):
+            if file.suffix.lower() in suffixes and file.is_file() and not file.name.startswith("."):
+                files.append(LabelledFile(file.relative_to(root).as_posix(), label, True, "", "", ""))
     return files
 
 

@@ -58,10 +58,10 @@ class ServingFacts:
 
 @dataclass(frozen=True, kw_only=True)
 class Reference:
-    """An independent fit on the pooled sample files. Only for sample data; see reference.py."""
+    """An independent fit on the pooled sample files. Only for sample data; see reference.py. weights_max_rel_diff: None for trees."""
 
     auc_pooled: float
-    weights_max_rel_diff: float
+    weights_max_rel_diff: float | None
     membership_auc: float
     membership: dict[str, float]
 

@@ -16,9 +16,10 @@ from isthmus.assurance.certificate import check
 from isthmus.client.http import ExchangeClient
 from isthmus.contracts.errors import CertificateError, FolderError, InputError, JobFailedError, RemoteError
 from isthmus.contracts.head import Head
+from isthmus.contracts.operations import OPERATIONS, fleet_operations
 from isthmus.contracts.ports import Clock, Json
 from isthmus.contracts.scenario import Scenario
-from isthmus.contracts.statistic import CLUSTERS, EVALUATE, FOLD_OUT, MOMENTS, OWN_HEAD, PAIR, TrainingParams
+from isthmus.contracts.statistic import EVALUATE, PAIR
 from isthmus.contracts.targets import Target
 from isthmus.contracts.valuesums import VALUE_STATISTICS
 from isthmus.kit.signing import Envelope, key_id
@@ -36,7 +37,6 @@ from isthmus.scenarios.workbench import origin_of, probe_fields
 
 AFTER_LEAVING = "/after-leaving"
 OWNERS_MIN = 3
-FLEET_OPERATIONS = (MOMENTS, FOLD_OUT, CLUSTERS, EVALUATE, OWN_HEAD, PAIR)
 SITE = "line-4"
 NAME_CHARS = 40
 RESERVED = frozenset({"joint", "fleet", "exchange", "sample-user", "sample-compute", "sample-model-vendor", SITE})
@@ -209,7 +209,7 @@ class ScenarioRun:
         keys = {o.party: o.public_key for o in owners}
         together = Terms(
             purpose=purpose,
-            operations=VALUE_STATISTICS if self._targets else FLEET_OPERATIONS,
+            operations=VALUE_STATISTICS if self._targets else fleet_operations(self._scenario.recipe.head),
             allow_own_head=not self._targets,
             records_per_feature=self._scenario.recipe.records_per_feature,
         )
@@ -219,13 +219,13 @@ class ScenarioRun:
                 continue
             after = Terms(
                 purpose=purpose + AFTER_LEAVING,
-                operations=(MOMENTS, FOLD_OUT, CLUSTERS, EVALUATE, PAIR),
+                operations=(*OPERATIONS[self._scenario.recipe.head], EVALUATE, PAIR),
                 least_participants=2,
                 visibility="individual",
             )
             agree(owner, key, keys, after, clock)
         if line is not None:
-            agree(line, key, {line.party: line.public_key}, site_terms(purpose), clock)
+            agree(line, key, {line.party: line.public_key}, site_terms(purpose, self._scenario.recipe.head), clock)
 
     def _left(self, owner: Owner) -> OwnerFacts:
         """What left, by the owner's own signed log. Raises LogTamperedError."""
@@ -263,9 +263,9 @@ class ScenarioRun:
 
     def _reference(self, owners: list[Owner]) -> None:
         fleet = self.facts.fleet
-        if not self.facts.sample or fleet is None or fleet.result is None or self._targets:
+        other = bool(self._targets) or self._scenario.recipe.head == "gaussian"
+        if not self.facts.sample or fleet is None or fleet.result is None or other:
             return
-        recipe = self._scenario.recipe
-        params = TrainingParams(views=recipe.views, sure_weight=recipe.sure_weight, unsure_weight=recipe.unsure_weight)
         head = msgspec.convert(fleet.result["head"], Head)
+        params = self._scenario.recipe.training
         self.facts.reference = reference(owners, head, float(fleet.result["penalty"]), params, self._settings.tools)

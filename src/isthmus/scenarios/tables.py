@@ -15,6 +15,7 @@ from isthmus.scenarios.facts import RunFacts
 from isthmus.scenarios.findings import (
     SITE_MODELS,
     bars_of,
+    claims_of,
     entries_sum,
     names_of,
     next_promise,
@@ -64,8 +65,9 @@ def headline(facts: RunFacts, say: Texts) -> str:
     goal = percent(promise.error_goal)
     if promise.error_bound is None:
         return say("headline.nothing", goal=goal)
+    kind = "headline.alarms." if promise.alarms else "headline."
     words = say(
-        "headline.proven" if promise.proven else "headline.refused",
+        kind + ("proven" if promise.proven else "refused"),
         share=percent(promise.answered_share),
         rest=percent(1 - promise.answered_share),
         goal=goal,
@@ -146,14 +148,31 @@ def _certificate_text(result: Json, say: Texts) -> str:
     return say("certificate.issued", tier=found.tier, until=until, digest=given["digest"][:DIGEST_CHARS] + "…")
 
 
+def _stated_text(result: Json, say: Texts) -> str:
+    """What was found of stated probabilities; empty where the head states none."""
+    claims = claims_of(result)
+    if claims is None or claims.calibration is None:
+        return ""
+    found = claims.calibration
+    briers = (found.brier_low_ppm, found.brier_high_ppm, found.brier_bound_ppm, found.brier_base_ppm)
+    low, high, bound, base = (f"{share(ppm):.3f}" for ppm in briers)
+    error = f"{percent(share(found.error_low_ppm))} to {percent(share(found.error_high_ppm))}"
+    confidence = percent(share(claims.confidence_ppm))
+    return say("stated", low=low, high=high, bound=bound, base=base, confidence=confidence, error=error, rounds=result["irls"]["rounds"])
+
+
 def _model_lines(facts: RunFacts, say: Texts) -> list[tuple[str, str]]:
     rows = []
     if facts.reference is not None:
-        rows.append((say("line.weights"), say("weights", difference=f"{facts.reference.weights_max_rel_diff:.1e}")))
+        difference = facts.reference.weights_max_rel_diff
+        if difference is not None:
+            rows.append((say("line.weights"), say("weights", difference=f"{difference:.1e}")))
         rows.append((say("line.membership"), say("membership", auc=f"{facts.reference.membership_auc:.2f}")))
     result = result_of(facts.fleet)
     if result is not None:
         rows.append((say("line.certificate"), _certificate_text(result, say)))
+        stated = _stated_text(result, say)
+        rows += [(say("line.stated"), stated)] if stated else []
         rows += [(say("line.care"), note) for note in result["notes"]]
     return rows
 
