@@ -83,6 +83,12 @@ def test_each_lead_is_decided_by_its_own_band(tmp_path: Path) -> None:
     assert b"<value>sha256:c</value>" in found[0].text and b"<value>rcp_1</value>" in found[0].text and b"in 90%" in found[0].text
 
 
+def test_a_share_is_told_without_a_unit(tmp_path: Path) -> None:
+    shares = replace(PROVEN, targets=tuple(Target(name=one.name, unit="1", low=0.0, high=100.0) for one in TARGETS))
+    text = decide(served(HIGH, HIGH, proven=shares), levels(tmp_path), [], AT)[0].text
+    assert b"in 1 day: 50, between 41 and 70 in 90%" in text and b"<value>50</value>" in text and breaches(text) == []
+
+
 def test_the_alert_for_a_day_is_updated_then_cancelled_and_another_gauges_is_left_alone(tmp_path: Path) -> None:
     wanted, alerts = levels(tmp_path), tmp_path / "alerts"
     alerts.mkdir()
