@@ -37,7 +37,8 @@ from isthmus.contracts.errors import (
 )
 from isthmus.contracts.schema import Schema
 from isthmus.gateway import attempts, service
-from isthmus.gateway.wire import Answer, format_request, parse_answer
+from isthmus.gateway.registry import Loaded
+from isthmus.gateway.wire import Answer, OutputChoice, format_request, parse_answer
 from isthmus.kit.pictures import decode, encode_png
 from tests.gateway.fakes import KEY, PRICE_MICROS, FakeMeter, House, grey
 
@@ -423,3 +424,39 @@ def test_metadata_names_what_is_served(house: House) -> None:
     assert [output["name"] for output in found["outputs"]] == ["score", "verdict"]
     assert found["properties"]["certificate"] == house.deployment.certificate_digest
     assert all(isinstance(value, str) for value in found["properties"].values())
+
+
+def with_heat(house: House) -> Loaded:
+    """The house's deployment as one whose model gives heat maps."""
+    entry = house.service.registry.find("cells", None)
+    entry.deployment = msgspec.structs.replace(entry.deployment, heat=True)
+    return entry
+
+
+def ask_heat(house: House, binary: bool) -> Answer:
+    choices = [OutputChoice(name, binary) for name in ("score", "heat", "verdict")]
+    body, header = format_request(np.stack([grey(0), grey(255)]), None, binary, choices)
+    reply = house.service.infer(USER, "cells", None, body, header)
+    return parse_answer(reply.body, reply.header_bytes)
+
+
+@pytest.mark.parametrize("binary", [True, False])
+def test_a_heat_map_comes_where_it_is_asked_for_and_the_model_has_one(house: House, binary: bool) -> None:
+    with pytest.raises(InferenceRequestError, match="no heat map"):
+        ask_heat(house, binary)
+    assert not house.meter.receipts, "refused before anything was held"
+    with_heat(house)
+    answer = ask_heat(house, binary)
+    assert answer.heats is not None and answer.heats.shape == (2, 2, 2) and answer.heats[1, 0, 0] == 1
+    assert answer.verdicts == ("good", "defect") and len(house.meter.receipts) == 1
+    assert [output.name for output in house.service.model("cells", None).outputs] == ["score", "verdict", "heat"]
+    assert ask(house).heats is None, "not asked for"
+
+
+def test_a_heat_map_that_is_none_ends_the_attempt(house: House) -> None:
+    engine = with_heat(house).engine
+    assert engine is not None
+    engine.heats = lambda images: np.full((1, 2, 2), np.nan)  # type: ignore[method-assign]
+    with pytest.raises(EngineFailedError, match="heat map"):
+        ask_heat(house, True)
+    assert [receipt.outcome for receipt in house.meter.receipts.values()] == ["void"]
