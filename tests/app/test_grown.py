@@ -18,13 +18,14 @@ from isthmus.contracts.errors import InputError
 from isthmus.contracts.head import Forest, Head, Stage
 from isthmus.contracts.job import JobRequest
 from isthmus.contracts.scenario import Trees
-from isthmus.contracts.statistic import MOMENTS, TrainingParams
-from isthmus.contracts.sums import moments_from
+from isthmus.contracts.statistic import MOMENTS, PAIR, PairParams, TrainingParams
+from isthmus.contracts.sums import moments_from, pair_from
 from isthmus.contracts.treesums import ASIDE_SCORES, HISTOGRAMS
 from isthmus.foundry.ridge import standard
 from isthmus.foundry.stages import stage_of
 from isthmus.foundry.trees import Rows, TreePlan, drawn_edges, forest_of, grow, start
 from isthmus.kit.treewalk import head_scores
+from isthmus.sandbox.statistics.registry import computed, parsed_params
 from isthmus.sandbox.statistics.trees import set_aside
 from tests.app.world import LEAST_GROUP, OWNERS, PURPOSE, House, house, owner, owners, part, scenario, site
 
@@ -175,3 +176,15 @@ def test_a_site_gets_the_trees_with_thresholds_of_its_own(tmp_path: Path) -> Non
     assert np.isfinite(head_scores(head, q)).all()
     statistics = [asked.statistic for asked in of.jobs.asked if asked.run_id == "site_1"]
     assert HISTOGRAMS not in statistics and ASIDE_SCORES not in statistics
+
+
+def test_trees_and_a_ridge_head_are_compared_in_pairs(fleet: tuple[House, dict[str, Any]]) -> None:
+    of, result = fleet
+    new = head_of(result)
+    old = msgspec.structs.replace(new, forest=None, bias=-1.0, lo=0.0, hi=0.0)  # says good of every record
+    statistic, params = parsed_params(PAIR, msgspec.to_builtins(PairParams(old=old, new=new)), new.stage)
+    found = of.jobs.owners["alba"]
+    sums = pair_from(computed(statistic, params, new.stage, found, LEAST_GROUP))  # type: ignore[arg-type]
+    held = found.parts["holdout"].y
+    right, wrong, _ = sums.table.sum(axis=1)
+    assert (right, wrong) == ((held < 0).sum(), (held > 0).sum()) and sums.table.sum(axis=0)[0] > right * 0.5

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -58,15 +59,24 @@ def _pool(owner: Owner, stage: Stage, params: TrainingParams, tools: Tools) -> P
         home.store.close()
 
 
-def pooled_fit(x: Floats, y: Floats, w: Floats, penalty: float) -> tuple[Floats, float] | None:
-    """(coefficients on raw features, bias) of scikit-learn's Ridge on weighted, standardised features; None where it is not installed."""
+def peers() -> tuple[Any, Any] | None:
+    """scikit-learn's ridge regression and gradient boosting; None where it is not installed."""
     try:
+        from sklearn.ensemble import HistGradientBoostingClassifier
         from sklearn.linear_model import Ridge
     except ImportError:
         return None
+    return Ridge, HistGradientBoostingClassifier
+
+
+def pooled_fit(x: Floats, y: Floats, w: Floats, penalty: float) -> tuple[Floats, float] | None:
+    """(coefficients on raw features, bias) of scikit-learn's Ridge on weighted, standardised features; None where it is not installed."""
+    known = peers()
+    if known is None:
+        return None
     mean = np.average(x, axis=0, weights=w)
     scale = np.maximum(np.sqrt(np.average((x - mean) ** 2, axis=0, weights=w)), 1.0)
-    model = Ridge(alpha=penalty * w.sum(), solver="cholesky").fit((x - mean) / scale, y, sample_weight=w)
+    model = known[0](alpha=penalty * w.sum(), solver="cholesky").fit((x - mean) / scale, y, sample_weight=w)
     coefficients = np.asarray(model.coef_, dtype=np.float64) / scale
     return coefficients, float(model.intercept_ - coefficients @ mean)
 
@@ -83,11 +93,10 @@ def _against_linear(x: Floats, y: Floats, w: Floats, held: Floats, head: Head, p
 
 def pooled_boosting(x: Floats, y: Floats, w: Floats, held: Floats) -> Floats | None:
     """Scores of held-out rows by scikit-learn's gradient boosting on the pooled rows, as it comes; None where it is not installed."""
-    try:
-        from sklearn.ensemble import HistGradientBoostingClassifier
-    except ImportError:
+    known = peers()
+    if known is None:
         return None
-    model = HistGradientBoostingClassifier(random_state=0).fit(x, y, sample_weight=w)
+    model = known[1](random_state=0).fit(x, y, sample_weight=w)
     return np.asarray(model.decision_function(held), dtype=np.float64)
 
 
