@@ -14,7 +14,7 @@ from isthmus.contracts.errors import AgreementError, IsthmusError, RefusedError
 from isthmus.contracts.job import Job
 from isthmus.contracts.parts import sources_of
 from isthmus.contracts.statistic import CLUSTERS, EVALUATE, FOLD_OUT, MOMENTS, OWN_HEAD, PAIR, SITE_HEAD, EvaluateParams, PairParams
-from isthmus.contracts.treesums import ASIDE_CLUSTERS, ASIDE_SCORES, DEPTH_MAX, HISTOGRAMS, TREES_MAX, HistogramsParams
+from isthmus.contracts.treesums import ASIDE_CLUSTERS, ASIDE_SCORES, HISTOGRAMS, ROUNDS_MAX, HistogramsParams
 from isthmus.kit.canonical import digest_of
 from isthmus.kit.signing import Envelope, key_id, unseal
 from isthmus.sandbox.overlap import Roster, reveals
@@ -23,7 +23,7 @@ from isthmus.sandbox.statistics.registry import STATISTICS, Params, Statistic, p
 JOB_SECONDS_MAX = 7 * 24 * 3600
 CLOCK_SKEW_S = 300
 JOBS_PER_RUN_MAX = {MOMENTS: 1, FOLD_OUT: 2, CLUSTERS: 4, OWN_HEAD: 2, SITE_HEAD: 4, EVALUATE: 8, PAIR: 1} | {
-    HISTOGRAMS: TREES_MAX * DEPTH_MAX,
+    HISTOGRAMS: ROUNDS_MAX,
     ASIDE_SCORES: 2,
     ASIDE_CLUSTERS: 4,
 }

@@ -49,6 +49,7 @@ from isthmus.contracts.treesums import (
     ASIDE_MIN,
     ASIDE_SCORES,
     CUTS_MAX,
+    DEPTH_MAX,
     HISTOGRAMS,
     OPEN_MAX,
     OWNER_RECORDS_MAX,
@@ -186,10 +187,13 @@ def _check_forest(params: ForestParams) -> None:
     count = params.forest.sizes.shape[0] if params.forest.sizes.shape else 0
     _require(params.views == ("identity",), "trees grow on the identity view only", "name no other view")
     _require(count <= TREES_MAX, f"{count} trees", f"use up to {TREES_MAX}")
+    size, most = int(np.prod(params.forest.nodes.shape)), 2 << DEPTH_MAX
+    _require(size <= TREES_MAX * most, f"trees of {size} nodes", f"use up to {TREES_MAX * most}")
     steep = 1.0 if params.beginning is None else params.beginning.steepness
     _require(0 < steep <= STEEPNESS_MAX, f"a steepness of {steep}", f"use up to {STEEPNESS_MAX}")
     _require(ASIDE_MIN <= params.aside <= ASIDE_MAX, f"one group in {params.aside} set aside", f"use {ASIDE_MIN} to {ASIDE_MAX}")
     if isinstance(params, HistogramsParams):
+        _require(int(np.prod(params.growing.shape)) <= most, "the growing tree has too many nodes", f"use up to {most}")
         nodes = params.growing.shape[0] if params.growing.shape else 0
         rising = list(params.open) == sorted(set(params.open)) and all(0 <= node < nodes for node in params.open)
         _require(1 <= len(params.open) <= OPEN_MAX and rising, "the open nodes are not in order, or not of the tree", "name them ascending")
