@@ -107,8 +107,8 @@ def added(growth: Growth, rows: Rows) -> Floats:
 
 
 class Sight:
-    """What the attack needs of all rounds, added up: the rounds' vectors themselves would not fit into memory. In standardised columns, X of
-    reference records and A of those asked about: kernel X X^T, cross A X^T, and X and A times the sums' deviation."""
+    """What the attack needs of all rounds, added up: the rounds' vectors themselves would not fit into memory. In standardised columns, X
+    of reference records and A of those asked about: kernel X X^T, cross A X^T, and X and A times the sums' deviation."""
 
     def __init__(self, known: int, asked: int) -> None:
         self.kernel, self.cross = np.zeros((known, known)), np.zeros((asked, known))

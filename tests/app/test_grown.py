@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from isthmus.app.build import Build
+from isthmus.app.grown import asked_features, tree_plan
 from isthmus.app.site import SiteBuild
 from isthmus.app.worker import RunCancelled
 from isthmus.contracts.build import RunRequest, SiteRequest
@@ -18,12 +19,14 @@ from isthmus.contracts.errors import InputError
 from isthmus.contracts.head import Forest, Head, Stage
 from isthmus.contracts.job import JobRequest
 from isthmus.contracts.scenario import Trees
+from isthmus.contracts.schema import Column, Schema
 from isthmus.contracts.statistic import MOMENTS, PAIR, PairParams, TrainingParams
 from isthmus.contracts.sums import moments_from, pair_from
 from isthmus.contracts.treesums import ASIDE_SCORES, HISTOGRAMS
+from isthmus.foundry.foldout import moments_of
 from isthmus.foundry.ridge import standard
 from isthmus.foundry.stages import stage_of
-from isthmus.foundry.trees import Rows, TreePlan, drawn_edges, forest_of, grow, start
+from isthmus.foundry.trees import Rows, TreePlan, cuts_of, drawn_edges, forest_of, grow, start
 from isthmus.kit.treewalk import head_scores
 from isthmus.sandbox.statistics.registry import computed, parsed_params
 from isthmus.sandbox.statistics.trees import set_aside
@@ -188,3 +191,18 @@ def test_trees_and_a_ridge_head_are_compared_in_pairs(fleet: tuple[House, dict[s
     held = found.parts["holdout"].y
     right, wrong, _ = sums.table.sum(axis=1)
     assert (right, wrong) == ((held < 0).sum(), (held > 0).sum()) and sums.table.sum(axis=0)[0] > right * 0.5
+
+
+def test_trees_ask_about_columns_where_there_are_some_and_else_about_all_features() -> None:
+    columns = (Column(name="a", low=0, high=1, missing=True), Column(name="b", low=0, high=1))
+    row, window = Schema(columns=columns), Schema(columns=columns, steps=8)
+    assert asked_features(stage_of("table", ("columns", "bins/4"), row)) == 3
+    assert asked_features(stage_of("table", ("bins/4",), row)) == stage_of("table", ("bins/4",), row).dimension
+    series = stage_of("series", ("last/2",), window)
+    assert asked_features(series) == series.dimension
+    rng = np.random.default_rng(1)
+    q = rng.integers(-9000, 9000, (300, series.dimension)).astype(np.int16)
+    moments = moments_of(q, np.ones(300, np.int64), np.where(q[:, 0] > 0, 1, -1), np.arange(300))
+    plan = tree_plan(Trees(features=3, cuts=2), series, moments, ratio=4, owners=3)
+    assert all(len(edges) == series.dimension and 1 <= len(cuts_of(edges)) <= 6 for edges in plan.drawn)
+    assert plan.held_min == 2 * 4 * max(len(cuts_of(edges)) for edges in plan.drawn)
