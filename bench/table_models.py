@@ -18,17 +18,10 @@ from numpy.typing import NDArray
 
 from isthmus.app.grown import steepness, tree_plan
 from isthmus.contracts.head import Forest
+from isthmus.contracts.logistic import LogisticSums, logistic_sums_from, logistic_units
 from isthmus.contracts.sums import Moments
 from isthmus.foundry.foldout import choose_lambda, leave_one_group_out, moments_of
-from isthmus.foundry.logistic import (
-    LogisticFit,
-    LogisticSums,
-    fit_logistic,
-    fold_out_logits,
-    logistic_sums,
-    logistic_sums_from,
-    probability,
-)
+from isthmus.foundry.logistic import LogisticFit, fit_logistic, fold_out_logits
 from isthmus.foundry.ridge import candidates
 from isthmus.foundry.tablefeatures import TableExtractor, feature_count
 from isthmus.foundry.trees import (
@@ -43,6 +36,7 @@ from isthmus.foundry.trees import (
     merged_edges,
     start,
 )
+from isthmus.kit.logits import logistic_sums, probability
 from isthmus.kit.treewalk import forest_scores, margins, share_of
 from isthmus.sandbox.statistics.trees import set_aside
 from isthmus.scenarios.package import load_package
@@ -145,9 +139,11 @@ def logistic_fit(q: NDArray[np.int16], y: Ints, owners: Ints, lam: float) -> Log
     moments = Moments(**vars(moments_of(q, np.ones(len(y), np.int64), y, np.arange(len(y)))))
     parts = [np.flatnonzero(owners == owner) for owner in np.unique(owners)]
 
+    units = logistic_units(moments.sum_w)
+
     def ask(at: Floats) -> LogisticSums:
-        packed = [logistic_sums(q[part], np.ones(len(part), np.int64), y[part], at).packed() for part in parts]
-        return logistic_sums_from(np.sum(packed, axis=0), q.shape[1])
+        packed = [logistic_sums(q[part], np.ones(len(part), np.int64), y[part], at, units).packed() for part in parts]
+        return logistic_sums_from(np.sum(packed, axis=0), q.shape[1], units)
 
     return fit_logistic(ask, moments, lam)
 

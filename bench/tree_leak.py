@@ -44,8 +44,8 @@ FREE_TREES = 20
 RECORDS_MAX = 1200
 """Reference records, and members and others asked about, at most."""
 MORE_MAX, LESS_MIN = 0.05, 0.01
-"""What the best attack on the trees' sums may gain over that on the moments; and what the rule must take from it where records are few: among
-thousands of records neither finds anybody."""
+"""What the best attack on the trees' sums may gain over that on the moments; and what the rule must take from it where records are few:
+among thousands of records neither finds anybody."""
 FEW_RECORDS = 1000
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]

@@ -10,9 +10,8 @@ import msgspec
 import numpy as np
 import pytest
 
-from isthmus.app.build import Build
+from isthmus.app.builders import build_of, site_build_of
 from isthmus.app.grown import asked_features, tree_plan
-from isthmus.app.site import SiteBuild
 from isthmus.app.worker import RunCancelled
 from isthmus.contracts.build import RunRequest, SiteRequest
 from isthmus.contracts.errors import InputError
@@ -43,7 +42,7 @@ def wanted(trees: Trees = TREES, **more: Any) -> RunRequest:
 
 def walked(of: House, request: RunRequest, run_id: str = "run_1") -> tuple[bool, dict[str, Any]]:
     of.begun(run_id, request)
-    return Build(of.shop, run_id, request).walk()
+    return build_of(of.shop, run_id, request).walk()
 
 
 def head_of(result: dict[str, Any]) -> Head:
@@ -132,7 +131,7 @@ def test_a_run_cut_off_in_any_round_ends_as_one_that_was_not(tmp_path: Path, fle
     while True:
         rounds["left"] = 3
         try:
-            certified, result = Build(cut.shop, "run_1", request).walk()
+            certified, result = build_of(cut.shop, "run_1", request).walk()
             break
         except RunCancelled:
             stopped += 1
@@ -163,13 +162,13 @@ def test_a_site_gets_the_trees_with_thresholds_of_its_own(tmp_path: Path) -> Non
     of = house(tmp_path)
     request = wanted()
     of.begun("run_1", request)
-    certified, result = Build(of.shop, "run_1", request).walk()
+    certified, result = build_of(of.shop, "run_1", request).walk()
     of.catalogue.end("run_1", "certified", result, None)
     of.jobs.owners["delta"] = site("delta", 77, fit=40, proof=150)
     of.jobs.agree(PURPOSE + "/site", "delta")
     asked = SiteRequest(run="run_1", site="delta", fit=40, proof=150)
     of.begun("site_1", asked)
-    _, at_site = SiteBuild(of.shop, "site_1", asked).walk()
+    _, at_site = site_build_of(of.shop, "site_1", asked).walk()
     head = head_of(at_site)
     assert certified and head.forest == head_of(result).forest
     assert {"fleet", "combined", "local"} == set(at_site["candidates"])

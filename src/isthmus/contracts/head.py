@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import math
 from typing import Any, Literal
 
 import msgspec
@@ -12,6 +13,9 @@ from numpy.typing import NDArray
 
 from isthmus.contracts.errors import DocumentError
 from isthmus.contracts.schema import Schema
+from isthmus.contracts.targets import Target
+
+Link = Literal["linear", "logistic"]
 
 
 class Array(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -45,13 +49,27 @@ class Array(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
 
 class Stage(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
     """A public feature extractor: which backbone, which parts of it (contracts.parts, tableparts, seriesparts), and the digest of its
-    definition. schema: of its records, where they are not pictures."""
+    definition. schema: of its records, where they are not pictures. dimension: features of each of its positions. positions: places of a
+    picture that are looked at each by itself; 1 where the record is looked at as a whole. zones: sets of positions that are summed apart
+    (see `zone_of`)."""
 
     backbone: str
     parts: tuple[str, ...]
     dimension: int
     digest: str
     schema: Schema | None = None
+    positions: int = 1
+    zones: int = 1
+
+    @property
+    def counted(self) -> int:
+        """Features as the dimension rule counts them: so many in one zone would have as many second moments as all zones have."""
+        return math.ceil(self.dimension * math.sqrt(self.zones) - 1e-9)
+
+    @property
+    def width(self) -> int:
+        """Numbers that the extractor gives for one record."""
+        return self.dimension * self.positions
 
 
 SCORE_SHARE = 0.25
@@ -73,10 +91,41 @@ class Forest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     nodes: Array
 
 
-class Head(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
-    """score = bias + sum_i coefficients[i] * q[i], over quantised features q of `stage`; with a forest, plus its sum, as a float32.
+class Output(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """One number that a head foretells, in units of its target (contracts.targets).
 
-    score <= lo: good. score >= hi: defect. Between: a person decides. lo <= hi. `decoder` names what makes records of bytes.
+    score = bias + sum_i coefficients[i] * q[i]. edges part the scores, ascending, one less than there are bands; a score at an edge
+    belongs to the part above it. lows, highs: what is added to a score to be the band's ends. held_ppm: share of outcomes that the band is
+    promised to hold.
+    """
+
+    target: Target
+    coefficients: Array
+    bias: float
+    edges: tuple[float, ...]
+    lows: tuple[float, ...]
+    highs: tuple[float, ...]
+    held_ppm: int
+
+
+class Gaussian(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """How far from the good ones: squares of round(matrix q - centre), summed, are a place's squared Mahalanobis distance in units of
+    1 / kit.mahalanobis.UNIT. matrix: (zones, d, d) float64; centre: (zones, d). top: of so many of the farthest places a record's score is
+    the mean.
+    """
+
+    matrix: Array
+    centre: Array
+    top: int
+
+
+class Head(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
+    """score = bias + sum_i coefficients[i] * q[i], over quantised features q of `stage`; with a forest, plus its sum, as a float32. With
+    `gaussian`, there are no coefficients and the score is that of kit.mahalanobis.
+
+    link logistic: that sum is the logarithm of the odds of a defect, and the score is 4 p - 2 (kit.logits.scores_of), so that
+    p = (score + 2) / 4 is its probability. score <= lo: good. score >= hi: defect. Between: a person decides. lo <= hi. `decoder` names
+    what makes records of bytes. outputs: of a head that foretells numbers instead; its own coefficients are then none, bias, lo and hi 0.
     """
 
     stage: Stage
@@ -85,4 +134,7 @@ class Head(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     lo: float
     hi: float
     decoder: str
+    outputs: tuple[Output, ...] = ()
+    gaussian: Gaussian | None = None
     forest: Forest | None = None
+    link: Link = "linear"

@@ -116,7 +116,7 @@ def _fits(moments: Moments, rows: LocalRows, times: int, factor: float, lambdas:
     return found
 
 
-def _least(fits: list[SiteFit]) -> SiteFit:
+def least_of(fits: list[SiteFit]) -> SiteFit:
     """Least loss; ties to the smaller factor, then to the larger lambda."""
     return min(fits, key=lambda f: (f.loss, f.factor, -f.candidate.lam))
 
@@ -133,19 +133,33 @@ def prior_of(fits: Sequence[SiteFit], groups: int) -> Floats:
     return np.asarray(prior / prior.sum())
 
 
-def mixed(fits: Sequence[SiteFit], rows: LocalRows) -> tuple[SiteFit, Floats]:
-    """The average of the fits, and the weight of each, (len(fits),). Its candidate stands on raw features; it has no inverse."""
-    groups = len(np.unique(rows.groups))
+def mixing_weights(fits: Sequence[SiteFit], groups: int) -> Floats:
+    """(len(fits),) weights of the average, by prior and loss; they sum to 1."""
     loss = np.array([fit.loss for fit in fits])
     least = max(float(loss.min()), LOSS_MIN)
     weight = prior_of(fits, groups) * np.exp(-groups * (loss - loss.min()) / (TEMPERATURE * least))
-    weight /= weight.sum()
+    return np.asarray(weight / weight.sum())
+
+
+def mixed(fits: Sequence[SiteFit], rows: LocalRows) -> tuple[SiteFit, Floats]:
+    """The average of the fits, and the weight of each, (len(fits),). Its candidate stands on raw features; it has no inverse."""
+    weight = mixing_weights(fits, len(np.unique(rows.groups)))
     raw = weight @ np.stack([fit.candidate.raw() for fit in fits])
     scores = weight @ np.stack([fit.scores for fit in fits])
     w, y = np.asarray(rows.w, dtype=np.float64), np.asarray(rows.y, dtype=np.float64)
     d, heaviest = raw.shape[0] - 1, fits[int(weight.argmax())]
     candidate = Candidate(heaviest.candidate.lam, np.zeros(d), np.ones(d), np.zeros((0, 0)), raw)
     return SiteFit(heaviest.factor, candidate, float(w @ (y - scores) ** 2 / w.sum()), scores), weight
+
+
+def checked_factors(factors: Sequence[float], rows: LocalRows) -> list[float]:
+    """The finite weightings, sorted. Raises InputError when one cannot be used, or there is nothing to weigh."""
+    finite = sorted({f for f in factors if 0 < f < float("inf")})
+    if not finite or any(not 1 / 32 < f <= 4096 for f in finite):
+        raise InputError(f"the weightings {list(factors)} cannot be used", "give numbers from 0.0625 to 4096")
+    if rows.q.shape[0] == 0 or bool((np.asarray(rows.w) <= 0).any()):
+        raise InputError("the site gave no labelled records, or one without weight", "label some")
+    return finite
 
 
 def combine(
@@ -155,15 +169,11 @@ def combine(
 
     factors: finite ones above 1 / 32 and at most 4096; 0 and infinity are always tried (fleet, local). Raises InputError.
     """
-    finite = sorted({f for f in factors if 0 < f < float("inf")})
-    if not finite or any(not 1 / 32 < f <= 4096 for f in finite):
-        raise InputError(f"the weightings {list(factors)} cannot be used", "give numbers from 0.0625 to 4096")
-    if rows.q.shape[0] == 0 or bool((np.asarray(rows.w) <= 0).any()):
-        raise InputError("the site gave no labelled records, or one without weight", "label some")
+    finite = checked_factors(factors, rows)
     own = rows.moments()
     if own.dimension != fleet.dimension:
         raise InputError(f"the fleet has {fleet.dimension} features, the site {own.dimension}", "use the fleet's stage at the site")
-    alone = _least(_fits(fleet, rows, 0, 0.0, [fleet_lambda]))
+    alone = least_of(_fits(fleet, rows, 0, 0.0, [fleet_lambda]))
     joined: list[SiteFit] = []
     for factor in finite:
         joined += _fits(weighted_sum(fleet, own, factor), rows, round(FACTOR_UNIT * factor), factor, lambdas)
@@ -178,7 +188,7 @@ def combine(
             note = error.message
     combined, weight = mixed([alone, *joined, *local_fits], rows)
     ends = (float(weight[0]), float(weight[1 : 1 + len(joined)].sum()), float(weight[1 + len(joined) :].sum()))
-    return SiteFits(alone, _least(local_fits) if local_fits else None, note, combined, ends)
+    return SiteFits(alone, least_of(local_fits) if local_fits else None, note, combined, ends)
 
 
 def corrected(

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from isthmus.contracts.errors import DocumentError, InputError
 from isthmus.contracts.head import SCORE_SHARE, Array, Forest, Head
 from isthmus.contracts.treesums import GRADIENT_UNIT, NUMBERS, STANDING, STANDING_END, VALUE_BITS
+from isthmus.kit.logits import scores_of
 
 EDGE_SHIFT = 1 << 16
 FEATURE_BITS = 17
@@ -202,4 +203,6 @@ def head_scores(head: Head, q: Features) -> Floats:
     total = q.astype(np.float64) @ coefficients + head.bias
     if head.forest is not None:
         total = total + forest_scores(head.forest, q).astype(np.float32).astype(np.float64)
+    if head.link == "logistic":
+        total = scores_of(total)
     return np.asarray(total.astype(np.float32).astype(np.float64))

@@ -88,7 +88,7 @@ def _struct(document: Document, value: Any, wanted: type[msgspec.Struct], steps:
         what = f"{where} is {quoted(value)}, {kind_of(value)}; a table of fields is expected"
         yield fault("wrong-type", document.file, what, f"write its fields: {', '.join(_names(wanted))}", *document.place(steps))
         return
-    hints, known = typing.get_type_hints(wanted), _names(wanted)
+    hints, known = {name: stated(hint) for name, hint in typing.get_type_hints(wanted).items()}, _names(wanted)
     meant: set[str] = set()
     for name in value:
         if name not in known:
@@ -103,6 +103,12 @@ def _struct(document: Document, value: Any, wanted: type[msgspec.Struct], steps:
         elif field.required and field.name not in meant:
             what = f"{where} has no field {field.name}"
             yield fault("missing-field", document.file, what, f"add {field.name}: {_wish(hints[field.name])}", *document.place(steps))
+
+
+def stated(hint: Any) -> Any:
+    """The type of a field that may be left out, without the mark that it may."""
+    kept = [part for part in typing.get_args(hint) if part is not msgspec.UnsetType]
+    return kept[0] if len(kept) == 1 and msgspec.UnsetType in typing.get_args(hint) else hint
 
 
 def _names(wanted: type[msgspec.Struct]) -> list[str]:

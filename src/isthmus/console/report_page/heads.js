@@ -13,7 +13,8 @@ function decodedArray(array) {
 
 function decodedHead(document) {
   const coefficients = decodedArray(document.coefficients);
-  return { coefficients, bias: document.bias, lo: document.lo, hi: document.hi, trees: document.forest ? decodedForest(document.forest) : null };
+  const trees = document.forest ? decodedForest(document.forest) : null;
+  return { coefficients, bias: document.bias, lo: document.lo, hi: document.hi, trees, link: document.link || 'linear' };
 }
 
 /* Trees of a head document: for each, its nodes as {feature, edge, left} or {value}; what they add up to, times share. */
@@ -41,8 +42,10 @@ function treeSum(forest, features) {
   }, forest.base);
 }
 
+/* Of a logistic head the sum is the logarithm of the odds, and the score 4 p - 2. */
+const linked = (link, sum) => (link === 'logistic' ? 2 * Math.tanh(sum / 2) : sum);
 const linear = (head, features) => head.bias + features.reduce((sum, q, i) => sum + q * head.coefficients[i], 0);
-const scored = (head, features) => linear(head, features) + (head.trees ? treeSum(head.trees, features) : 0);
+const scored = (head, features) => linked(head.link, linear(head, features) + (head.trees ? treeSum(head.trees, features) : 0));
 const verdictOf = (head, score) => (score <= head.lo ? 'good' : score >= head.hi ? 'defect' : 'person');
 
 /* Cells that carry features of this head's length, scored by it. */
