@@ -30,7 +30,7 @@ from isthmus.contracts.statistic import (
     PairParams,
 )
 from isthmus.contracts.textparts import text_sources
-from isthmus.contracts.treesums import ASIDE_CLUSTERS, ASIDE_SCORES, DEPTH_MAX, HISTOGRAMS, TREES_MAX, HistogramsParams
+from isthmus.contracts.treesums import ASIDE_CLUSTERS, ASIDE_SCORES, HISTOGRAMS, ROUNDS_MAX, HistogramsParams
 from isthmus.contracts.valuesums import VALUE_CLUSTERS, VALUE_EVALUATE, VALUE_FOLD_OUT, VALUE_MOMENTS
 from isthmus.kit.canonical import digest_of
 from isthmus.kit.signing import Envelope, key_id, unseal
@@ -40,7 +40,7 @@ from isthmus.sandbox.statistics.registry import GOOD_SHARE_MIN, STATISTICS, Para
 JOB_SECONDS_MAX = 7 * 24 * 3600
 CLOCK_SKEW_S = 300
 JOBS_PER_RUN_MAX = {MOMENTS: 1, FOLD_OUT: 2, CLUSTERS: 4, OWN_HEAD: 2, SITE_HEAD: 4, EVALUATE: 8, PAIR: 1}
-JOBS_PER_RUN_MAX |= {HISTOGRAMS: TREES_MAX * DEPTH_MAX, ASIDE_SCORES: 2, ASIDE_CLUSTERS: 4}
+JOBS_PER_RUN_MAX |= {HISTOGRAMS: ROUNDS_MAX, ASIDE_SCORES: 2, ASIDE_CLUSTERS: 4}
 JOBS_PER_RUN_MAX |= {IRLS: 8}
 JOBS_PER_RUN_MAX |= {GAUSSIAN: 1, GAUSSIAN_FOLD_OUT: 2, GAUSSIAN_CLUSTERS: 6, SITE_GAUSSIAN: 4}
 JOBS_PER_RUN_MAX |= {VALUE_MOMENTS: 1, VALUE_FOLD_OUT: 2, VALUE_CLUSTERS: 4, VALUE_EVALUATE: 8}

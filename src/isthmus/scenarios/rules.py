@@ -28,7 +28,7 @@ from isthmus.contracts.schema import checked_schema
 from isthmus.contracts.statistic import AUGMENTATIONS_MAX, CANDIDATES_MAX, WEIGHT_MAX
 from isthmus.contracts.targets import checked_targets, checked_weighing
 from isthmus.contracts.textparts import text_sources
-from isthmus.contracts.treesums import ASIDE_MAX, ASIDE_MIN, DEPTH_MAX, OWNER_RECORDS_MAX, TREES_MAX
+from isthmus.contracts.treesums import ASIDE_MAX, ASIDE_MIN, DEPTH_MAX, OWNER_RECORDS_MAX, ROUNDS_MAX, TREES_MAX
 from isthmus.foundry.stageparts import checked_parts
 from isthmus.foundry.stages import check_parts, checked_source
 from isthmus.kit.ids import slug
@@ -208,6 +208,9 @@ def _tree_breaches(recipe: Recipe, interface: Interface | None) -> Iterator[Brea
         value = getattr(wanted, name)
         if not (math.isfinite(value) and least <= value <= most):
             yield Breach("bad-trees", ("recipe", "trees", name), f"{name} is {value:g}", f"write {least:g} to {most:g}, {unit}")
+    if wanted.trees * wanted.depth > ROUNDS_MAX:
+        what = f"{wanted.trees} trees of {wanted.depth} levels are {wanted.trees * wanted.depth} rounds"
+        yield Breach("bad-trees", ("recipe", "trees"), what, f"use fewer or smaller ones: at most {ROUNDS_MAX} rounds")
     asked = wanted.features * wanted.cuts * recipe.records_per_feature
     if asked > OWNER_RECORDS_MAX:
         what = f"{wanted.features} features with {wanted.cuts} cuts need {asked} records in every node of a tree"
