@@ -40,7 +40,7 @@ def asked(world: World, at: np.ndarray, number: int = 1, weight: int = 0, **chan
     total = weight or sum(int(rows(world, name)[2].sum()) for name in NAMES)
     params = IrlsParams(views=tuple(VIEWS), coefficients=Array.of(at), total_weight=total)
     job = world.service.create_job(world.request(IRLS, msgspec.to_builtins(params), round=number, **changes))
-    world.steps()
+    world.steps(2)
     return world.service.job(job.id)
 
 
