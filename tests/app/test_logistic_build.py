@@ -10,8 +10,7 @@ import numpy as np
 import pytest
 from sklearn.linear_model import LogisticRegression
 
-from isthmus.app.build import Build
-from isthmus.app.site import SiteBuild
+from isthmus.app.builders import build_of, site_build_of
 from isthmus.app.worker import RunCancelled
 from isthmus.contracts.build import SiteRequest
 from isthmus.contracts.head import Head
@@ -29,7 +28,7 @@ def logistic_request(*promises_ppm: int, lambdas: tuple[float, ...] = (0.01, 0.1
 
 def walked(of: House, wanted: Any, run_id: str = "run_1") -> tuple[bool, dict[str, Any]]:
     of.begun(run_id, wanted)
-    return Build(of.shop, run_id, wanted).walk()
+    return build_of(of.shop, run_id, wanted).walk()
 
 
 @pytest.fixture(scope="module")
@@ -90,7 +89,7 @@ def test_cut_off_at_every_step_it_ends_as_one_that_was_not(tmp_path: Path, monke
     for _ in range(40):
         left["jobs"] = 3
         try:
-            ended = Build(cut.shop, run_id, wanted).walk()[1]
+            ended = build_of(cut.shop, run_id, wanted).walk()[1]
             break
         except RunCancelled:
             continue
@@ -106,7 +105,7 @@ def test_the_next_site_gets_a_logistic_head_of_its_own(built: tuple[House, bool,
     of.jobs.agree(PURPOSE + "/site", found.party)
     wanted = SiteRequest(run="run_1", site="line-4", fit=40, proof=250)
     of.begun("site_1", wanted)
-    certified, carried = SiteBuild(of.shop, "site_1", wanted).walk()
+    certified, carried = site_build_of(of.shop, "site_1", wanted).walk()
     assert certified, carried["failures"]
     assert carried["head"]["link"] == "logistic" and set(carried["candidates"]) == {"fleet", "combined", "local"}
     asked = [r.statistic for r in of.jobs.asked if r.roster == ("line-4",)]

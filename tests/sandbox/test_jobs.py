@@ -12,9 +12,12 @@ from isthmus.contracts.statistic import (
     CLUSTERS,
     EVALUATE,
     FOLD_OUT,
+    GAUSSIAN_CLUSTERS,
+    GAUSSIAN_FOLD_OUT,
     IRLS,
     MOMENTS,
     OWN_HEAD,
+    SITE_GAUSSIAN,
     SITE_HEAD,
     Candidate,
     ClustersParams,
@@ -29,6 +32,7 @@ from isthmus.contracts.statistic import (
     evaluation_keys,
 )
 from isthmus.contracts.sums import EVALUATION_SIZE, Moments, evaluation_from, foldout_from, group_sums_from, moments_from
+from isthmus.contracts.treesums import HISTOGRAMS
 from isthmus.kit.canonical import digest_of
 from isthmus.kit.hatmatrix import design
 from isthmus.sandbox.outlog import undeclared, verify_log
@@ -180,7 +184,9 @@ def test_nothing_that_an_owner_is_told_holds_a_matrix_of_the_others() -> None:
     }
     few = {(name, "coefficients") for name in ("Candidate", "Working", IRLS, "FleetCurve")}
     of_sites = {(SITE_HEAD, "fleet"), ("FleetCurve", "sums")}
-    assert arrays == few | of_sites, "and a site's fleet is refused to whoever is in one"
+    asked_next = {(HISTOGRAMS, "growing"), (HISTOGRAMS, "cuts")}  # one integer a node or cut: what is asked, no sums
+    of_gaussians = {(name, "total") for name in (GAUSSIAN_FOLD_OUT, GAUSSIAN_CLUSTERS, SITE_GAUSSIAN)}  # its head says as much
+    assert arrays == few | of_sites | asked_next | of_gaussians, "and a site's fleet is refused to whoever is in one"
 
 
 def test_a_fleets_total_is_refused_to_whoever_is_in_it(world: World) -> None:

@@ -39,11 +39,12 @@ from isthmus.contracts.statistic import (
     SiteHeads,
 )
 from isthmus.contracts.sums import SCORE_BINS, Moments
-from isthmus.foundry.engine import Scorer
+from isthmus.contracts.valuesums import VALUE_STATISTICS
+from isthmus.foundry.engine import Forecaster, Scorer
 from isthmus.foundry.export import artefact_digest, build_artefact
 from isthmus.foundry.logisticsite import combine_logistic
 from isthmus.foundry.ridge import head_from
-from isthmus.foundry.site import LocalRows, combine
+from isthmus.foundry.site import LocalRows, combine, corrected
 from isthmus.foundry.stages import checked_extractor
 from isthmus.kit.canonical import canonical_bytes
 from isthmus.kit.clock import SystemClock
@@ -58,7 +59,7 @@ from isthmus.sandbox.uplink import HttpUplink
 from isthmus.scenarios.package import find_package, load_package
 
 STATE = click.option("--state", type=click.Path(path_type=Path), required=True, help="The node's own state folder.")
-DEFAULT_OPERATIONS = (MOMENTS, FOLD_OUT, CLUSTERS, EVALUATE, PAIR)
+DEFAULT_OPERATIONS = (MOMENTS, FOLD_OUT, CLUSTERS, EVALUATE, PAIR, *VALUE_STATISTICS)
 DAY_S = 24 * 3600
 
 
@@ -71,6 +72,9 @@ def node_tools(threads: int = 1) -> Tools:
 
     def artefact(head: Head) -> Artefact:
         raw = build_artefact(head)
+        if head.outputs:
+            found = Forecaster(raw, threads)
+            return Artefact(found.digest, lambda given: found.outputs(given)[:, 0, 0], found.outputs)
         return Artefact(artefact_digest(raw), Scorer(raw, threads).scores)
 
     return Tools(lambda stage: extractor(stage.digest, canonical_bytes(stage)), artefact, corrupt, site_heads)
@@ -79,12 +83,14 @@ def node_tools(threads: int = 1) -> Tools:
 def site_heads(fleet: Moments, rows: SiteRows, stage: Stage, params: SiteHeadParams) -> SiteHeads:
     """foundry.site's three heads in the layout of site-head/1."""
     local = LocalRows(rows.q, rows.w, rows.y, rows.groups)
-    if params.logistic is None:
-        fits = combine(fleet, local, params.fleet_penalty, params.factors, params.penalties)
-    else:
+    grids = (params.fleet_penalty, params.factors, params.penalties)
+    if params.head is not None:
+        fits = corrected(fleet, local, params.head, *grids)
+    elif params.logistic is not None:
         round_ = _fleet_round(params.logistic, fleet)
-        at = params.logistic.coefficients.array()
-        fits = combine_logistic(fleet, round_, at, local, params.fleet_penalty, params.factors, params.penalties)
+        fits = combine_logistic(fleet, round_, params.logistic.coefficients.array(), local, *grids)
+    else:
+        fits = combine(fleet, local, *grids)
     known = {"fleet": fits.fleet, "combined": fits.combined, "local": fits.local}
     d = stage.dimension
     heads, histograms = np.zeros((3, d + 1)), np.zeros((3, 2, SCORE_BINS), dtype=np.int64)
@@ -123,14 +129,25 @@ def node() -> None:
 @click.option("--kind", type=click.Choice(["owner", "site"]), default="owner", show_default=True)
 @click.option("--licence", default="proprietary", show_default=True, help="Licence of the data.")
 @click.option("--sample", is_flag=True, help="Marks party and data as made up for demonstration.")
-@click.option("--scenario", default="", help="A package whose columns the rows must fit, so that a bad value is told now and not in a run.")
+@click.option(
+    "--scenario",
+    default="",
+    help="A package whose columns and outcomes the rows must fit, so that a bad value is told now and not in a run.",
+)
 @click.option("--json", "as_json", is_flag=True, help="One JSON object.")
 def init(data: Path, state: Path, party: str, name: str, kind: str, licence: str, sample: bool, scenario: str, as_json: bool) -> None:
     """Makes a key, reads and checks the folder DATA, and describes it as an asset, without sending anything."""
+    interface = load_package(find_package(scenario)).interface if scenario else None
+    schema = None if interface is None else interface.schema
     settings = NodeSettings(
-        id=party, name=name or party, kind="site" if kind == "site" else "owner", data=str(data.absolute()), licence=licence, sample=sample
+        id=party,
+        name=name or party,
+        kind="site" if kind == "site" else "owner",
+        data=str(data.absolute()),
+        licence=licence,
+        sample=sample,
+        targets=() if interface is None else interface.foretold,
     )
-    schema = load_package(find_package(scenario)).interface.schema if scenario else None
     with only_one(state, make=True):
         home = init_home(state, settings, schema=schema)
         asset = home.asset

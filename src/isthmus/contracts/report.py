@@ -75,7 +75,9 @@ class ModelPart(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
 class HeadlinePart(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Held-out figures. error_* are among answered records; *_bound is the proven side (upper for error, lower for the others).
 
-    answered_good, answered_defects: records that were answered so, rightly or wrongly; with those left to a person they are all records.
+    alarms: what was promised is the share of good records that are not called good; error_* are then of good records, and recall of defects
+    that were not called good. answered_good, answered_defects: records that were answered so, rightly or wrongly; with those left to a
+    person they are all records.
     """
 
     answered_share: float | None = None
@@ -95,6 +97,41 @@ class HeadlinePart(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     recall_bound: float | None = None
     specificity: float | None = None
     specificity_bound: float | None = None
+    alarms: bool = False
+
+
+class ValueRow(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """One number that is foretold, on held-out records. miss_*: share of outcomes beyond the band; goal: greatest that is promised. skill:
+    share of the naive forecast's squared error that is saved; efficiency: Nash-Sutcliffe. rmse, naive_rmse: in `unit`. width: mean width
+    of the band as a share of the declared range. slice: empty for all records."""
+
+    name: str
+    slice: str = ""
+    unit: str = ""
+    records: int | None = None
+    groups: int | None = None
+    miss_share: float | None = None
+    miss_bound: float | None = None
+    goal: float | None = None
+    naive: str = ""
+    skill: float | None = None
+    skill_bound: float | None = None
+    efficiency: float | None = None
+    rmse: float | None = None
+    naive_rmse: float | None = None
+    width: float | None = None
+
+
+class ForecastShown(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """One served forecast beside what came of it; only of sample data, whose records the caller has."""
+
+    name: str
+    unit: str
+    record: str
+    value: float
+    low: float
+    high: float
+    outcome: float | None = None
 
 
 class BarRow(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -368,7 +405,8 @@ class StepTime(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
 
 
 class RunReport(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """All that the page shows. pictures: whether its records are pictures. receipt: one example, with all sections disclosed and its
+    """All that the page shows. pictures: whether its records are pictures. values: of a run whose model foretells numbers; it has no
+    headline of verdicts, curves or slices. receipt: one example, with all sections disclosed and its
     inclusion proof."""
 
     scenario: str
@@ -381,6 +419,8 @@ class RunReport(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     owners: tuple[OwnerPart, ...] = ()
     model: ModelPart | None = None
     headline: HeadlinePart | None = None
+    values: tuple[ValueRow, ...] = ()
+    forecasts: tuple[ForecastShown, ...] = ()
     bars: tuple[BarRow, ...] = ()
     slices: tuple[SliceRow, ...] = ()
     corruptions: tuple[CorruptionRow, ...] = ()

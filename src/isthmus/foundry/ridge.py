@@ -18,8 +18,7 @@ from scipy.linalg import cho_factor, cho_solve
 from isthmus.contracts.errors import InputError
 from isthmus.contracts.head import Array, Head, Link, Stage
 from isthmus.contracts.sums import FEATURE_MAX, Moments
-from isthmus.kit.pictures import DECODER
-from isthmus.kit.records import RECORD_DECODER
+from isthmus.kit.decoders import decoder_named
 
 LAMBDAS = (0.0003, 0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0)
 SCALE_FLOOR = 1.0
@@ -138,6 +137,5 @@ def head_from(candidate: Candidate, stage: Stage, lo: float, hi: float) -> Head:
     most = float(np.abs(slopes).sum()) * FEATURE_MAX * 2.0 + abs(float(candidate.coefficients[0]))
     slopes = snapped(slopes, most)
     bias = snapped(np.array(candidate.coefficients[0] - float(slopes @ candidate.mean)), most)  # takes up what snapping shifted
-    decoder = DECODER if stage.schema is None else RECORD_DECODER
-    link = candidate.link
+    decoder, link = decoder_named(stage.schema), candidate.link
     return Head(stage=stage, coefficients=Array.of(slopes), bias=float(bias), lo=float(lo), hi=float(hi), decoder=decoder, link=link)

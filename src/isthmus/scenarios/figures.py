@@ -20,6 +20,7 @@ from isthmus.scenarios.findings import (
     split_of,
     visibility_of,
 )
+from isthmus.scenarios.story_values import value_figures
 
 
 def figures(facts: RunFacts) -> Json:
@@ -37,6 +38,7 @@ def figures(facts: RunFacts) -> Json:
                 "auc": _auc(facts),
                 "weights_max_rel_diff_to_pooled": None if given is None else given.weights_max_rel_diff,
                 **_proof(facts),
+                **(value_figures(facts) if facts.scenario.interface.foretold else {}),
                 "calibration": _calibration(result_of(facts.fleet)),
                 "bytes_left": {item.owner.party: item.bytes_left for item in parties_of(facts)} or None,
                 "images_left": sum(item.images_left for item in parties_of(facts)) if facts.owners else None,

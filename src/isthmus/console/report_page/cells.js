@@ -30,7 +30,8 @@ function sumCheck(cell) {
 const agrees = (cell) => cell.verdict === 'person' ? 'person' : cell.verdict === cell.label ? 'right' : 'wrong';
 
 function fieldsOf(cell) {
-  return h('dl', { class: 'fields' }, cell.fields.map((item) => h('div', {}, h('dt', {}, item.column), h('dd', {}, item.value))));
+  return h('dl', { class: 'fields' }, cell.fields.map((item) =>
+    h('div', { class: item.value.length > 40 ? 'long' : '' }, h('dt', { dir: 'auto' }, item.column), h('dd', { dir: 'auto' }, item.value))));
 }
 
 function pictureOf(cell) {

@@ -19,7 +19,7 @@ function headlineSection() {
   const headline = report.headline, certificate = report.certificate;
   const share = headline && known(headline.answered_share) ? number(100 * headline.answered_share, 1) : null;
   const proven = headline && known(headline.error_bound) && known(headline.error_goal) && headline.error_bound <= headline.error_goal;
-  const words = !headline ? t('headline.none') : t(proven ? 'headline.proven' : 'headline.unproven', {
+  const words = !headline ? t('headline.none') : t((headline.alarms ? 'headline.alarms.' : 'headline.') + (proven ? 'proven' : 'unproven'), {
     bound: percent(proven ? headline.error_goal : headline.error_bound), goal: percent(headline.error_goal),
     confidence: percent(headline.confidence, 0), rest: percent(known(headline.answered_share) ? 1 - headline.answered_share : null) });
   const verdict = !certificate ? badge(t('certificate.none')) : certificate.issued
@@ -29,9 +29,9 @@ function headlineSection() {
     h('div', { class: 'words' }, h('p', { class: 'lead' }, words), h('p', {}, verdict))),
   headline ? answerBar(headline) : null,
   headline ? facts(
-    fact(t('headline.error'), percent(headline.error_share), h('small', {}, t('bound.most', { bound: percent(headline.error_bound) }))),
-    fact(t('headline.recall'), percent(headline.recall), h('small', {}, t('bound.least', { bound: percent(headline.recall_bound) }))),
-    fact(t('headline.specificity'), percent(headline.specificity), h('small', {}, t('bound.least', { bound: percent(headline.specificity_bound) }))),
+    fact(t(headline.alarms ? 'headline.alarms' : 'headline.error'), percent(headline.error_share), h('small', {}, t('bound.most', { bound: percent(headline.error_bound) }))),
+    fact(t(headline.alarms ? 'headline.alarms.recall' : 'headline.recall'), percent(headline.recall), h('small', {}, t('bound.least', { bound: percent(headline.recall_bound) }))),
+    fact(t(headline.alarms ? 'headline.alarms.specificity' : 'headline.specificity'), percent(headline.specificity), h('small', {}, t('bound.least', { bound: percent(headline.specificity_bound) }))),
     fact(t('headline.test'), number(headline.records), h('small', {}, t('headline.groups', { n: number(headline.groups), effect: number(headline.design_effect, 2) })))) : null,
   headline ? para('headline.method', { confidence: percent(headline.confidence, 0) }, 'fine') : null];
 }

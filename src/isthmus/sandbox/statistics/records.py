@@ -38,7 +38,7 @@ class Records:
 
 @dataclass(frozen=True)
 class TrainingRecords:
-    """Training records with features. views: one (n, d) int16 array a view, identity first. w: (n,) integer weights >= 1."""
+    """Training records with features. views: one (n, d) int16 array a view, identity first, and an augmentation. w: (n,) weights >= 1."""
 
     records: Records
     views: tuple[NDArray[np.int16], ...]
