@@ -24,6 +24,7 @@ from isthmus.contracts.errors import (
     UnknownHoldError,
     UnknownPriceError,
 )
+from isthmus.contracts.lot import LotSection
 from isthmus.contracts.money import AccountName, Hold
 from isthmus.contracts.price import Price, Usage
 from isthmus.contracts.receipt import Outcome, Receipt, Section
@@ -112,7 +113,7 @@ class FakeMeter:
         self.receipts[attempt_id] = receipt
         return receipt
 
-    def close(self, request_id: str, usage: Usage, outcome: Outcome) -> Receipt:
+    def close(self, request_id: str, usage: Usage, outcome: Outcome, lot: LotSection | None = None) -> Receipt:
         with self.lock:
             self._called("close", request_id)
             if request_id in self.receipts:
@@ -153,6 +154,9 @@ class FakeEngine:
         self.release.set()
         self.calls = 0
         self.closed = False
+
+    def heats(self, images: list[NDArray[np.uint8]]) -> NDArray[np.float32]:
+        return np.stack([np.full((2, 2), float(image.mean()) / 255, dtype=np.float32) for image in images])
 
     def judged(self, images: list[NDArray[np.uint8]]) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
         self.calls += 1

@@ -23,6 +23,8 @@ from isthmus.scenarios.validation import content_findings, validate
 from tests.scenarios.package_parts import NAME, Files, changed, errors, line_of, locked, on_disk, package
 
 PICTURE = encode_png(np.full((16, 16, 3), 90, np.uint8))
+RATIO = "records_per_feature: 20"
+MANY = [f"{{family: {family}, severities: [1, 2, 3, 4, 5]}}" for family in ("noise", "shift")]
 MANIFEST_FAULTS = [
     # old, new, code, mark of the line ("" = the new text), what is said (what or next)
     ("validity_days: 90", "validity_day: 90", "unknown-field", "", "did you mean validity_days?"),
@@ -63,6 +65,11 @@ MANIFEST_FAULTS = [
     ("families: [brightness, contrast, noise, blur]", "families: [fog]", "unknown-family", "", "brightness"),
     ("sure_weight: 2\n  un", "sure_weight: 99\n  un", "out-of-range", "sure_weight: 99", "write 1 to 16"),
     ("records_per_feature: 20", "records_per_feature: 2", "out-of-range", "", "4 or more"),
+    (RATIO, f"{RATIO}\n  augmentations: [{{family: fog, severities: [1]}}]", "unknown-family", "fog", "use brightness"),
+    (RATIO, f"{RATIO}\n  augmentations: [{{family: turn, severities: [0, 2]}}]", "bad-augmentations", "turn", "such as [1, 2]"),
+    (RATIO, f"{RATIO}\n  augmentations: [{{family: turn, severities: []}}]", "bad-augmentations", "turn", "such as [1, 2]"),
+    (RATIO, f"{RATIO}\n  augmentations: [{{family: turn, severity: 2}}]", "unknown-field", "turn", "did you mean severities?"),
+    (RATIO, f"{RATIO}\n  augmentations:\n    - {MANY[0]}\n    - {MANY[1]}", "bad-augmentations", "family: noise", "name fewer"),
     ("planning_power: 0.9", "planning_power: 80", "out-of-range", "", "between 0 and 1"),
     ("currency: EUR", "currency: euro", "bad-currency", "", "three capitals"),
     ("currency: EUR", "currency: NO", "wrong-type", "", "put it in quotes"),
@@ -73,7 +80,7 @@ MANIFEST_FAULTS = [
     ("tier: T2", "tier: &a T2\nextra: *a", "yaml-alias", "extra", "write the value out"),
     ("tier: T2", "tier: !!python/object:os.system x", "yaml-tag", "", "write plain data"),
     ("tier: T2", "tier: T2\n<<: {}", "yaml-key", "<<", "in quotes"),
-    ("tier: T2", "tier: [T2", "yaml-syntax", "task", "mend the line"),
+    ("tier: T2", "tier: [T2", "yaml-syntax", "task", "close the bracket [ that line 4 opens"),
 ]
 
 
@@ -95,7 +102,7 @@ def test_all_faults_are_told_at_once() -> None:
     for old, new in (("tier: T2", "tier: T9"), ("samples_default: 40", "samples_default: 4"), ("groups_min: 8", "groups: 8")):
         text = text.replace(old, new)
     found = errors(locked({**package(), MANIFEST: text.encode()}))
-    assert [one.code for one in found] == ["wrong-type", "unknown-field", "out-of-range", "knob-default"], found
+    assert [one.code for one in found] == ["wrong-type", "unknown-field", "out-of-range"], found
 
 
 def test_a_small_share_is_doubted_and_not_refused() -> None:
@@ -394,5 +401,10 @@ def test_what_ships_has_real_knobs() -> None:
 
 def test_findings_are_in_order_and_once(tmp_path: Path) -> None:
     found = validate(on_disk(tmp_path / "p", {**changed("tier: T2", "tier: T9"), "odd.docx": b""}))
-    assert list(found) == sorted(set(found), key=lambda one: (one.file, one.line, one.column, one.level, one.code, one.what))
+    last = [one for one in found if one.code == "lock-stale"]
+    rest = [one for one in found if one.code != "lock-stale"]
+    assert list(found) == rest + last, "what a new lock mends comes last"
+    for part in (rest, last):
+        assert part == sorted(set(part), key=lambda one: (one.file, one.line, one.column, one.level, one.code, one.what))
+    assert {one.next for one in last} == {"once the rest is mended: isthmus scenario lock FOLDER"}
     assert {one.file for one in found} == {MANIFEST, "odd.docx"}

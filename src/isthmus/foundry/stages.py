@@ -17,11 +17,13 @@ from onnx import TensorProto, helper
 
 from isthmus.contracts.errors import InputError
 from isthmus.contracts.head import Stage
+from isthmus.contracts.parts import of_patches
 from isthmus.contracts.ports import SharedExtractor
 from isthmus.contracts.schema import Schema, checked_schema
 from isthmus.contracts.seriesparts import checked_series_parts, series_part_names
 from isthmus.foundry import features
 from isthmus.foundry.backbone import GraphWriter
+from isthmus.foundry.patches import PatchStages, add_patch_features
 from isthmus.foundry.runtime import image_input
 from isthmus.foundry.seriesfeatures import SERIES, SeriesExtractor, add_series_features
 from isthmus.foundry.shared import SharedStages
@@ -101,14 +103,15 @@ class RecordStages:
 
 def extractor_of(
     backbone: str, parts: tuple[str, ...], schema: Schema | None, threads: int = 1
-) -> SharedStages | RecordStages | TextStages:
+) -> SharedStages | RecordStages | PatchStages | TextStages:
     """The extractor that makes a stage. Raises InputError for a backbone, part or schema that cannot be used."""
     if schema is not None and schema.written:
         checked_source(backbone, checked_schema(schema))
         return TextStages(parts, schema, threads)
     if schema is not None:
         return RecordStages(backbone, parts, schema, threads)
-    return SharedStages(checked_source(backbone, None), parts, threads)
+    known = checked_source(backbone, None)
+    return PatchStages(known, parts, threads) if of_patches(parts) else SharedStages(known, parts, threads)
 
 
 def checked_extractor(stage: Stage, threads: int = 1) -> SharedExtractor:
@@ -122,9 +125,9 @@ def checked_extractor(stage: Stage, threads: int = 1) -> SharedExtractor:
 def stage_of(backbone: str, parts: tuple[str, ...], schema: Schema | None = None, tensors: features.Tensors | None = None) -> Stage:
     """The stage document of these parts. tensors: the image backbone's, where they are at hand. Raises InputError."""
     checked_source(backbone, schema)
-    if schema is not None and schema.written:
-        return TextStages(parts, checked_schema(schema)).stage
-    return features.stage(parts, tensors, backbone) if schema is None else RecordStages(backbone, parts, schema).stage
+    if schema is not None:
+        return TextStages(parts, checked_schema(schema)).stage if schema.written else RecordStages(backbone, parts, schema).stage
+    return PatchStages(backbone, parts, tensors=tensors).stage if of_patches(parts) else features.stage(parts, tensors, backbone)
 
 
 def check_parts(backbone: str, parts: tuple[str, ...], schema: Schema) -> None:
@@ -153,6 +156,8 @@ def add_stage(graph: GraphWriter, stage: Stage, tensors: features.Tensors | None
     """Adds a stage to a graph: (name of its quantised output, the graph's input)."""
     if stage.schema is None:
         known = tensors or features.load_tensors()
+        if stage.positions > 1:
+            return add_patch_features(graph, known, IMAGE_INPUT, stage.parts, stage.backbone), image_input()
         return features.add_quantised_features(graph, known, IMAGE_INPUT, stage.parts, stage.backbone), image_input()
     schema = stage.schema
     if schema.written:

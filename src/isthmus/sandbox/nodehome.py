@@ -16,6 +16,7 @@ from isthmus.contracts.errors import FolderError, InputError, StorageError
 from isthmus.contracts.party import PARTY_TYPE, Party, PartyKind
 from isthmus.contracts.ports import Progress
 from isthmus.contracts.schema import Schema
+from isthmus.contracts.targets import Target
 from isthmus.kit.canonical import digest_of, parse_canonical
 from isthmus.kit.filelock import held
 from isthmus.kit.ids import slug
@@ -28,6 +29,7 @@ from isthmus.sandbox.outlog import LOG_NAME
 from isthmus.sandbox.ownerdata import OwnerData, file_digests, silent
 from isthmus.sandbox.ports import Tools
 from isthmus.sandbox.rowfiles import rows_named
+from isthmus.sandbox.statistics.records import kinds_in
 from isthmus.sandbox.terms import check_agreement
 
 KEY_NAME, STORE_NAME, LOCK_NAME, CACHE_NAME = "node.key", "node.sqlite", "node.lock", "features.sqlite"
@@ -35,7 +37,7 @@ SALT_BYTES = 32
 
 
 class NodeSettings(msgspec.Struct, frozen=True, kw_only=True):
-    """What `init` was told. data: absolute path of the owner's folder."""
+    """What `init` was told. data: absolute path of the owner's folder. targets: numbers that its records have in place of labels."""
 
     id: str
     name: str
@@ -43,6 +45,7 @@ class NodeSettings(msgspec.Struct, frozen=True, kw_only=True):
     data: str
     licence: str
     sample: bool
+    targets: tuple[Target, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -101,7 +104,7 @@ def init_home(root: Path, settings: NodeSettings, progress: Progress = silent, s
     Raises FolderError, PictureError, StorageError; InputError when the folder belongs to another party.
     """
     slug(settings.id, "party id")
-    folder = read_folder(Path(settings.data))
+    folder = read_folder(Path(settings.data), settings.targets)
     digests = file_digests(folder, progress, schema=schema)
     store = _store(root)
     known = store.fact("settings")
@@ -127,7 +130,7 @@ def open_home(root: Path, progress: Progress = silent) -> NodeHome:
         store.close()
         raise InputError(f"the state folder {root} was not finished", "run: isthmus node init")
     settings, asset = msgspec.json.decode(raw_settings, type=NodeSettings), msgspec.json.decode(raw_asset, type=Asset)
-    folder = read_folder(Path(settings.data))
+    folder = read_folder(Path(settings.data), settings.targets)
     key = SigningKey.load_or_create(root / KEY_NAME)
     digests = file_digests(folder, progress, check=False)
     if _asset(settings, folder, digests, salt) != asset:
@@ -179,7 +182,7 @@ def _asset(settings: NodeSettings, folder: DataFolder, digests: dict[str, str], 
         records_audit=len(folder.of_split(AUDIT)),
         commitment=commitment(folder, digests, salt),
         groups_inferred=folder.groups_inferred,
-        kinds_holdout=tuple(sorted({record.kind for record in folder.of_split(HOLDOUT)} - {""})),
+        kinds_holdout=tuple(sorted({kind for record in folder.of_split(HOLDOUT) for kind in kinds_in(record.kind)})),
         splits_inferred=folder.splits_inferred,
         sample=settings.sample,
     )

@@ -21,6 +21,7 @@ from isthmus.foundry.engine import Scorer
 from isthmus.foundry.stages import feature_names
 from isthmus.foundry.textreasons import reasons
 from isthmus.kit.decoders import decoded_record, row_text
+from isthmus.kit.logits import stated
 from isthmus.kit.pictures import read_picture
 from isthmus.kit.texts import Texts
 from isthmus.kit.writing import written
@@ -28,7 +29,7 @@ from isthmus.sandbox.folder import is_text_file
 from isthmus.sandbox.rowfiles import RowFiles, rows_named
 from isthmus.scenarios.facts import RunFacts, Served
 from isthmus.scenarios.findings import head_of, parties_of, result_of
-from isthmus.scenarios.trial_gallery import heat_uri
+from isthmus.scenarios.trial_gallery import DISTANCE_SPAN, distance_heat, heat_uri
 
 PICTURE_PIXELS_MAX = 300
 REFERENCE_IMAGES_MAX = 200
@@ -43,20 +44,23 @@ Floats = NDArray[np.float64]
 def cells(facts: RunFacts, per_kind: int = 4, say: Texts | None = None) -> tuple[CellPart, ...]:
     """Up to `per_kind` of each: answered wrongly, clearly good, clearly defective, doubtful. Empty when nothing was served.
 
-    score = bias + sum of attributions + rest, but for the 32 bits in which a score is served. Attributions are against the mean
-    features of the served images. A text also shows what leaving a passage out does
-    (foundry.textreasons), in the words of `say`. Pictures and texts only where
-    a licence note allows to show them; explanations only with the artefact.
+    score = bias + sum of attributions + rest, but for the 32 bits in which a score is served; of a logistic head the sum is the logarithm
+    of the odds. Attributions are against the mean features of the served images. A text also shows what leaving a passage out does
+    (foundry.textreasons), in the words of `say`. Pictures and texts only where a licence note allows to show them; explanations only with
+    the artefact.
     """
     result = result_of(facts.fleet)
     if facts.serving is None or result is None:
         return ()
     head = head_of(result)
     chosen = _instructive(facts.serving.served, (head.lo + head.hi) / 2, per_kind)
+    chances = {one.path: float(stated(np.array(one.score))) for one in chosen} if head.link == "logistic" else {}
     records = _decoded([*chosen, *facts.serving.served], head.stage.schema)
     if facts.artefact is None or not records:
-        return tuple(_plain(facts, one, records.get(one.path), head.stage.schema) for one in chosen)
+        return tuple(_plain(facts, one, records.get(one.path), head.stage.schema, chances.get(one.path)) for one in chosen)
     scorer = Scorer(facts.artefact)
+    if not scorer.linear:
+        return tuple(_far(_plain(facts, one, records.get(one.path), head.stage.schema), scorer, records.get(one.path)) for one in chosen)
     quantised = dict(zip(records, scorer.quantised(list(records.values())), strict=True))
     reference = np.mean(np.stack(list(quantised.values())).astype(np.float64), axis=0)
     pictured = head.stage.schema is None
@@ -65,7 +69,7 @@ def cells(facts: RunFacts, per_kind: int = 4, say: Texts | None = None) -> tuple
     names = feature_names(head.stage)
     made = []
     for one in chosen:
-        part = _plain(facts, one, records.get(one.path), head.stage.schema)
+        part = _plain(facts, one, records.get(one.path), head.stage.schema, chances.get(one.path))
         if one.path in records:
             part = _explained(part, scorer, quantised[one.path], reference, names)
             if say is not None and head.stage.schema is not None and head.stage.schema.written and part.fields:
@@ -138,7 +142,7 @@ def _owner_of(facts: RunFacts, path: Path) -> str:
     return "" if facts.serving is None else facts.serving.caller
 
 
-def _plain(facts: RunFacts, one: Served, record: NDArray[Any] | None, schema: Schema | None) -> CellPart:
+def _plain(facts: RunFacts, one: Served, record: NDArray[Any] | None, schema: Schema | None, chance: float | None = None) -> CellPart:
     shown = record is not None and bool(facts.licence_note.strip())
     return CellPart(
         id=one.path.stem if schema is None else one.path.name,
@@ -147,6 +151,7 @@ def _plain(facts: RunFacts, one: Served, record: NDArray[Any] | None, schema: Sc
         picture=picture_uri(record) if shown and record is not None and schema is None else None,
         fields=_fields(record, schema) if shown and record is not None and schema is not None else (),
         score=one.score,
+        probability=chance,
         verdict=one.verdict,
         label=one.label,
         certainty=one.certainty,
@@ -165,9 +170,16 @@ def picture_uri(pixels: Pixels) -> str:
     return "data:image/png;base64," + base64.b64encode(out.getvalue()).decode()
 
 
+def _far(part: CellPart, scorer: Scorer, record: NDArray[Any] | None) -> CellPart:
+    """The same cell with the distance of each of its places, where the model gives one and the picture is shown."""
+    if record is None or part.picture is None or not scorer.has_heat:
+        return part
+    return _heated(part, distance_heat(scorer.heats([record])[0]), DISTANCE_SPAN)
+
+
 def _explained(part: CellPart, scorer: Scorer, quantised: NDArray[np.int16], reference: Floats, names: Sequence[str]) -> CellPart:
     """The same cell with its features and their exact parts of the score."""
-    parts = (quantised.astype(np.float64) - reference) * scorer.coefficients
+    parts = scorer.contributions(quantised[None, :], reference)[0]
     order = np.argsort(-np.abs(parts), kind="stable")
     shown = tuple(Attribution(feature=names[i], index=int(i), contribution=float(parts[i])) for i in order[:ATTRIBUTIONS_SHOWN])
     return msgspec.structs.replace(

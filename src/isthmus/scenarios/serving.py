@@ -24,6 +24,7 @@ CREDIT_MICROS = 10_000_000
 KEY_LIFE_S = 86_400
 CALLER = "sample-user"
 LABELS = {1: "defect", -1: "good"}
+"""Records whose outcomes are numbers have no label."""
 
 
 def open_account(operator: ExchangeClient, party: str, currency: str) -> str:
@@ -48,11 +49,13 @@ def ask(
     answer = parse_answer(response.content, None if length is None else int(length))
     return Served(
         path=root / file.path,
-        label=LABELS[file.label],
+        label=LABELS.get(file.label),
         certainty="sure" if file.sure else "unsure",
         kind=file.kind,
-        score=float(answer.scores[0]),
-        verdict=str(answer.verdicts[0]),
+        score=float(answer.scores[0]) if answer.values is None else 0.0,
+        verdict=str(answer.verdicts[0]) if answer.values is None else "",
+        foretold=() if answer.values is None else tuple((float(v), float(a), float(b)) for v, a, b in answer.values[0].T),
+        outcomes=file.values,
         latency_s=latency_s,
         receipt_id=str(answer.parameters["receipt"]),
         charge_micros=int(answer.parameters["charge_micros"]),

@@ -157,8 +157,10 @@ def _in_common(first: Stage, second: Stage) -> tuple[bool, int]:
 def _together(first: Head, second: Head) -> tuple[Head, Head]:
     """Both heads over the features of both, so that they can be compared and the same features can be scored by both.
 
-    As they are when they rest on different backbones.
+    As they are when they rest on different backbones, or are no sums over features.
     """
+    if first.gaussian is not None or second.gaussian is not None:
+        return first, second
     if first.stage.backbone != second.stage.backbone or first.stage.schema is not None:
         return first, second
     union = stage(tuple(part.text for part in joined_parts(first.stage.parts, second.stage.parts)), backbone=first.stage.backbone)
@@ -175,7 +177,7 @@ def _state(result: Json, head: Head, split: tuple[r.SplitRow, ...]) -> r.ModelSt
     best = promise_of(result)
     return r.ModelState(
         owners=tuple(result["owners"]),
-        head=head,
+        head=None if head.gaussian is not None else head,
         head_digest=result["head_digest"],
         records=result["moments"]["records"],
         auc=result["auc"].get(JOINT),

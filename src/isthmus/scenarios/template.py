@@ -6,6 +6,7 @@ import json
 import re
 from collections import Counter
 from collections.abc import Mapping
+from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
 from string import Template
@@ -16,7 +17,7 @@ import msgspec
 from isthmus.contracts.errors import FolderError
 from isthmus.contracts.schema import Column
 from isthmus.kit.ids import slug
-from isthmus.sandbox.folder import GOOD_NAMES, read_labels
+from isthmus.sandbox.folder import GOOD_NAMES, LABELS_NAME, read_labels
 from isthmus.scenarios.columns import Proposed
 from isthmus.scenarios.contents import LOCK, MANIFEST, README, SCHEMA
 from isthmus.scenarios.folder import survey
@@ -44,8 +45,54 @@ PROHIBITED = (
 USES = {IMAGES: (INTENDED, PROHIBITED), TABLE: (TABLE_INTENDED, TABLE_PROHIBITED), TEXT: (TEXT_INTENDED, TEXT_PROHIBITED)}
 
 
+@dataclass(frozen=True)
+class Sized:
+    """Features that suit so many images in one folder. features: how many they are; records_per_feature: training images that must stand
+    behind what becomes visible, for each."""
+
+    images_min: int
+    parts: tuple[str, ...]
+    parts_after_leaving: tuple[str, ...]
+    features: int
+    records_per_feature: int
+
+    @property
+    def records(self) -> int:
+        """Training images that are needed beside those of the largest owner."""
+        return self.features * self.records_per_feature
+
+
+_FEW = ("defects/max", "texture/12"), ("defects/share", "deep/8")
+SIZES = (
+    Sized(512, ("defects/max", "defects/mean", "texture/24"), ("defects/share", "defects/spread", "deep/8"), 38, 20),
+    Sized(256, *_FEW, 19, 20),
+    Sized(128, *_FEW, 19, 10),
+    Sized(0, *_FEW, 19, 4),
+)
+"""Largest first. images_min: with three owners of as many, a quarter held out, what becomes visible is one and a half times that."""
+
+
+def size_of(classes: Mapping[str, int] | None) -> Sized:
+    """The largest features that so many images bear; the largest of all where none were seen."""
+    images = sum((classes or {}).values())
+    return next(one for one in SIZES if not images or images >= one.images_min)
+
+
 def classes_of(images: Path) -> Mapping[str, int]:
-    """Sub-folder -> images, the good one first. Raises FolderError: no sub-folders of images, or none that says which are good."""
+    """Sub-folder -> images, the good one first; of a folder with labels.csv and no such sub-folders, good and defect.
+
+    Raises FolderError: no sub-folders of images, or none that says which are good.
+    """
+    try:
+        return _subfolders(images)
+    except FolderError:
+        if not (images / LABELS_NAME).is_file():
+            raise
+    counts = Counter(file.label for file in read_labels(images).files)
+    return {DEFAULT_CLASSES[0]: counts[-1], DEFAULT_CLASSES[1]: counts[1]}
+
+
+def _subfolders(images: Path) -> Mapping[str, int]:
     found = survey(images)
     good = next((name for name in found.classes if name.strip().lower() in GOOD_NAMES), None)
     if good is None:
@@ -81,6 +128,7 @@ def begun(name: str, title: str = "", classes: Mapping[str, int] | None = None, 
     pair = (good, others[0] if len(others) == 1 else DEFAULT_CLASSES[1])
     kind = IMAGES if table is None else TEXT if any(column.kind == "text" for column in table.columns) else TABLE
     intended, prohibited = USES[kind]
+    size = size_of(classes)
     uses = intended.format(subject=subject, good=pair[0], defect=pair[1]), prohibited
     words = {
         "id": name,
@@ -95,6 +143,10 @@ def begun(name: str, title: str = "", classes: Mapping[str, int] | None = None, 
         "class_lines": _class_lines(counted, others, "images" if table is None else "texts")
         if table is None or classes
         else _column_lines(table),
+        "parts": ", ".join(size.parts),
+        "parts_after_leaving": ", ".join(size.parts_after_leaving),
+        "records_per_feature": str(size.records_per_feature),
+        "size_text": _size_text(size, sum(counted.values())),
         "columns": "" if table is None else "\n".join(_column_yaml(column) for column in table.columns),
         "families": "[noise, missing]" if table is not None and any(c.missing for c in table.columns) else "[noise, drift]",
     }
@@ -103,6 +155,13 @@ def begun(name: str, title: str = "", classes: Mapping[str, int] | None = None, 
     contents = {path: Template(text).substitute(words).encode() for path, text in texts.items()}
     contents[SCHEMA] = (folder / SCHEMA).read_bytes()
     return {**contents, LOCK: lock_bytes(lock_of(contents, name, VERSION))}
+
+
+def _size_text(size: Sized, images: int) -> str:
+    seen = f" It was chosen for {images} images, as many as one folder has, and three owners alike." if images else ""
+    more = " With more images, begin anew: more features tell more defects, and more images a feature hide each image better."
+    asked = f"{size.records_per_feature} training images for each: {size.records} beside those of the owner who has most."
+    return f"The recipe looks at {size.features} features and asks for {asked}{seen}{'' if size == SIZES[0] else more}"
 
 
 def _column_yaml(column: Column) -> str:

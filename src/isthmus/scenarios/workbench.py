@@ -20,14 +20,12 @@ from isthmus.scenarios.archive import ARCHIVE_BYTES_MAX, archive_name, packed, u
 from isthmus.scenarios.columns import Proposed, proposed_columns
 from isthmus.scenarios.contents import LOCK, MANIFEST, PROBES, PROBES_FILE, Contents, read_contents
 from isthmus.scenarios.located import read_yaml
-from isthmus.scenarios.lock import lock_bytes, lock_of, read_lock
+from isthmus.scenarios.lock import LOCK_CODES, lock_bytes, lock_of, read_lock
 from isthmus.scenarios.package import SiteValues, find_package, scenario_of, shipped, shipped_folder, site_values
 from isthmus.scenarios.shelves import Shelved, distributed, install, installed, write_contents
 from isthmus.scenarios.structure import structure_faults
 from isthmus.scenarios.template import begun, classes_of, text_classes_of
 from isthmus.scenarios.validation import content_findings, ordered
-
-LOCK_CODES = frozenset({"lock-stale", "bad-lock", "no-lock"})
 
 
 def begin(folder: Path, name: str, title: str, source: Path | None) -> PackageLock:
@@ -102,6 +100,13 @@ def contents_of(given: str, state: Path) -> dict[str, bytes]:
     if found:
         raise PackageError(f"{folder}: {found[0].place}: {found[0].what}", found[0].next)
     return contents
+
+
+def lock_given(given: str, state: Path) -> PackageLock:
+    """The lock of an archive, folder or name, once its files are those of the lock. Raises PackageError, NotFoundError."""
+    contents = contents_of(given, state)
+    checked(contents, [], lock_too=True)
+    return read_lock(contents[LOCK])
 
 
 def install_given(given: str, state: Path) -> tuple[PackageLock, Path, bool]:

@@ -1,0 +1,158 @@
+"""`isthmus ask`: puts pictures or rows to a deployment, and tells its verdicts."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import click
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from isthmus.cli.caller import AS_JSON, KEY, STATE, URL, caller
+from isthmus.client.http import ExchangeClient
+from isthmus.contracts.errors import FolderError, InputError, RemoteError
+from isthmus.contracts.inference import IMAGE, VERDICTS
+from isthmus.contracts.lot import lot_name
+from isthmus.gateway.wire import HEADER_LENGTH, format_request, parse_answer
+from isthmus.kit.ids import slug
+from isthmus.kit.pictures import FILE_BYTES_MAX, SUFFIXES
+from isthmus.sandbox.rowfiles import RowFiles, rows_named
+
+SHOWN_MAX = 40
+"""Verdicts that the table shows; --json has all."""
+REFUSED = "refused"
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What one record got. verdict: or `refused`, then `why` says why. receipt: empty when there is none."""
+
+    name: str
+    verdict: str
+    score: float | None = None
+    receipt: str = ""
+    charge_micros: int = 0
+    why: str = ""
+
+
+def records_in(paths: tuple[Path, ...], shape: list[int], name: str) -> Iterator[tuple[str, bytes]]:
+    """(name, bytes) of every record in the files and folders named. shape: of the model's input, as its metadata has it. name: of
+    the input. Raises FolderError."""
+    steps = shape[1] if name != IMAGE and len(shape) == 3 else 1
+    for path in paths:
+        if name == IMAGE:
+            yield from _pictures(path)
+        else:
+            yield from _rows(path, steps)
+
+
+def _pictures(path: Path) -> Iterator[tuple[str, bytes]]:
+    files = sorted(one for one in path.rglob("*") if one.suffix.lower() in SUFFIXES and one.is_file()) if path.is_dir() else [path]
+    if not files:
+        raise FolderError(f"{path} holds no pictures", f"give pictures: {', '.join(sorted(SUFFIXES))}")
+    for file in files:
+        try:
+            if file.stat().st_size > FILE_BYTES_MAX:
+                raise FolderError(f"{file} has more than the {FILE_BYTES_MAX} bytes allowed", "give a smaller picture")
+            yield str(file.relative_to(path) if path.is_dir() else file), file.read_bytes()
+        except OSError as error:
+            raise FolderError(f"{file} cannot be read: {error.strerror}", "check the path and its permissions") from error
+
+
+def _rows(path: Path, steps: int) -> Iterator[tuple[str, bytes]]:
+    """Rows of a CSV file, or the windows of `steps` rows that follow each other; FILE.csv#91-120 names one."""
+    named = rows_named(path.name)
+    tables = RowFiles(path.parent)
+    if named is not None:
+        yield path.name, tables.record(*named)
+        return
+    if path.suffix.lower() != ".csv":
+        raise FolderError(f"{path} is no CSV file, and this model judges rows", "give FILE.csv with a header, or FILE.csv#FIRST-LAST")
+    count = tables.count(path.name)
+    if count < steps:
+        raise FolderError(f"{path} has {count} rows, and one record is a window of {steps}", "give a longer file")
+    for first in range(1, count - steps + 2, steps):
+        yield f"{path.name}#{first}" + (f"-{first + steps - 1}" if steps > 1 else ""), tables.record(path.name, first, first + steps - 1)
+
+
+def request_id(deployment: str, lot: str | None, name: str, raw: bytes) -> str | None:
+    """Within a lot the same record under the same name is one request, however often it is sent; else each sending is its own."""
+    if lot is None:
+        return None
+    digest = hashlib.sha256(json.dumps([deployment, lot, name, hashlib.sha256(raw).hexdigest()]).encode()).hexdigest()
+    return f"lot-{digest[:40]}"
+
+
+def ask_one(exchange: ExchangeClient, deployment: str, input_name: str, name: str, raw: bytes, lot: str | None) -> Asked:
+    """One record; a refusal of this record is told as one. Raises what concerns all records: a key, a balance, a deployment."""
+    body, header_bytes = format_request([raw], request_id(deployment, lot, name, raw), name=input_name, lot=lot)
+    headers = {"content-type": "application/octet-stream", HEADER_LENGTH: str(header_bytes)}
+    try:
+        response = exchange.send("POST", f"/v2/models/{deployment}/infer", content=body, headers=headers)
+    except RemoteError as error:
+        if error.http_status not in (400, 413, 415, 422) and error.as_dict()["code"] != "request-reused":
+            raise
+        return Asked(name, REFUSED, why=error.message)
+    length = response.headers.get(HEADER_LENGTH)
+    answer = parse_answer(response.content, None if length is None else int(length))
+    said = answer.parameters
+    return Asked(name, str(answer.verdicts[0]), float(answer.scores[0]), str(said["receipt"]), int(said["charge_micros"]))
+
+
+@click.command()
+@click.argument("name", callback=lambda ctx, param, value: slug(value, "the deployment"))
+@click.argument("paths", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.option("--lot", default=None, help="Judge them as this lot: a name, for isthmus lot certify.")
+@URL
+@KEY
+@STATE
+@AS_JSON
+def ask(name: str, paths: tuple[Path, ...], lot: str | None, url: str | None, key: str, state: Path | None, as_json: bool) -> int:
+    """Has the deployment NAME judge pictures, or rows of CSV files: verdicts, receipts and what it cost.
+
+    PATHS are pictures or folders of pictures; for tables and series, CSV files with a header, or FILE.csv#FIRST-LAST. With --lot the same
+    record under the same name is judged and paid once, however often it is sent.
+
+    \b
+    Examples:
+      isthmus ask bottle-caps photos/new --key packing-hall.key
+      isthmus ask produce-grading pallet-7.csv --lot pallet-7 --key orchard.key
+
+    Exit code 1: a record was refused.
+    """
+    if lot is not None:
+        lot_name(lot)
+    if missing := [str(path) for path in paths if not path.exists() and rows_named(path.name) is None]:
+        raise InputError(f"there is no {missing[0]}", "check the path")
+    with caller(url, key, state) as exchange:
+        told = exchange.get(f"/v2/models/{name}")["inputs"][0]
+        found = [ask_one(exchange, name, told["name"], one, raw, lot) for one, raw in records_in(paths, told["shape"], told["name"])]
+    counts = Counter(one.verdict for one in found)
+    if as_json:
+        records = [{field: getattr(one, field) for field in Asked.__dataclass_fields__} for one in found]
+        click.echo(json.dumps({"deployment": name, "lot": lot, "counts": dict(counts), "records": records}))
+    else:
+        _show(name, lot, found, counts)
+    return 1 if counts[REFUSED] else 0
+
+
+def _show(name: str, lot: str | None, found: list[Asked], counts: Counter[str]) -> None:
+    console = Console()
+    title = f"{escape(name)}{'' if lot is None else f', lot {escape(lot)}'}"
+    table = Table(title=title, title_justify="left")
+    for column in ("record", "verdict", "score", "receipt"):
+        table.add_column(column, justify="right" if column == "score" else "left", overflow="fold")
+    for one in found[:SHOWN_MAX]:
+        score = "–" if one.score is None else f"{one.score:+.3f}"
+        table.add_row(escape(one.name), one.verdict, score, one.receipt if not one.why else escape(one.why))
+    console.print(table)
+    if len(found) > SHOWN_MAX:
+        console.print(f"the first {SHOWN_MAX} of {len(found)}; --json shows all")
+    said = ", ".join(f"{counts[verdict]} {verdict}" for verdict in (*VERDICTS, REFUSED) if counts[verdict] or verdict != REFUSED)
+    Console(soft_wrap=True).print(f"{len(found)} judged: {said}; {sum(one.charge_micros for one in found) / 1e6:g} charged")
