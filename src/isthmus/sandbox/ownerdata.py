@@ -24,6 +24,7 @@ from isthmus.contracts.targets import Target
 from isthmus.kit.canonical import digest_of
 from isthmus.kit.decoders import decoded_record, decoder_named, row_text
 from isthmus.kit.pictures import decode
+from isthmus.kit.writing import decode_text
 from isthmus.sandbox.featurecache import FeatureCache
 from isthmus.sandbox.folder import TRAIN, DataFolder, LabelledFile, is_text_file
 from isthmus.sandbox.ports import Artefact, Given, Tools
@@ -60,8 +61,8 @@ def file_digests(folder: DataFolder, on_progress: Progress = silent, check: bool
             _check_kind(folder.root, file, schema, tables)
         if check and schema is not None:
             decoded_record(sent_bytes(raw, file, schema), file.path, schema)
-        elif check and rows_named(file.path) is None and not is_text_file(file.path):
-            decode(raw, file.path)
+        elif check and rows_named(file.path) is None:
+            _ = decode_text(raw, file.path) if is_text_file(file.path) else decode(raw, file.path)
         digests[file.path] = hashlib.sha256(raw).hexdigest()
         on_progress(index + 1, len(folder.files), "reading")
     return digests
@@ -72,6 +73,8 @@ def _check_kind(root: Path, file: LabelledFile, schema: Schema, tables: RowFiles
     rows = rows_named(file.path)
     if rows is None and schema.written and is_text_file(file.path):
         return
+    if rows is None and schema.written:
+        raise FolderError(f"{file.path} is no text, and the scenario takes texts", "give .txt files, or name rows of a CSV file")
     if rows is None:
         raise FolderError(f"{file.path} is a file, and the scenario takes rows of tables", "name rows of a CSV file, as in records.csv#1")
     absent = [column.name for column in schema.columns if column.name not in tables.columns(rows[0])]
