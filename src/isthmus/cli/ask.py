@@ -16,7 +16,7 @@ from rich.table import Table
 
 from isthmus.cli.caller import AS_JSON, KEY, STATE, URL, caller
 from isthmus.client.http import ExchangeClient
-from isthmus.contracts.errors import FolderError, InputError, RemoteError
+from isthmus.contracts.errors import FolderError, InputError, RemoteError, RequestReusedError
 from isthmus.contracts.inference import IMAGE, VERDICTS
 from isthmus.contracts.lot import lot_name
 from isthmus.gateway.wire import HEADER_LENGTH, format_request, parse_answer
@@ -27,6 +27,8 @@ from isthmus.sandbox.rowfiles import RowFiles, rows_named
 SHOWN_MAX = 40
 """Verdicts that the table shows; --json has all."""
 REFUSED = "refused"
+REFUSES_ONE = (400, 413, 415, 422)
+"""Statuses by which one record is refused; others concern all of them."""
 
 
 @dataclass(frozen=True)
@@ -96,7 +98,7 @@ def ask_one(exchange: ExchangeClient, deployment: str, input_name: str, name: st
     try:
         response = exchange.send("POST", f"/v2/models/{deployment}/infer", content=body, headers=headers)
     except RemoteError as error:
-        if error.http_status not in (400, 413, 415, 422) and error.as_dict()["code"] != "request-reused":
+        if error.status not in REFUSES_ONE and error.remote_code != RequestReusedError.code:
             raise
         return Asked(name, REFUSED, why=error.message)
     length = response.headers.get(HEADER_LENGTH)
