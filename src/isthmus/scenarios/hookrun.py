@@ -1,8 +1,8 @@
 """Runs a package's hook where its caller sits: in a process of its own, with a time limit, and never beside data.
 
 One hook is called in this release: `action(verdict: str, score: float) -> str`, which says what a site does with an answer. The process has
-no environment, an empty working folder and, where the system can, a limit of memory. That keeps mistakes in; it is no prison for malice: who
-calls a hook runs its publisher's code as themselves, so it is called only when it was asked for.
+no environment, an empty working folder and, where the system can, a limit of memory. That keeps mistakes in; it is no prison for malice.
+Who calls a hook runs its publisher's code as themselves, so it is called only when it was asked for.
 """
 
 from __future__ import annotations
