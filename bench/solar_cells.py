@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from isthmus.contracts.sums import FoldOut
 from isthmus.foundry.features import StageExtractor
-from isthmus.foundry.foldout import choose_lambda, moments_of
+from isthmus.foundry.foldout import ThresholdPlan, choose_lambda, choose_thresholds, moments_of
 from isthmus.foundry.ridge import Candidate, candidates
 from isthmus.foundry.stageparts import checked_parts, part_columns, part_size
 from isthmus.kit.hatmatrix import design
@@ -183,6 +183,23 @@ def scores(data: Cells, found: Fit, rows: Mask) -> Floats:
     """(n,) scores of single, unflipped images."""
     q = data.views[0][rows][:, columns(found.parts)]
     return np.asarray(design(q, found.candidate.mean, found.candidate.scale) @ found.candidate.coefficients)
+
+
+def share_thresholds(histogram: NDArray[np.int64], error: float = 0.05) -> tuple[float, float]:
+    """(lo, hi) that answer most of the fold-out scores at no more than this share of errors among those answered: the plain share, without
+    the room for chance that the product's own plans leave. histogram: (2, SCORE_BINS) by class."""
+    plan = ThresholdPlan(
+        bar=error,
+        records=int(histogram.sum()),
+        groups=1,
+        design_effect=1.0,
+        bound=lambda errors, answered, effect, groups: errors / np.maximum(answered, 1.0),
+        power=0.5,
+        recall_min=0.0,
+        specificity_min=0.0,
+    )
+    found = choose_thresholds(histogram, plan)
+    return found.lo, found.hi
 
 
 def area(y: NDArray[Any], score: Floats) -> float:

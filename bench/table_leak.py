@@ -1,4 +1,4 @@
-"""How well the sums of the shipped table and series packages tell whose records are in them; attacks from bench/membership.py.
+"""How well the sums of the shipped packages of tables, series and texts tell whose records are in them; attacks from bench/membership.py.
 
     .venv/bin/python bench/table_leak.py [--json] [--draws 20] [--only heart-screening]
 
@@ -27,15 +27,15 @@ from solar_cells import area, bar, interval, machine
 from isthmus.contracts.scenario import Scenario
 from isthmus.foundry.foldout import moments_of
 from isthmus.foundry.ridge import standard
-from isthmus.foundry.stages import RecordStages
-from isthmus.kit.records import decode_record
+from isthmus.foundry.stages import extractor_of
+from isthmus.kit.decoders import decoded_record
 from isthmus.sandbox.folder import read_folder
-from isthmus.sandbox.ownerdata import record_of
+from isthmus.sandbox.ownerdata import record_of, sent_bytes
 from isthmus.sandbox.rowfiles import RowFiles
 from isthmus.scenarios.package import find_package, load_package
 from isthmus.scenarios.samples import sample
 
-PACKAGES = ("heart-screening", "credit-risk", "produce-grading", "fault-warning", "flood-warning")
+PACKAGES = ("heart-screening", "credit-risk", "produce-grading", "fault-warning", "flood-warning", "complaint-triage")
 GOAL = 0.58
 IN_SUMS, REFERENCE = 4 / 6, 5 / 6
 Ints = NDArray[np.int64]
@@ -69,14 +69,15 @@ def owned(scenario: Scenario, root: Path) -> Owned:
         folder = read_folder(folders[party.party])
         tables = RowFiles(folder.root)
         for file in folder.files:
-            records.append(decode_record(record_of(folder.root, file, tables), file.path, schema))
+            records.append(decoded_record(sent_bytes(record_of(folder.root, file, tables), file, schema), file.path, schema))
             y.append(file.label)
             w.append(scenario.recipe.sure_weight if file.sure else scenario.recipe.unsure_weight)
             groups.append(f"{code}/{file.group}")
             owners.append(code)
             if file.split == "train":
                 training.add(groups[-1])
-    q = RecordStages(scenario.recipe.backbone, scenario.recipe.parts, schema).rows(records)
+    extractor = extractor_of(scenario.recipe.backbone, scenario.recipe.parts, schema)
+    q = extractor.select(extractor.rows(records))
     codes = np.unique(groups, return_inverse=True)[1].reshape(-1)
     return Owned(q, np.array(y), np.array(w), codes, np.array(owners), len(training))
 

@@ -35,17 +35,19 @@ from table_peers import peers
 from threadpoolctl import threadpool_limits
 from vertical_series import series_verticals
 
-from isthmus.contracts.forest import ForestHead
+from isthmus.contracts.head import Array, Head
+from isthmus.foundry.export import build_artefact
 from isthmus.foundry.foldout import moments_of
 from isthmus.foundry.runtime import session
 from isthmus.foundry.tablefeatures import TableExtractor
-from isthmus.foundry.treegraph import build_forest_artefact
-from isthmus.foundry.trees import TreePlan, forest_of, forest_scores
+from isthmus.foundry.trees import TreePlan, forest_of
+from isthmus.kit.treewalk import head_scores
 
 RATIO_MAX = 1.1
 FOLDS, INNER = 5, 5
 DRAWS = 2000
 CASES = 1000
+LIMIT = 0.125
 RARE = ("shuttle",)
 """Where average precision is the bar: with a handful of errors on either side, their ratio is chance; it is printed with its interval."""
 TABLES = ("heart", "heart, unseen hospital", "credit", "australian", "wine", "coffee", "shuttle")
@@ -155,11 +157,11 @@ def flips(data: Table) -> int:
     plan = TreePlan(edges=tree_edges(q, False), trees=60, depth=3)
     forest = forest_of(grown_trees(q, data.y, data.owners, plan))
     stage = TableExtractor(data.schema, ("columns",)).stage()
-    head = ForestHead(stage=stage, forest=forest, lo=-0.5, hi=0.5, decoder="table/1")
-    raw = build_forest_artefact(head)
-    (verdict,) = session(raw, 1).run(["verdict"], {"records": data.records[:CASES]})
-    score = forest_scores(forest, q[:CASES]).astype(np.float32)
-    wanted = np.where(score >= 0.5, 1, np.where(score <= -0.5, 0, 2))
+    zeros = Array.of(np.zeros(stage.dimension))
+    head = Head(stage=stage, coefficients=zeros, bias=0.0, lo=-LIMIT, hi=LIMIT, decoder="table/1", forest=forest)
+    (verdict,) = session(build_artefact(head), 1).run(["verdict"], {"records": data.records[:CASES]})
+    score = head_scores(head, q[:CASES])
+    wanted = np.where(score >= LIMIT, 1, np.where(score <= -LIMIT, 0, 2))
     return int((verdict != wanted).sum())
 
 

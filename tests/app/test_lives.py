@@ -322,7 +322,8 @@ def steps_of(actions: list[str]) -> list[LifeStep]:
     """A run of steps as Lives would record them: a rollback goes to the best that may return, and is left out where there is none."""
     found: list[LifeStep] = []
     deployment = msgspec.convert(
-        {name: 0.0 if name in ("lo", "hi") else "x" for name in Deployment.__struct_fields__ if name not in ("state", "schema")}, Deployment
+        {name: 0.0 if name in ("lo", "hi") else "x" for name in Deployment.__struct_fields__[: -len(Deployment.__struct_defaults__)]},
+        Deployment,
     )
     for action in actions:
         life = life_of(found)

@@ -22,7 +22,7 @@ def image(seed: int = 0, height: int = 60, width: int = 90, grey: bool = False) 
 
 
 def test_the_sequence_is_fixed() -> None:
-    assert FAMILIES == ("brightness", "contrast", "noise", "blur")
+    assert FAMILIES == ("brightness", "contrast", "noise", "blur", "glare", "shift", "turn")
     assert SEVERITIES == (1, 2, 3, 4, 5)
 
 
@@ -53,6 +53,35 @@ def test_pixels_are_the_declared_ones() -> None:
     assert digest.hexdigest()[:16] == "8516b744148ce20e"
 
 
+def test_a_moved_part_is_the_same_part_elsewhere() -> None:
+    picture = image(7, 300, 200)
+    for severity, pixels in zip(SEVERITIES, (1, 2, 4, 6, 8), strict=True):
+        moved = corrupt(picture, "shift", severity)
+        inside = picture[pixels:-pixels, pixels:-pixels]
+        places = {
+            (down, right): moved[pixels + down : 300 - pixels + down, pixels + right : 200 - pixels + right]
+            for down in (-pixels, pixels)
+            for right in (-pixels, pixels)
+        }
+        assert sum(bool((found == inside).all()) for found in places.values()) == 1
+    ways = {corrupt(image(seed, 100, 100), "shift", 5)[50, 50].tobytes() == image(seed, 100, 100)[46, 46].tobytes() for seed in range(20)}
+    assert ways == {True, False}
+
+
+def test_a_turned_part_turns_back() -> None:
+    smooth = np.repeat((np.add.outer(np.arange(200), np.arange(200)) / 2).astype(np.uint8)[:, :, None], 3, axis=2)
+    for severity, degrees in zip(SEVERITIES, (0.5, 1, 2, 3.5, 5), strict=True):
+        turned = corrupt(smooth, "turn", severity)[40:160, 40:160, 0].astype(float)
+        down, right = np.gradient(turned)
+        slope = np.degrees(np.arctan2(down.mean(), right.mean()))
+        assert abs(slope - 45) == pytest.approx(degrees, abs=0.3)
+
+
+def test_glare_ends_at_white() -> None:
+    flat = np.full((20, 20, 3), 200, np.uint8)
+    assert [int(corrupt(flat, "glare", s)[0, 0, 0]) for s in SEVERITIES] == [220, 240, 255, 255, 255]
+
+
 def test_noise_has_its_declared_size_and_keeps_grey_grey() -> None:
     flat = np.full((200, 200, 3), 128, np.uint8)
     for severity, sd in zip(SEVERITIES, (4, 8, 12, 18, 26), strict=True):
@@ -77,7 +106,7 @@ def test_blur_scales_with_the_picture() -> None:
 def test_any_size_and_level_works(height: int, width: int, family: str, severity: int, level: int) -> None:
     found = corrupt(np.full((height, width, 3), level, np.uint8), family, severity)
     assert found.shape == (height, width, 3) and found.dtype == np.uint8
-    if family in ("contrast", "blur"):
+    if family in ("contrast", "blur", "shift", "turn"):
         assert (found == level).all()
 
 

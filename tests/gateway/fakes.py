@@ -157,6 +157,9 @@ class FakeEngine:
         self.calls = 0
         self.closed = False
 
+    def heats(self, images: list[NDArray[np.uint8]]) -> NDArray[np.float32]:
+        return np.stack([np.full((2, 2), float(image.mean()) / 255, dtype=np.float32) for image in images])
+
     def judged(self, images: list[NDArray[np.uint8]]) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
         self.calls += 1
         time.sleep(self.delay_s)

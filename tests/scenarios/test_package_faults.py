@@ -23,6 +23,8 @@ from isthmus.scenarios.validation import content_findings, validate
 from tests.scenarios.package_parts import NAME, Files, changed, errors, line_of, locked, on_disk, package
 
 PICTURE = encode_png(np.full((16, 16, 3), 90, np.uint8))
+RATIO = "records_per_feature: 20"
+MANY = [f"{{family: {family}, severities: [1, 2, 3, 4, 5]}}" for family in ("noise", "shift")]
 MANIFEST_FAULTS = [
     # old, new, code, mark of the line ("" = the new text), what is said (what or next)
     ("validity_days: 90", "validity_day: 90", "unknown-field", "", "did you mean validity_days?"),
@@ -63,6 +65,11 @@ MANIFEST_FAULTS = [
     ("families: [brightness, contrast, noise, blur]", "families: [fog]", "unknown-family", "", "brightness"),
     ("sure_weight: 2\n  un", "sure_weight: 99\n  un", "out-of-range", "sure_weight: 99", "write 1 to 16"),
     ("records_per_feature: 20", "records_per_feature: 2", "out-of-range", "", "4 or more"),
+    (RATIO, f"{RATIO}\n  augmentations: [{{family: fog, severities: [1]}}]", "unknown-family", "fog", "use brightness"),
+    (RATIO, f"{RATIO}\n  augmentations: [{{family: turn, severities: [0, 2]}}]", "bad-augmentations", "turn", "such as [1, 2]"),
+    (RATIO, f"{RATIO}\n  augmentations: [{{family: turn, severities: []}}]", "bad-augmentations", "turn", "such as [1, 2]"),
+    (RATIO, f"{RATIO}\n  augmentations: [{{family: turn, severity: 2}}]", "unknown-field", "turn", "did you mean severities?"),
+    (RATIO, f"{RATIO}\n  augmentations:\n    - {MANY[0]}\n    - {MANY[1]}", "bad-augmentations", "family: noise", "name fewer"),
     ("planning_power: 0.9", "planning_power: 80", "out-of-range", "", "between 0 and 1"),
     ("currency: EUR", "currency: euro", "bad-currency", "", "three capitals"),
     ("currency: EUR", "currency: NO", "wrong-type", "", "put it in quotes"),

@@ -17,8 +17,9 @@ from starlette.routing import BaseRoute, Route
 
 from isthmus import __version__
 from isthmus.access.keys import KeyRing, open_keys
-from isthmus.app.build import JOB_TTL_S, Build, Workshop
+from isthmus.app.build import Build
 from isthmus.app.build_routes import BuildService, build_routes
+from isthmus.app.builders import build_of, site_build_of
 from isthmus.app.catalogue import Catalogue, write_whole
 from isthmus.app.certificate_gate import CertificateGate
 from isthmus.app.comparison import Comparison
@@ -34,9 +35,10 @@ from isthmus.app.lotterms import LotTerms
 from isthmus.app.overview import ExchangeOverview
 from isthmus.app.sandbox_routes import sandbox_routes
 from isthmus.app.shadows import Shadows
-from isthmus.app.site import SiteBuild, site_purpose, site_scenario
+from isthmus.app.site import site_purpose, site_scenario
 from isthmus.app.upkeep import Upkeep
 from isthmus.app.worker import Worker
+from isthmus.app.workshop import JOB_TTL_S, Workshop
 from isthmus.assurance.probes import probed
 from isthmus.console.pages import console_routes
 from isthmus.contracts.build import RunRequest, SiteRequest
@@ -113,7 +115,7 @@ class Exchange:
 
     def _build(self, run_id: str, request: RunRequest) -> tuple[bool, Json]:
         shop = self._workshop()
-        certified, result = self._probed(request, *Build(shop, run_id, request).walk())
+        certified, result = self._probed(request, *build_of(shop, run_id, request).walk())
         if certified:
             head = self.catalogue.head(result["artefact_digest"])
             digests = (result["artefact_digest"], result["certificate"]["digest"])
@@ -125,7 +127,7 @@ class Exchange:
 
     def _site(self, run_id: str, request: SiteRequest) -> tuple[bool, Json]:
         shop = self._workshop()
-        certified, result = self._probed(request, *SiteBuild(shop, run_id, request).walk())
+        certified, result = self._probed(request, *site_build_of(shop, run_id, request).walk())
         if certified:
             fleet = self.catalogue.view(request.run).result or {}
             scenario = site_scenario(self.catalogue.request_of(request.run)[1].scenario, request)

@@ -58,11 +58,18 @@ def operator_of(state: Path, url: str | None, key: str | None) -> Iterator[Excha
 def deployment_of(listed: list[dict[str, Any]], name: str) -> Deployment:
     """The version that serves under this name, or any whose artefact's digest begins so (at least DIGEST_CHARS_MIN digits).
 
-    Raises NotFoundError.
+    Raises NotFoundError; InputError for one that the runner cannot serve.
     """
-    views = msgspec.convert(listed, list[DeploymentView])
-    serving = [one.version.deployment for view in views for one in view.versions if one.version.number == view.current]
-    known = [*(one.version.deployment for view in views for one in view.versions), *serving]
+    found = _named(msgspec.convert(listed, list[DeploymentView]), name)
+    if found.targets or (found.schema is not None and found.schema.written):
+        what = "gives numbers" if found.targets else "judges texts"
+        raise InputError(f"{found.name} {what}, and the runner takes pictures, rows and windows to verdicts", "ask the exchange for these")
+    return found
+
+
+def _named(listed: list[DeploymentView], name: str) -> Deployment:
+    serving = [one.version.deployment for view in listed for one in view.versions if one.version.number == view.current]
+    known = [*(one.version.deployment for view in listed for one in view.versions), *serving]
     digits = name.removeprefix("sha256:")
     for found in reversed(known):
         digest = found.artefact_digest.removeprefix("sha256:")

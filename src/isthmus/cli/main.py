@@ -47,6 +47,7 @@ COMMANDS: dict[str, dict[str, str]] = {
         "account": "isthmus.cli.account:account",
         "ask": "isthmus.cli.ask:ask",
         "export": "isthmus.cli.export:export",
+        "warn": "isthmus.cli.warn:warn",
     },
     "verify": {
         "certificate": "isthmus.cli.certificate:certificate",

@@ -20,7 +20,8 @@ from isthmus.cli.learn import learn
 from isthmus.cli.sitevalues import merge_json, show_merge, write_values
 from isthmus.contracts.errors import InputError, StorageError
 from isthmus.contracts.package import Finding
-from isthmus.contracts.scenario import Scenario
+from isthmus.contracts.scenario import Recipe, Scenario, Trees
+from isthmus.contracts.statistic import condition_name
 from isthmus.foundry.engine import Scorer
 from isthmus.kit.clock import SystemClock
 from isthmus.kit.config import read_settings
@@ -66,14 +67,14 @@ def say(document: Mapping[str, Any]) -> None:
 
 @scenario.command()
 @click.argument("name")
-@click.option("--from", "source", type=FOLDER, help="A folder of images by class, or with records.csv: what it has is read.")
+@click.option("--from", "source", type=FOLDER, help="A folder of images or texts by class, or with records.csv: what it has is read.")
 @click.option("--title", default="", help="What it inspects, in a few words; default from the name.")
 @click.option("--into", type=FOLDER, default=None, help="Folder to write the package into; default a folder NAME here.")
 @click.option("--json", "as_json", is_flag=True, help=JSON_HELP)
 def init(name: str, source: Path | None, title: str, into: Path | None, as_json: bool) -> None:
-    """Begins a package NAME from the template for images, or for rows of tables. It validates as it is.
+    """Begins a package NAME from the template for images, for rows of tables, or for texts. It validates as it is.
 
-    No image and no row is copied. NAME has lower-case letters, digits and hyphens.
+    No image, row or text is copied. NAME has lower-case letters, digits and hyphens.
 
     \b
     Examples:
@@ -215,6 +216,8 @@ def _show_package(contents: Contents, found: Scenario, digest: str, knobs: tuple
         ("prohibited use", found.prohibited_use),
         ("tier, task", f"{found.tier}, {found.task}: {' or '.join(found.interface.classes)}"),
         ("model", f"{found.recipe.backbone}; {', '.join(found.recipe.parts)}"),
+        ("head", _head_words(found.recipe)),
+        ("learns from", _rows_of(found)),
         ("promises tried", f"at most {promises} error among answers, at {found.certify.confidence_ppm / 10_000:g} % confidence"),
         ("certificate lasts", f"{found.certify.validity_days} days"),
         ("price", f"{found.serve.micros_per_inference} micro-{found.serve.currency} an inference"),
@@ -230,6 +233,23 @@ def _show_package(contents: Contents, found: Scenario, digest: str, knobs: tuple
     for knob in knobs:
         what.add_row(f"{escape(knob.name)}\n[dim]{escape(knob.title)}[/]", *map(escape, _knob_cells(knob, at_path(manifest, knob.path))))
     console.print(what)
+
+
+def _head_words(recipe: Recipe) -> str:
+    if recipe.head != "trees":
+        return f"{recipe.head}, {len(recipe.lambdas)} {'shrinkages' if recipe.head == 'gaussian' else 'penalties'} tried"
+    grown = recipe.trees or Trees()
+    asked = f"{grown.cuts} cuts on each of {grown.features} features a tree, drawn anew for each"
+    kept = f"one group in {grown.aside} set aside to choose how many are kept"
+    begun = "going on from the ridge head, " if grown.start == "ridge" else ""
+    return f"boosted trees: {begun}up to {grown.trees} of {grown.depth} levels, rate {grown.rate:g}; {asked}; {kept}"
+
+
+def _rows_of(found: Scenario) -> str:
+    """How a record enters the training sums."""
+    training = found.recipe.training
+    rows = [*training.views, *(condition_name(one) for one in training.augmentations)]
+    return f"{len(rows)} row{'s' if len(rows) > 1 else ''} of each record: {', '.join(rows)}"
 
 
 def _knob_cells(knob: Knob, value: Any) -> tuple[str, str, str]:

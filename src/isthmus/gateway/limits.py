@@ -30,6 +30,9 @@ IMAGES_MAX = 128
 REQUEST_PIXELS_MAX = 40_000_000
 """Pixels of all images of one request after decoding (three bytes each), so that small files cannot fill the memory."""
 
+REQUEST_CHARACTERS_MAX = 16_384
+"""Characters of all texts of one request, as many as in one longest text: at worst some ten seconds of the text backbone on one core."""
+
 WORKERS = 2
 """Requests decoded and scored at the same time."""
 

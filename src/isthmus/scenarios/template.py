@@ -23,11 +23,16 @@ from isthmus.scenarios.contents import LOCK, MANIFEST, README, SCHEMA
 from isthmus.scenarios.folder import survey
 from isthmus.scenarios.lock import lock_bytes, lock_of
 
-IMAGES, TABLE = "image-inspection", "table-inspection"
+IMAGES, TABLE, TEXT = "image-inspection", "table-inspection", "text-inspection"
 VERSION = "0.1.0"
 DEFAULT_CLASSES = ("good", "defect")
 INTENDED = "Sorts images of {subject} into {good} and {defect}, and leaves doubtful ones to a person."
 TABLE_INTENDED = "Sorts records of {subject} into {good} and {defect}, and leaves doubtful ones to a person."
+TEXT_INTENDED = "Sorts texts of {subject} into {good} and {defect}, and leaves doubtful ones to a person."
+TEXT_PROHIBITED = (
+    "Not for texts of another kind than those it was certified on, not for judging the people who wrote them, and not without a person for"
+    " the texts that it does not answer."
+)
 TABLE_PROHIBITED = (
     "Not for records measured in another way than those it was certified on, not for deciding about people, and not without a person"
     " for the records that it does not answer."
@@ -36,6 +41,8 @@ PROHIBITED = (
     "Not for images taken in another way than those it was certified on, not for deciding about people, and not without a person for the"
     " images that it does not answer."
 )
+
+USES = {IMAGES: (INTENDED, PROHIBITED), TABLE: (TABLE_INTENDED, TABLE_PROHIBITED), TEXT: (TEXT_INTENDED, TEXT_PROHIBITED)}
 
 
 @dataclass(frozen=True)
@@ -98,9 +105,18 @@ def _subfolders(images: Path) -> Mapping[str, int]:
     return {name: counts[name] for name in sorted(found.classes, key=lambda name: name != good)}
 
 
+def text_classes_of(folder: Path) -> Mapping[str, int]:
+    """As `classes_of`, of sub-folders of texts. Raises FolderError."""
+    counts = Counter(file.path.split("/")[0] for file in read_labels(folder).files)
+    if not any(name.strip().lower() in GOOD_NAMES for name in counts):
+        what = f"none of the sub-folders of {folder} ({', '.join(sorted(counts))}) says which texts are good"
+        raise FolderError(what, f"rename that one to {' or '.join(sorted(GOOD_NAMES))}")
+    return {name: counts[name] for name in sorted(counts, key=lambda name: (name.strip().lower() not in GOOD_NAMES, name))}
+
+
 def begun(name: str, title: str = "", classes: Mapping[str, int] | None = None, table: Proposed | None = None) -> dict[str, bytes]:
     """Path -> bytes of a new package, its lock among them. classes: as classes_of counts them; none, good and defect. table: the columns of
-    its records, where they are rows.
+    its records, where they are rows, or the one that holds a text.
 
     Raises InputError when the name is none.
     """
@@ -110,7 +126,8 @@ def begun(name: str, title: str = "", classes: Mapping[str, int] | None = None, 
     counted = classes or dict.fromkeys(DEFAULT_CLASSES, 0)
     good, *others = counted
     pair = (good, others[0] if len(others) == 1 else DEFAULT_CLASSES[1])
-    intended, prohibited = (INTENDED, PROHIBITED) if table is None else (TABLE_INTENDED, TABLE_PROHIBITED)
+    kind = IMAGES if table is None else TEXT if any(column.kind == "text" for column in table.columns) else TABLE
+    intended, prohibited = USES[kind]
     size = size_of(classes)
     uses = intended.format(subject=subject, good=pair[0], defect=pair[1]), prohibited
     words = {
@@ -123,7 +140,9 @@ def begun(name: str, title: str = "", classes: Mapping[str, int] | None = None, 
         "prohibited_use": _scalar(uses[1]),
         "intended_text": _line(uses[0]),
         "prohibited_text": uses[1],
-        "class_lines": _class_lines(counted, others) if table is None else _column_lines(table),
+        "class_lines": _class_lines(counted, others, "images" if table is None else "texts")
+        if table is None or classes
+        else _column_lines(table),
         "parts": ", ".join(size.parts),
         "parts_after_leaving": ", ".join(size.parts_after_leaving),
         "records_per_feature": str(size.records_per_feature),
@@ -131,7 +150,7 @@ def begun(name: str, title: str = "", classes: Mapping[str, int] | None = None, 
         "columns": "" if table is None else "\n".join(_column_yaml(column) for column in table.columns),
         "families": "[noise, missing]" if table is not None and any(c.missing for c in table.columns) else "[noise, drift]",
     }
-    folder = resources.files("isthmus") / "scenarios" / "templates" / (IMAGES if table is None else TABLE)
+    folder = resources.files("isthmus") / "scenarios" / "templates" / kind
     texts = {path: (folder / path).read_text(encoding="utf-8") for path in (MANIFEST, README)}
     contents = {path: Template(text).substitute(words).encode() for path, text in texts.items()}
     contents[SCHEMA] = (folder / SCHEMA).read_bytes()
@@ -161,7 +180,8 @@ def _field(value: Any) -> str:
 def _column_lines(table: Proposed) -> str:
     lines = [f"Proposed from {table.records} rows.", "", "| column | holds |", "|---|---|"]
     for column in table.columns:
-        holds = f"{column.low:g} to {column.high:g}" if column.kind == "number" else _line(", ".join(column.levels))
+        ranged = f"{column.low:g} to {column.high:g}"
+        holds = {"text": "text", "number": ranged}.get(column.kind) or _line(", ".join(column.levels))
         lines.append(f"| {column.name} | {holds}{', may be missing' if column.missing else ''} |")
     lines += [f"| {_line(name)} | left out: {why} |" for name, why in table.left_out.items()]
     return "\n".join(lines)
@@ -177,8 +197,8 @@ def _line(text: str) -> str:
     return re.sub(r"([\\`*_\[\]<>#|])", r"\\\1", text)
 
 
-def _class_lines(counted: Mapping[str, int], others: list[str]) -> str:
-    lines = ["| folder | means | images seen |", "|---|---|---|"]
+def _class_lines(counted: Mapping[str, int], others: list[str], kind: str) -> str:
+    lines = [f"| folder | means | {kind} seen |", "|---|---|---|"]
     for name, count in counted.items():
         lines.append(f"| {_line(name)} | {'defect' if name in others else 'good'} | {count or '–'} |")
     return "\n".join(lines)

@@ -13,9 +13,9 @@ import msgspec
 from isthmus.contracts.errors import FolderError, InputError
 from isthmus.contracts.package import Finding, Probes
 from isthmus.contracts.scenario import Interface, Scenario
-from isthmus.contracts.schema import Schema
-from isthmus.kit.pictures import SUFFIXES, decode
-from isthmus.kit.records import decode_record
+from isthmus.kit.decoders import decoded_record
+from isthmus.kit.pictures import SUFFIXES
+from isthmus.kit.writing import TEXT_SUFFIXES
 from isthmus.scenarios.contents import (
     HOOKS,
     LOCK,
@@ -73,7 +73,7 @@ def content_findings(contents: Contents) -> list[Finding]:
     if HOOKS in contents:
         found += hook_faults(contents[HOOKS])
     found += _readme_findings(contents)
-    found += _probe_findings(contents, _schema_of(manifest))
+    found += _probe_findings(contents, _interface_of(manifest))
     named = manifest.value if manifest is not None and isinstance(manifest.value, dict) else {}
     return found + lock_findings(contents, str(named.get("id", "")), str(named.get("version", "")))
 
@@ -188,14 +188,20 @@ def _readme_findings(contents: Contents) -> Iterator[Finding]:
             yield fault("readme-use", README, what, f"add a paragraph that begins with **{use.capitalize()}.**", 1, 1)
 
 
-def _schema_of(manifest: Document | None) -> Schema | None:
-    """Of the manifest's records, where they are no pictures and the interface has no fault."""
-    found = _part(manifest.value.get("interface"), Interface) if manifest is not None and isinstance(manifest.value, dict) else None
-    return None if found is None else found.schema
+def _interface_of(manifest: Document | None) -> Interface | None:
+    """The manifest's, where it has no fault."""
+    found: Interface | None = (
+        _part(manifest.value.get("interface"), Interface) if manifest is not None and isinstance(manifest.value, dict) else None
+    )
+    return found
 
 
-def _probe_findings(contents: Contents, schema: Schema | None) -> Iterator[Finding]:
-    kinds = SUFFIXES if schema is None else frozenset({".json"})
+def _probe_findings(contents: Contents, interface: Interface | None) -> Iterator[Finding]:
+    schema = None if interface is None else interface.schema
+    if interface is not None and interface.output == "value" and PROBES_FILE in contents:
+        yield fault("probes-of-numbers", PROBES_FILE, "probes ask for verdicts, and this package gives numbers", "remove the probes")
+        return
+    kinds = SUFFIXES if schema is None else TEXT_SUFFIXES if schema.written else frozenset({".json"})
     images = {path for path in contents if path.startswith(f"{PROBES}/") and PurePosixPath(path).suffix.lower() in kinds}
     if PROBES_FILE not in contents:
         if images:
@@ -216,7 +222,7 @@ def _probe_findings(contents: Contents, schema: Schema | None) -> Iterator[Findi
             yield fault("probe-twice", PROBES_FILE, f"{probe.file} is listed twice", "keep one of the cases", line, column)
         elif probe.expect != "refused":
             try:
-                _ = decode(contents[path], probe.file) if schema is None else decode_record(contents[path], probe.file, schema)
+                decoded_record(contents[path], probe.file, schema)
             except InputError as error:
                 yield fault("probe-unreadable", PROBES_FILE, error.message, f"{error.next_step}; or expect: refused", line, column)
         if not probe.why.strip():

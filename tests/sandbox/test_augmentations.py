@@ -1,0 +1,125 @@
+"""Augmentations add rows to the sums, and nothing else: not to counts, groups, fold-out scores' number, or what other owners have."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import msgspec
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from isthmus.assurance.corruptions import corrupt
+from isthmus.contracts.errors import RefusedError
+from isthmus.contracts.head import Array
+from isthmus.contracts.statistic import (
+    AUGMENTATIONS_MAX,
+    FOLD_OUT,
+    MOMENTS,
+    VIEWS,
+    Candidate,
+    Corruption,
+    FoldOutParams,
+    MomentsParams,
+    TrainingParams,
+)
+from isthmus.contracts.sums import foldout_from, moments_from
+from isthmus.sandbox.statistics.foldout import fold_out_scores, score_histogram
+from isthmus.sandbox.statistics.moments import moments
+from isthmus.sandbox.statistics.own_head import fit
+from isthmus.sandbox.statistics.records import Records, TrainingRecords
+from isthmus.sandbox.statistics.registry import computed, parsed_params
+from tests.sandbox.world import D, World, tiny_stage, tiny_tools
+
+LIGHT = Corruption(family="brightness", severity=2)
+POSE = Corruption(family="turn", severity=1)
+PLAIN = TrainingParams(views=VIEWS)
+MORE = TrainingParams(views=VIEWS, augmentations=(LIGHT, POSE))
+
+
+def owner_data(world: World, name: str):
+    return world.owners[name].home.owner_data(tiny_tools())
+
+
+def test_rows_are_added_and_nothing_is_counted_twice(world: World) -> None:
+    data = owner_data(world, "alfa")
+    plain, more = (data.training(tiny_stage(), params) for params in (PLAIN, MORE))
+    assert MORE.rows_per_record == len(more.views) == len(VIEWS) + 2
+    assert all((a == b).all() for a, b in zip(plain.views, more.views, strict=False))
+    changed = data.features(tiny_stage(), "train", corruption=LIGHT)
+    assert (more.views[len(VIEWS)] == changed).all() and (changed != plain.views[0]).any()
+    before, after = moments(plain), moments(more)
+    assert (before.records, before.groups) == (after.records, after.groups)
+    assert after.sum_w * len(VIEWS) == before.sum_w * MORE.rows_per_record
+    assert after.sum_wy * len(VIEWS) == before.sum_wy * MORE.rows_per_record
+
+
+def test_the_total_is_that_of_the_pooled_rows_and_fold_out_sums_count_records(world: World) -> None:
+    changed = (LIGHT, POSE)
+    job = world.service.create_job(world.request(MOMENTS, MomentsParams(views=VIEWS, augmentations=changed)))
+    world.steps()
+    total = moments_from(world.service.job(job.id).total.array().astype(np.int64), D)
+    parts = [owner_data(world, name).training(tiny_stage(), MORE) for name in world.owners]
+    assert (total.packed() == sum(moments(part).packed() for part in parts)).all()
+    raw = fit(total, 0.1).raw()
+    candidate = Candidate(penalty=0.1, bias=float(raw[0]), coefficients=Array.of(raw[1:]))
+    asked = FoldOutParams(views=VIEWS, augmentations=changed, candidates=(candidate,), total_weight=total.sum_w, histograms=True)
+    job = world.service.create_job(world.request(FOLD_OUT, asked))
+    world.steps()
+    found = foldout_from(world.service.job(job.id).total.array().astype(np.int64), 1)
+    assert found.histogram.sum() == total.records == sum(part.records.size for part in parts)
+    assert found.sum_w == sum(int(part.w.sum()) for part in parts)
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.integers(2, 30), st.integers(0, 3), st.integers(0, 2**32 - 1))
+def test_fold_out_scores_never_see_a_changed_copy_of_what_they_judge(records: int, copies: int, seed: int) -> None:
+    """A group's scores do not change with its own label: not one row of it, changed or not, is in the fit that judges it."""
+    rng = np.random.default_rng(seed)
+    q = tuple(rng.integers(-1000, 1000, (records, 3)).astype(np.int16) for _ in range(1 + copies))
+    y = np.where(rng.random(records) < 0.5, 1, -1)
+    y[0], y[-1] = 1, -1
+    groups, w = np.arange(records), np.full(records, 2)
+
+    def scores(labels):
+        training = TrainingRecords(Records(labels, groups, ("",) * records), q, w)
+        total = moments(training)
+        raw = fit(total, 0.3).raw()
+        return fold_out_scores(training, 0.3, float(raw[0]), raw[1:], total.sum_w)
+
+    if records < 4:
+        return
+    other = y.copy()
+    other[1] = -other[1]
+    if abs(int(other.sum())) == records:
+        return
+    first, second = scores(y), scores(other)
+    assert first.shape == (records,)
+    assert second[1] == pytest.approx(first[1], abs=1e-6)
+    assert score_histogram(first, y).sum() == records
+
+
+@pytest.mark.parametrize(
+    ("changed", "words"),
+    [
+        ((LIGHT, LIGHT), "one twice"),
+        (tuple(Corruption(family=family, severity=1) for family in "abcdefghi"), f"{AUGMENTATIONS_MAX + 1} augmentations"),
+        ((Corruption(family="fog", severity=1),), "fog"),
+        ((Corruption(family="noise", severity=9),), "severity 9"),
+    ],
+)
+def test_nodes_refuse_what_is_not_declared_or_costs_too_much(world: World, changed: tuple[Corruption, ...], words: str) -> None:
+    asked = msgspec.to_builtins(MomentsParams(views=VIEWS, augmentations=changed))
+    real = dataclasses.replace(owner_data(world, "alfa"), tools=dataclasses.replace(tiny_tools(), corrupt=corrupt))
+    with pytest.raises(RefusedError, match=words):
+        statistic, params = parsed_params(MOMENTS, asked, tiny_stage())
+        computed(statistic, params, tiny_stage(), real, 5)
+
+
+def test_the_same_record_is_changed_the_same_way_at_every_node() -> None:
+    """What a changed copy looks like follows from the record alone, so features from two nodes' own caches agree."""
+    pictures = [np.random.default_rng(seed).integers(0, 256, (9, 12, 3)).astype(np.uint8) for seed in range(3)]
+    for family in ("noise", "shift", "turn"):
+        first, second = ([corrupt(picture, family, 2) for picture in order] for order in (pictures, pictures[::-1]))
+        assert all((a == b).all() for a, b in zip(first, second[::-1], strict=True))
