@@ -19,7 +19,7 @@ from isthmus.cli.caller import AS_JSON, KEY, STATE, URL, caller
 from isthmus.client.http import ExchangeClient
 from isthmus.contracts.certificate import Certificate
 from isthmus.contracts.errors import FolderError, InputError, RemoteError, RequestReusedError
-from isthmus.contracts.inference import IMAGE, VERDICTS
+from isthmus.contracts.inference import IMAGE, TEXT, VERDICT, VERDICTS
 from isthmus.contracts.lot import lot_name
 from isthmus.gateway.wire import HEADER_LENGTH, format_request, parse_answer
 from isthmus.kit.canonical import parse_canonical
@@ -34,6 +34,8 @@ from isthmus.scenarios.workbench import contents_of, lock_given
 SHOWN_MAX = 40
 """Verdicts that the table shows; --json has all."""
 REFUSED = "refused"
+FILES = {IMAGE: ("pictures", SUFFIXES), TEXT: ("texts", frozenset({".txt", ".md"}))}
+"""Inputs of which a file is one record: what they are called, and how their names end."""
 REFUSES_ONE = (400, 413, 415, 422)
 """Statuses by which one record is refused; others concern all of them."""
 
@@ -58,20 +60,21 @@ def records_in(paths: tuple[Path, ...], shape: list[int], name: str) -> Iterator
     the input. Raises FolderError."""
     steps = shape[1] if name != IMAGE and len(shape) == 3 else 1
     for path in paths:
-        if name == IMAGE:
-            yield from _pictures(path)
+        if name in FILES:
+            yield from _files(path, *FILES[name])
         else:
             yield from _rows(path, steps)
 
 
-def _pictures(path: Path) -> Iterator[tuple[str, bytes]]:
-    files = sorted(one for one in path.rglob("*") if one.suffix.lower() in SUFFIXES and one.is_file()) if path.is_dir() else [path]
+def _files(path: Path, what: str, suffixes: frozenset[str]) -> Iterator[tuple[str, bytes]]:
+    """A file, or those in a folder that are of the kind."""
+    files = sorted(one for one in path.rglob("*") if one.suffix.lower() in suffixes and one.is_file()) if path.is_dir() else [path]
     if not files:
-        raise FolderError(f"{path} holds no pictures", f"give pictures: {', '.join(sorted(SUFFIXES))}")
+        raise FolderError(f"{path} holds no {what}", f"give {what}: {', '.join(sorted(suffixes))}")
     for file in files:
         try:
             if file.stat().st_size > FILE_BYTES_MAX:
-                raise FolderError(f"{file} has more than the {FILE_BYTES_MAX} bytes allowed", "give a smaller picture")
+                raise FolderError(f"{file} has more than the {FILE_BYTES_MAX} bytes allowed", "give a smaller one")
             yield str(file.relative_to(path) if path.is_dir() else file), file.read_bytes()
         except OSError as error:
             raise FolderError(f"{file} cannot be read: {error.strerror}", "check the path and its permissions") from error
@@ -156,11 +159,11 @@ def ask_one(exchange: ExchangeClient, deployment: str, input_name: str, name: st
 def ask(
     name: str, paths: tuple[Path, ...], lot: str | None, hooks: str | None, url: str | None, key: str, state: Path | None, as_json: bool
 ) -> int:
-    """Has the deployment NAME judge pictures, or rows of CSV files: verdicts, receipts and what it cost.
+    """Has the deployment NAME judge pictures, texts, or rows of CSV files: verdicts, receipts and what it cost.
 
-    PATHS are pictures or folders of pictures; for tables and series, CSV files with a header, or FILE.csv#FIRST-LAST. With --lot the same
-    record under the same name is judged and paid once, however often it is sent. With --hooks the package's own function says what to do
-    with each answer; it runs as you, so name packages that you trust.
+    PATHS are pictures or texts, or folders of them; for tables and series, CSV files with a header, or FILE.csv#FIRST-LAST. With --lot
+    the same record under the same name is judged and paid once, however often it is sent. With --hooks the package's own function says what
+    to do with each answer; it runs as you, so name packages that you trust.
 
     \b
     Examples:
@@ -175,7 +178,10 @@ def ask(
         raise InputError(f"there is no {missing[0]}", "check the path")
     hook = None if hooks is None else Hook(hooks, read_settings(state=state).state)
     with caller(url, key, state) as exchange:
-        told = exchange.get(f"/v2/models/{name}")["inputs"][0]
+        model = exchange.get(f"/v2/models/{name}")
+        if VERDICT not in {output["name"] for output in model["outputs"]}:
+            raise InputError(f"{name} foretells numbers, and ask tells verdicts", "ask it by the Open Inference Protocol, or isthmus warn")
+        told = model["inputs"][0]
         found = [ask_one(exchange, name, told["name"], one, raw, lot) for one, raw in records_in(paths, told["shape"], told["name"])]
         if hook is not None:
             found = hook.told(exchange, found)
