@@ -31,6 +31,7 @@ from isthmus.foundry.export import artefact_digest, build_artefact
 from isthmus.foundry.ridge import head_from
 from isthmus.foundry.site import LocalRows, combine
 from isthmus.foundry.stages import checked_extractor
+from isthmus.foundry.surfaces import spoilt
 from isthmus.kit.canonical import canonical_bytes
 from isthmus.kit.clock import SystemClock
 from isthmus.kit.log import open_log
@@ -59,7 +60,7 @@ def node_tools(threads: int = 1) -> Tools:
         raw = build_artefact(head)
         return Artefact(artefact_digest(raw), Scorer(raw, threads).scores)
 
-    return Tools(lambda stage: extractor(stage.digest, canonical_bytes(stage)), artefact, corrupt, site_heads)
+    return Tools(lambda stage: extractor(stage.digest, canonical_bytes(stage)), artefact, corrupt, site_heads, spoilt)
 
 
 def site_heads(fleet: Moments, rows: SiteRows, stage: Stage, params: SiteHeadParams) -> SiteHeads:

@@ -42,7 +42,8 @@ class Recipe(_Part, frozen=True, kw_only=True):
     parts: the features (contracts.parts, tableparts, seriesparts), few enough that sums over them say little of anybody.
     parts_after_leaving: others, none of which the first are made of, for rosters after a leaver; none where all features are made of the
     same columns. views: identity first; the others, of pictures, add to the training sums only, and so do augmentations, of any record.
-    sure_weight and unsure_weight: integers. lambdas: grid of ridge penalties per unit of weight. records_per_feature: the dimension rule
+    sure_weight and unsure_weight: integers. drawn_weight: of a copy of each good picture with drawn defects, as a defect; 0: none.
+    lambdas: grid of ridge penalties per unit of weight. records_per_feature: the dimension rule
     that owners are asked to agree to: records behind what becomes visible, for each feature.
     """
 
@@ -55,6 +56,7 @@ class Recipe(_Part, frozen=True, kw_only=True):
     lambdas: tuple[float, ...]
     records_per_feature: int
     augmentations: tuple[Augmentation, ...] = ()
+    drawn_weight: int = 0
 
     @property
     def training(self) -> TrainingParams:
@@ -64,6 +66,7 @@ class Recipe(_Part, frozen=True, kw_only=True):
             augmentations=tuple(Corruption(family=one.family, severity=s) for one in self.augmentations for s in one.severities),
             sure_weight=self.sure_weight,
             unsure_weight=self.unsure_weight,
+            drawn_weight=self.drawn_weight,
         )
 
 
