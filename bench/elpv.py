@@ -6,8 +6,9 @@ random: 75 % train, 25 % test, cell by cell, as in Deitsch et al. 2019 (Solar En
 88.42 % accuracy). Cells of one module then stand on both sides, which flatters any model. block: whole inferred modules,
 the figure to quote. Recipe, penalty and threshold are chosen inside training, for every seed anew. The dimension rule of DESIGN
 allows a quarter as many features as records that become visible: a third of the training set is taken as the largest owner's.
-Test images are single and not flipped. Answers and errors: the share answered, and wrong among those, with thresholds that answer most of the
-fold-out scores at no more than 5 % errors there. What else was tried: bench/elpv_tried.py. Images: ELPV data set, CC BY-NC-SA 4.0, for evaluation.
+Test images are single and not flipped. Answers and errors: the share answered, and wrong among those, with thresholds that answer most
+of the fold-out scores at no more than 5 % errors there. What else was tried: bench/elpv_tried.py.
+Images: ELPV data set, CC BY-NC-SA 4.0, for evaluation.
 """
 
 from __future__ import annotations
@@ -334,7 +335,8 @@ def table(result: dict[str, Any]) -> str:
     ):
         row = figures[name]
         spread = [f"{row[k]['mean']:.3f} ({row[k]['low']:.3f}-{row[k]['high']:.3f})" for k in ("auc", "accuracy")]
-        rest = f"{row['answered']['mean']:>9.3f}{row['error']['mean']:>8.3f}{row['recall']['mean']:>9.3f}{row['specificity']['mean']:>13.3f}{row['features']['mean']:>10.0f}"
+        wide = {"answered": 9, "error": 8, "recall": 9, "specificity": 13}
+        rest = "".join(f"{row[k]['mean']:>{width}.3f}" for k, width in wide.items()) + f"{row['features']['mean']:>10.0f}"
         lines.append(f"{title:44}{spread[0]:>22}{spread[1]:>22}{rest}")
     published = figures["published"]
     lines.append(f"{'published, random 75/25: SVM':44}{'':22}{published['svm_accuracy']:>22.3f}")
