@@ -116,6 +116,10 @@ def variants(data: Cells) -> list[Variant]:
         Variant("public basis, all of it", (wide,)),
         Variant("views together, size chosen", tuple(averaged(of_parts(data, one)) for one in parts)),
         *(Variant(f"38 and products with {n} directions", (products(shipped, n),)) for n in (1, 2, 4)),
+        *(
+            Variant(f"{DETECTORS + n} and products with 4 directions", (products(of_parts(data, (*SEEN, f"texture/{n}")), 4),))
+            for n in (46, 82)
+        ),
         *(Variant(f"38 and {n} waves", (waves(shipped, n),)) for n in (30, 60, 150)),
         Variant("38 and 150 waves, views together", (waves(averaged(shipped), 150),)),
     ]
