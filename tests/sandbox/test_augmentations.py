@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from isthmus.assurance.corruptions import corrupt
+from isthmus.cli.node import node_tools
 from isthmus.contracts.errors import RefusedError
 from isthmus.contracts.head import Array
 from isthmus.contracts.statistic import (
@@ -188,3 +189,8 @@ def test_drawn_defects_darken_a_picture_and_are_the_same_each_time() -> None:
     assert (first == second).all() and first.shape == picture.shape and first.dtype == np.uint8
     assert (first <= picture).all() and (first < picture).any()
     assert (spoilt(picture[::-1, :30]) != first[:, :30]).any()
+
+
+def test_real_nodes_draw_and_corrupt_with_the_released_functions() -> None:
+    tools = node_tools()
+    assert tools.spoilt is spoilt and tools.corrupt is corrupt
