@@ -5,8 +5,8 @@ three days later. A group is a calendar month, for all gauges of a basin: days o
 held out, as forecasts are used: on days that come after those learned from. The month before them is left out, so that no window and no
 outcome reaches across.
 
-Baskatong is not among the owners. In the years to learn from, its joint model was worse than its newest value one day ahead (Nash-Sutcliffe
-0.925 against 0.967): a large, regulated basin, whose days are alike. A fleet should not be asked to serve it.
+Baskatong is not among the owners: in the years to learn from, the joint model was worse there than the newest value, one day ahead. It is a
+large, regulated basin, whose days are alike, and a fleet should not be asked to serve it.
 """
 
 from __future__ import annotations
