@@ -8,25 +8,20 @@ of each kind is fitted on each fold's complement too, and the kinds are compared
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any
 
 import numpy as np
-from datasets import Table, table
+from datasets import SCENARIOS, SOURCES, Table, table
 from numpy.typing import NDArray
 
+from isthmus.app.grown import steepness, tree_plan
+from isthmus.contracts.head import Forest
+from isthmus.contracts.logistic import LogisticSums, logistic_sums_from, logistic_units
 from isthmus.contracts.sums import Moments
-from isthmus.foundry.foldout import leave_one_group_out, moments_of
-from isthmus.foundry.logistic import (
-    LogisticFit,
-    LogisticSums,
-    fit_logistic,
-    fold_out_logits,
-    logistic_sums,
-    logistic_sums_from,
-    probability,
-)
+from isthmus.foundry.foldout import choose_lambda, leave_one_group_out, moments_of
+from isthmus.foundry.logistic import LogisticFit, fit_logistic, fold_out_logits
 from isthmus.foundry.ridge import candidates
 from isthmus.foundry.tablefeatures import TableExtractor, feature_count
 from isthmus.foundry.trees import (
@@ -34,15 +29,17 @@ from isthmus.foundry.trees import (
     Growth,
     Rows,
     TreePlan,
-    binned_rows,
     equal_edges,
     fine_counts,
     forest_of,
-    forest_scores,
     grow,
     merged_edges,
     start,
 )
+from isthmus.kit.logits import logistic_sums, probability
+from isthmus.kit.treewalk import forest_scores, margins, share_of
+from isthmus.sandbox.statistics.trees import set_aside
+from isthmus.scenarios.package import load_package
 
 RECIPES = (
     ("columns",),
@@ -65,6 +62,7 @@ PLANS: tuple[dict[str, Any], ...] = (
 FINE_PLANS: tuple[dict[str, Any], ...] = ({"depth": 5, "rate": 0.2, "child_weight_min": 0.1, "l2": 0.5},)
 TREES, TREES_STEP = 160, 20
 TREE_BINS, GROUP_MIN = 64, 5
+LEAST_GROUP = 20
 RECORDS_PER_FEATURE = 4
 MANY_RECORDS = 5000
 Floats = NDArray[np.float64]
@@ -141,9 +139,11 @@ def logistic_fit(q: NDArray[np.int16], y: Ints, owners: Ints, lam: float) -> Log
     moments = Moments(**vars(moments_of(q, np.ones(len(y), np.int64), y, np.arange(len(y)))))
     parts = [np.flatnonzero(owners == owner) for owner in np.unique(owners)]
 
+    units = logistic_units(moments.sum_w)
+
     def ask(at: Floats) -> LogisticSums:
-        packed = [logistic_sums(q[part], np.ones(len(part), np.int64), y[part], at).packed() for part in parts]
-        return logistic_sums_from(np.sum(packed, axis=0), q.shape[1])
+        packed = [logistic_sums(q[part], np.ones(len(part), np.int64), y[part], at, units).packed() for part in parts]
+        return logistic_sums_from(np.sum(packed, axis=0), q.shape[1], units)
 
     return fit_logistic(ask, moments, lam)
 
@@ -176,10 +176,14 @@ def tree_edges(q: NDArray[np.int16], many: bool) -> Edges:
 
 def grown_trees(q: NDArray[np.int16], y: Ints, owners: Ints, plan: TreePlan, heard: Callable[[Growth], None] | None = None) -> Growth:
     """From summed histograms of the owners."""
-    binned = binned_rows(q, plan.edges)
     parts = [np.flatnonzero(owners == owner) for owner in np.unique(owners)]
-    held = [Rows(binned[part], y[part].astype(np.float64), np.ones(len(part), np.int64)) for part in parts]
+    held = [Rows(q[part], y[part].astype(np.float64), np.ones(len(part), np.int64)) for part in parts]
     return grow(start(plan, len(y), float(y.sum())), held, heard)
+
+
+def chance_of(forest: Forest, q: NDArray[np.int16]) -> Floats:
+    """(n,) probabilities by trees of the logistic loss."""
+    return probability(forest_scores(forest, q) / share_of(forest))
 
 
 def staged(data: Table, q: NDArray[np.int16], rows: Ints, folds: Ints, plan: TreePlan) -> Floats:
@@ -190,8 +194,7 @@ def staged(data: Table, q: NDArray[np.int16], rows: Ints, folds: Ints, plan: Tre
         kept, out = rows[folds != fold], folds == fold
         growth = grown_trees(q[kept], data.y[kept], np.zeros(len(kept), np.int64), plan)
         for stage in range(stages):
-            part = Growth(plan, growth.base, growth.grown[: (stage + 1) * TREES_STEP])
-            result[stage, out] = probability(forest_scores(forest_of(part), q[rows[out]]))
+            result[stage, out] = chance_of(forest_of(growth, (stage + 1) * TREES_STEP), q[rows[out]])
     return result
 
 
@@ -211,12 +214,54 @@ def trees(data: Table, rows: Ints, folds: Ints) -> Found:
     chosen = TreePlan(**{**vars(plan), "trees": count})
     forest = forest_of(grown_trees(q[rows], data.y[rows], data.owners[rows], chosen))
     name = f"trees {count} x depth {plan.depth}"
-    return Found(name, score, lambda asked: probability(forest_scores(forest, q[asked])), False)
+    return Found(name, score, lambda asked: chance_of(forest, q[asked]), False)
+
+
+def package_trees(data: Table, rows: Ints, folds: Ints) -> Found | None:
+    """What the nodes of the shipped package fit, where its head is trees: its features, settings and rule, on the owners that there are;
+    the number of trees by the groups that each sets aside. None where it has no such head."""
+    named = SOURCES[data.name].scenario
+    recipe = load_package(SCENARIOS / named).recipe if named else None
+    if recipe is None or recipe.head != "trees" or recipe.trees is None or recipe.trees.start != "ridge":
+        return None
+    wanted, q = recipe.trees, features(data.name, recipe.parts)
+    stage = TableExtractor(data.schema, recipe.parts).stage()
+
+    def fitted(chosen: Ints) -> Predict:
+        ones = np.ones(len(chosen), np.int64)
+        run = leave_one_group_out(q[chosen], ones, data.y[chosen], data.groups[chosen], recipe.lambdas)
+        place = choose_lambda(run.sums, recipe.lambdas)
+        steep = steepness(run.sums.histogram[place])
+        moments = moments_of(q[chosen], ones, data.y[chosen], data.groups[chosen])
+        present = np.unique(data.owners[chosen])
+        plan = tree_plan(wanted, stage, moments, recipe.records_per_feature, len(present))
+        first, grown_on, aside = steep * run.scores[place], [], np.zeros(len(chosen), dtype=bool)
+        for owner in present:
+            own = np.flatnonzero(data.owners[chosen] == owner)
+            out = set_aside(np.unique(data.groups[chosen][own], return_inverse=True)[1].reshape(-1), wanted.aside)
+            aside[own[out]] = True
+            kept = own[~out]
+            labels = data.y[chosen][kept].astype(np.float64)
+            grown_on.append(Rows(q[chosen][kept], labels, ones[kept], LEAST_GROUP, first[kept]))
+        growth = grow(replace(start(plan, len(chosen), 0.0), base=0.0), grown_on)
+        score, held = first[aside], q[chosen][aside]
+        losses = [brier(probability(score), data.y[chosen][aside])]
+        for tree in growth.grown:
+            score = score + margins(0.0, [tree], held)
+            losses.append(brier(probability(score), data.y[chosen][aside]))
+        trees = list(growth.grown[: int(np.argmin(losses))])
+        raw = run.candidates[place].raw()
+        return lambda asked: probability(steep * (raw[0] + q[asked].astype(np.float64) @ raw[1:]) + margins(0.0, trees, q[asked]))
+
+    return Found(f"nodes' trees of {named}", brier(by_folds(rows, folds, fitted), data.y[rows]), fitted(rows), True)
 
 
 def ours(data: Table, rows: Ints, folds: Ints) -> list[Found]:
-    """Best of each kind, best first."""
+    """Best of each kind, best first; with what the nodes of the package fit, where that is trees."""
     kinds = [trees(data, rows, folds), ridge(data, rows, folds)]
     if len(rows) < MANY_RECORDS:
         kinds.append(logistic(data, rows, folds))
+    at_nodes = package_trees(data, rows, folds)
+    if at_nodes is not None:
+        kinds.append(at_nodes)
     return sorted(kinds, key=lambda found: found.brier)

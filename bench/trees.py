@@ -27,7 +27,8 @@ from numpy.typing import NDArray
 from solar_cells import bar, machine
 from table_models import features, grown_trees, tree_edges
 
-from isthmus.foundry.trees import Growth, Tree, TreePlan, binned_rows, node_dimension, numbers_told
+from isthmus.foundry.trees import Growth, TreePlan, binned_rows, node_dimension, numbers_told
+from isthmus.kit.treewalk import Nodes
 
 XGBOOST = "xgboost-cpu==3.2.0"
 TABLES = ("heart", "credit", "wine", "shuttle")
@@ -89,7 +90,7 @@ def grown_by_peer(python: Path, bins: NDArray[np.uint8], y: NDArray[np.int64], p
     return found
 
 
-def compared(tree: Tree, peer: dict[str, Any], bins: NDArray[np.uint8], told: dict[str, Any]) -> None:
+def compared(tree: Nodes, peer: dict[str, Any], q: NDArray[np.int16], bins: NDArray[np.uint8], told: dict[str, Any]) -> None:
     """Adds one tree's nodes to `told`."""
     waiting: list[tuple[int, dict[str, Any], NDArray[np.bool_]]] = [(0, peer, np.ones(len(bins), dtype=bool))]
     while waiting:
@@ -101,7 +102,7 @@ def compared(tree: Tree, peer: dict[str, Any], bins: NDArray[np.uint8], told: di
         if "leaf" in other:
             told["leaf_difference"] = max(told["leaf_difference"], abs(float(tree.value[node]) - float(other["leaf"])))
             continue
-        mine = inside & (bins[:, tree.feature[node]] <= tree.bin[node])
+        mine = inside & (q[:, tree.feature[node]] < tree.edge[node])
         feature = int(other["split"].removeprefix("f"))
         theirs = inside & (bins[:, feature] < other["split_condition"])
         if (mine != theirs).any():
@@ -110,7 +111,7 @@ def compared(tree: Tree, peer: dict[str, Any], bins: NDArray[np.uint8], told: di
         told["same_records_other_feature"] += int(feature != tree.feature[node])
         children = {child["nodeid"]: child for child in other["children"]}
         waiting.append((int(tree.left[node]), children[other["yes"]], mine))
-        waiting.append((int(tree.right[node]), children[other["no"]], inside & ~mine))
+        waiting.append((int(tree.left[node]) + 1, children[other["no"]], inside & ~mine))
 
 
 def verified(name: str, python: Path, trees: int, settings: dict[str, Any]) -> dict[str, Any]:
@@ -126,7 +127,7 @@ def verified(name: str, python: Path, trees: int, settings: dict[str, Any]) -> d
     first_different = -1
     for place, (tree, other) in enumerate(zip(growth.grown, peer["trees"], strict=True)):
         before = told["different"]
-        compared(tree, other, bins, told)
+        compared(tree, other, q, bins, told)
         if told["different"] > before and first_different < 0:
             first_different = place
     return {

@@ -12,7 +12,7 @@ import sys
 from importlib.machinery import ModuleSpec, PathFinder
 from pathlib import Path
 
-OWN = {"runner", "certificate", "pictures"}
+OWN = {"runner", "journal", "certificate", "pictures", "records"}
 BROUGHT = {"numpy", "onnxruntime", "PIL", "google", "coloredlogs", "humanfriendly", "flatbuffers", "packaging", "sympy", "mpmath"}
 """The three, and what `pip install onnxruntime numpy pillow` installs with them."""
 

@@ -185,7 +185,7 @@ def test_progress_of_a_run_is_a_share(up: Up) -> None:
     exchange = up.exchange
     wanted = request(200_000, 100_000, 50_000)
     exchange.catalogue.begin("run_1", "build", wanted)
-    view = ExchangeOverview(exchange.catalogue, exchange.registry, exchange.meter, up.clock)
+    view = ExchangeOverview(exchange.catalogue, exchange.registry, exchange.meter, up.clock, exchange.lives, exchange.shadows)
     assert view.overview(10).scenarios[0].progress == 0.0
     for place in range(steps_most(wanted)):
         exchange.catalogue.step_done("run_1", StepRecord(name=f"step {place}", wall_s=0.1, reused=False, detail={}))

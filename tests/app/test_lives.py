@@ -204,7 +204,7 @@ def test_a_version_ends_with_its_last_request(versions: Versions) -> None:
     versions.put("run_2", 200_000)
     with versions.registry.leased(NAME) as entry:
         versions.lives.rollback(NAME, back(), WHO)
-        assert versions.registry.admit(entry) is versions.engines[1] and not versions.engines[1].closed
+        assert versions.registry.engine(entry) is versions.engines[1] and not versions.engines[1].closed
         with pytest.raises(DeploymentStoppedError, match="was gone back from"):
             versions.registry.find(NAME, entry.deployment.version)
     assert versions.engines[1].closed and serves(versions) == 1
@@ -322,7 +322,8 @@ def steps_of(actions: list[str]) -> list[LifeStep]:
     """A run of steps as Lives would record them: a rollback goes to the best that may return, and is left out where there is none."""
     found: list[LifeStep] = []
     deployment = msgspec.convert(
-        {name: 0.0 if name in ("lo", "hi") else "x" for name in Deployment.__struct_fields__ if name not in ("state", "schema")}, Deployment
+        {name: 0.0 if name in ("lo", "hi") else "x" for name in Deployment.__struct_fields__[: -len(Deployment.__struct_defaults__)]},
+        Deployment,
     )
     for action in actions:
         life = life_of(found)

@@ -13,8 +13,8 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from isthmus.app.build import Workshop
 from isthmus.app.catalogue import Catalogue
+from isthmus.app.workshop import Workshop
 from isthmus.cli.node import site_heads
 from isthmus.contracts.asset import Asset
 from isthmus.contracts.build import RunRequest
@@ -28,8 +28,9 @@ from isthmus.kit.canonical import digest_of
 from isthmus.kit.clock import SetClock
 from isthmus.kit.log import Log
 from isthmus.kit.signing import SigningKey
+from isthmus.kit.treewalk import head_scores
 from isthmus.sandbox.ports import Artefact, Tools
-from isthmus.sandbox.statistics.evaluation import linear_scores
+from isthmus.sandbox.statistics.gaussian import gaussian_scores
 from isthmus.sandbox.statistics.records import Ints, Records, TrainingRecords
 from isthmus.sandbox.statistics.registry import computed, parsed_params
 from isthmus.scenarios.package import load_package, shipped_folder
@@ -95,6 +96,7 @@ class SyntheticOwner:
     parts: dict[str, Part]
     skill: float = 1.0
     asset_of: dict[str, Any] = field(default_factory=dict)
+    begun: dict[str, NDArray[np.float64]] = field(default_factory=dict)
 
     @property
     def tools(self) -> Tools:
@@ -124,7 +126,10 @@ class SyntheticOwner:
 
     def scored(self, head: Head, split: str) -> None:
         """What the artefact itself would say: the same sum as its head."""
-        self.scores = linear_scores(self.features(head.stage, split), head.coefficients.array(), head.bias)
+        if head.gaussian is not None:
+            self.scores = gaussian_scores(self.features(head.stage, split), head.stage, head.gaussian)
+            return
+        self.scores = head_scores(head, self.features(head.stage, split))
 
     @property
     def asset(self) -> Asset:

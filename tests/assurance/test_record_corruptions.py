@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from isthmus.assurance.corruptions import FAMILIES, corrupt, families_of
+from isthmus.assurance.corruptions import FAMILIES, SCRATCH, corrupt, families_of
 from isthmus.assurance.record_corruptions import DRIFT_SHARE, RECORD_FAMILIES
 from isthmus.contracts.errors import InputError
 from isthmus.contracts.schema import Column, Schema, checked_record
@@ -49,7 +49,7 @@ def test_only_what_may_be_missing_is_and_ever_more_of_it() -> None:
 
 
 def test_what_is_not_known_is_refused() -> None:
-    assert families_of(None) == FAMILIES and families_of(SCHEMA) == RECORD_FAMILIES
+    assert families_of(None) == (*FAMILIES, SCRATCH) and families_of(SCHEMA) == RECORD_FAMILIES
     for family, severity, record in (("blur", 1, RECORDS[0]), ("noise", 6, RECORDS[0]), ("noise", 1, RECORDS[0][:2])):
         with pytest.raises(InputError):
             corrupt(record, family, severity, SCHEMA)

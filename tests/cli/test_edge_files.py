@@ -128,7 +128,13 @@ def test_what_the_service_refuses_a_box_refuses(tmp_path: Path) -> None:
 
 
 POSIX_ONLY = {"fcntl", "grp", "posix", "pty", "pwd", "resource", "syslog", "termios", "tty", "uvloop"}
-NEEDED = {"runner.py": {"numpy", "onnxruntime"}, "pictures.py": {"numpy", "PIL"}, "mqtt.py": {"paho"}, "opcua.py": {"asyncua"}}
+NEEDED = {
+    "runner.py": {"numpy", "onnxruntime"},
+    "pictures.py": {"numpy", "PIL"},
+    "records.py": {"numpy"},
+    "mqtt.py": {"paho"},
+    "opcua.py": {"asyncua"},
+}
 
 
 @pytest.mark.parametrize("name", RUNNER_FILES)

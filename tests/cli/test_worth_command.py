@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
 
 from isthmus.cli.main import main
+from isthmus.cli.worthsource import Known, source_known
+from isthmus.contracts.errors import InputError, NotFoundError
+from isthmus.contracts.life import RetireOrder
 from isthmus.scenarios.sitecosts import example
+from tests.app.versions import Versions
 from tests.cli.test_certificate_command import KEY, Case, claims
 
 
@@ -79,3 +84,48 @@ def test_missing_figures_are_one_clear_error_with_an_example(folder: Path, capsy
     assert "escape_cost: 40.00" in told and told.count("\n") == 1
     assert main(["worth", "--example"]) == 0
     assert capsys.readouterr().out == example()
+
+
+class House:
+    """Answers as the exchange does, over real records of two certified versions."""
+
+    def __init__(self, versions: Versions) -> None:
+        self.versions = versions
+
+    def get(self, path: str) -> Any:
+        catalogue = self.versions.house.catalogue
+        found: Any
+        if path == "/v1/deployments":
+            found = self.versions.lives.views()
+        elif path == "/v1/runs":
+            found = catalogue.runs()
+        elif path.startswith("/v1/runs/"):
+            found = catalogue.view(path.removeprefix("/v1/runs/"))
+        elif path == "/v1/certificates":
+            found = [{"digest": one, "envelope": envelope, "revoked": revoked} for one, envelope, revoked in catalogue.certificates()]
+        else:
+            found = catalogue.certificate(path.removeprefix("/v1/certificates/"))
+        return msgspec.json.decode(msgspec.json.encode(found))
+
+
+def test_what_serves_counts_and_not_the_newest_run(tmp_path: Path) -> None:
+    versions = Versions(tmp_path)
+    first, second = versions.put("run_1", 100_000), versions.put("run_2", 200_000, candidate=True)
+    known = Known(House(versions), versions.house.key.public_hex, first.name, None)  # type: ignore[arg-type]
+    try:
+        found = source_known(known, None, None)
+        assert "version 1" in found.what and first.certificate_digest[:19] in found.what and found.certified and found.checked
+        named = source_known(known, second.certificate_digest[:20], None)
+        assert second.certificate_digest[:19] in named.what and named.what != found.what
+        with pytest.raises(NotFoundError, match="0 certificates"):
+            source_known(known, "sha256:" + "0" * 12, None)
+        with pytest.raises(InputError, match="too short"):
+            source_known(known, "sha256:ab", None)
+        with pytest.raises(NotFoundError, match="no run at hall-2"):
+            source_known(Known(known._exchange, versions.house.key.public_hex, first.name, "hall-2"), None, None)
+        versions.lives.retire(first.name, RetireOrder(id="o1", why="sold"), "exchange/k1")
+        assert known.serving() is None
+        versions.house.catalogue.revoke(second.certificate_digest, "edited")
+        assert source_known(known, second.certificate_digest, None).certified is False
+    finally:
+        versions.close()

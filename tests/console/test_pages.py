@@ -11,7 +11,17 @@ from playwright.sync_api import expect, sync_playwright
 from starlette.applications import Starlette
 from starlette.testclient import TestClient
 
-from isthmus.console.pages import DeploymentRow, HoldRow, Overview, ReceiptRow, RefusalRow, ScenarioRow, console_routes
+from isthmus.console.pages import (
+    DeploymentRow,
+    HoldRow,
+    LifeRow,
+    Overview,
+    ReceiptRow,
+    RefusalRow,
+    ScenarioRow,
+    StepRow,
+    console_routes,
+)
 from isthmus.contracts.errors import StorageError
 
 NOW_MS = 1_767_600_000_000
@@ -49,6 +59,25 @@ class Fixed:
                     artefact_digest="sha256:" + "b" * 64,
                     expires_at_ms=NOW_MS - 1,
                     problem="certificate-expired",
+                ),
+            ),
+            lives=(
+                LifeRow(
+                    name="inspect",
+                    site="fleet",
+                    state="retired",
+                    current=None,
+                    scenario="",
+                    problem="",
+                    shadow="version 2 as shadow of 1: 20 of 20 requests compared, 3 verdicts differ (done)",
+                    earlier=4,
+                    steps=(
+                        StepRow(at_ms=NOW_MS, action="deploy", before=None, after=1, brought=1, who="exchange", why="it was certified"),
+                        StepRow(at_ms=NOW_MS, action="propose", before=None, after=None, brought=2, who="exchange", why="another"),
+                        StepRow(at_ms=NOW_MS, action="upgrade", before=1, after=2, brought=None, who=HOSTILE, why=HOSTILE),
+                        StepRow(at_ms=NOW_MS, action="rollback", before=2, after=1, brought=None, who="op", why="dents"),
+                        StepRow(at_ms=NOW_MS, action="retire", before=1, after=None, brought=None, who="op", why="sold"),
+                    ),
                 ),
             ),
             holds=(HoldRow(id="h-1", party="sample-user", amount_micros=12_024, currency="EUR", expires_at_ms=NOW_MS + 1000),),
@@ -130,6 +159,16 @@ def test_the_page_draws_what_it_polls_and_says_when_it_cannot() -> None:
         text = page.inner_text("body")
         for shown in ("1 of 2", "10 days left", "certificate-expired", "artefact-edited", "41", HOSTILE, "r-1", "0.012024"):
             assert shown in text
+        assert [row.inner_text().split()[0] for row in page.locator("#lives li").all()] == [
+            "deployed",
+            "proposed",
+            "upgraded",
+            "rolled",
+            "retired",
+        ]
+        assert "1 → 2" in page.inner_text("#lives") and "3 verdicts differ" in page.inner_text("#lives")
+        page.set_viewport_size({"width": 390, "height": 800})
+        assert page.evaluate("document.documentElement.scrollWidth") <= 390
         assert page.inner_text("#state").startswith("Live")
         assert page.evaluate("window.pwned === undefined")
         assert complaints == []

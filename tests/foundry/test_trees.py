@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from typing import Any
 
@@ -14,12 +15,13 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from isthmus.contracts.errors import DocumentError, InputError
-from isthmus.contracts.forest import Forest, ForestHead
-from isthmus.contracts.head import Array
+from isthmus.contracts.head import Array, Forest, Head, Stage
 from isthmus.contracts.schema import Column, Schema
+from isthmus.foundry.engine import Scorer
+from isthmus.foundry.export import build_artefact, parsed
 from isthmus.foundry.runtime import session
 from isthmus.foundry.tablefeatures import TableExtractor
-from isthmus.foundry.treegraph import build_forest_artefact, checked_forest
+from isthmus.foundry.treegraph import forest_in
 from isthmus.foundry.trees import (
     Growth,
     Rows,
@@ -28,7 +30,6 @@ from isthmus.foundry.trees import (
     equal_edges,
     fine_counts,
     forest_of,
-    forest_scores,
     grow,
     grown,
     histograms,
@@ -37,6 +38,7 @@ from isthmus.foundry.trees import (
     numbers_told,
     start,
 )
+from isthmus.kit.treewalk import checked_forest, forest_scores, head_scores
 
 Features = NDArray[np.int16]
 
@@ -50,10 +52,9 @@ def drawn(n: int, d: int, seed: int, coarse: int = 1) -> tuple[Features, NDArray
 
 
 def owned(q: Features, y: NDArray[Any], w: NDArray[np.int64], plan: TreePlan, cuts: list[int]) -> list[Rows]:
-    binned = binned_rows(q, plan.edges)
     return [
         Rows(b, part.astype(float), weights)
-        for b, part, weights in zip(*(np.split(x, sorted(cut % len(y) for cut in cuts)) for x in (binned, y, w)), strict=True)
+        for b, part, weights in zip(*(np.split(x, sorted(cut % len(y) for cut in cuts)) for x in (q, y, w)), strict=True)
     ]
 
 
@@ -117,7 +118,8 @@ def test_the_trees_of_pooled_rows(n: int, d: int, seed: int, loss: Any, coarse: 
     found = whole(q, y, w, plan, [n // 3, n // 2])
     wanted = brute(binned_rows(q, plan.edges), y, w, plan, found.base)
     for tree, nodes in zip(found.grown, wanted, strict=True):
-        assert [(int(f), int(b)) for f, b in zip(tree.feature, tree.bin, strict=True)] == [node[:2] for node in nodes]
+        asked = [(int(f), plan.edges[f].index(e) if f >= 0 else -1) for f, e in zip(tree.feature, tree.edge, strict=True)]
+        assert asked == [node[:2] for node in nodes]
         assert np.abs(tree.value - [node[2] for node in nodes]).max() < 1e-6
 
 
@@ -141,7 +143,7 @@ def test_a_round_says_what_it_tells() -> None:
         told += asked.size
         growth = grown(growth, asked)
     assert told == numbers_told(growth) > 0
-    fresh = Rows(rows.binned, rows.y, rows.w)
+    fresh = Rows(rows.q, rows.y, rows.w)
     first = histograms(start(plan, int(w.sum()), int((w * y).sum())), rows)  # a later state does not linger
     assert (first == histograms(start(plan, int(w.sum()), int((w * y).sum())), fresh)).all()
 
@@ -156,7 +158,7 @@ def test_a_floor_on_curvature_keeps_the_dimension_rule_in_every_node() -> None:
     growth = start(plan, 2000, float(y.sum()))
     while not growth.done:
         told = histograms(growth, rows)
-        assert (told[:, :9, 1].sum(axis=1) / 2**30).min() >= 24 - 1e-5  # so each holds at least 96 records
+        assert (told[:, 0, 1] / 2**30).min() >= 24 - 1e-5  # so each holds at least 96 records
         growth = grown(growth, told)
     assert max(len(tree.feature) for tree in growth.grown) > 3
 
@@ -183,9 +185,14 @@ SCHEMA = Schema(
 )
 
 
+def head_of(stage: Stage, forest: Forest, lo: float, hi: float) -> Head:
+    zeros = Array.of(np.zeros(stage.dimension))
+    return Head(stage=stage, coefficients=zeros, bias=0.0, lo=lo, hi=hi, decoder="table/1", forest=forest)
+
+
 def artefact_of(forest: Forest, lo: float = -0.2, hi: float = 0.3) -> bytes:
     stage = TableExtractor(SCHEMA, ("columns",)).stage()
-    return build_forest_artefact(ForestHead(stage=stage, forest=forest, lo=lo, hi=hi, decoder="table/1"))
+    return build_artefact(head_of(stage, forest, lo, hi))
 
 
 def records(n: int, seed: int) -> NDArray[np.float32]:
@@ -225,13 +232,13 @@ def test_the_graph_flips_no_verdict_in_a_thousand_cases() -> None:
 def test_forests_whose_tables_are_damaged_are_refused() -> None:
     changes: list[dict[str, Any]] = [
         {"base": math.nan},
-        {"loss": "other"},
-        {"value": Array.of(np.zeros(3))},
-        {"roots": Array.of(np.zeros(0, np.int64))},
-        {"roots": Array.of(np.array([1]))},
-        {"left": Array.of(np.zeros_like(FOREST.left.array()))},
-        {"right": Array.of(FOREST.right.array() + 1)},
-        {"feature": Array.of(FOREST.feature.array() + 99)},
+        {"nodes": Array.of(np.zeros(3))},
+        {"nodes": Array.of(FOREST.nodes.array()[:-1])},
+        {"sizes": Array.of(np.zeros(0, np.int64)), "nodes": Array.of(np.zeros(0, np.int64))},
+        {"sizes": Array.of(np.array([1]))},
+        {"nodes": Array.of(FOREST.nodes.array() & ~1)},
+        {"nodes": Array.of(FOREST.nodes.array() | 1)},
+        {"nodes": Array.of(FOREST.nodes.array() + (FOREST.nodes.array() & 1) * (99 << 18))},
     ]
     for change in changes:
         with pytest.raises(DocumentError):
@@ -242,7 +249,7 @@ def test_forests_whose_tables_are_damaged_are_refused() -> None:
     for stage_change in ({"digest": "sha256:" + "0" * 64}, {"backbone": "elsewhere"}, {"schema": None}):
         other = msgspec.structs.replace(stage, **stage_change)
         with pytest.raises(DocumentError):
-            build_forest_artefact(ForestHead(stage=other, forest=FOREST, lo=0.0, hi=0.0, decoder="table/1"))
+            build_artefact(head_of(other, FOREST, 0.0, 0.0))
 
 
 def test_plans_rows_and_rounds_that_cannot_be_used_are_refused() -> None:
@@ -269,14 +276,38 @@ def test_plans_rows_and_rounds_that_cannot_be_used_are_refused() -> None:
     with pytest.raises(InputError, match="features"):
         binned_rows(q[:, :1], edges)
     with pytest.raises(InputError, match="labels"):
-        Rows(binned_rows(q, edges), y * 2.0, w)
+        Rows(q, y * 2.0, w)
     with pytest.raises(InputError, match="labels"):
-        Rows(binned_rows(q, edges), y.astype(float), w * 0)
+        Rows(q, y.astype(float), w * 0)
     growth = start(plan, int(w.sum()), int((w * y).sum()))
-    told = histograms(growth, Rows(binned_rows(q, edges), y.astype(float), w))
+    told = histograms(growth, Rows(q, y.astype(float), w))
     with pytest.raises(InputError, match="asked for"):
         grown(growth, told[:, :1])
     with pytest.raises(InputError, match="damaged"):
-        grown(growth, told + np.arange(told.size).reshape(told.shape))
+        grown(growth, told + (np.arange(told.size) << 40).reshape(told.shape))
     with pytest.raises(InputError, match="bins"):
         equal_edges(2, 1)
+
+
+def test_the_graph_gives_its_trees_back_and_their_reasons_add_up_to_the_score() -> None:
+    raw = artefact_of(FOREST)
+    assert forest_in(parsed(raw)) == FOREST
+    scorer, cases = Scorer(raw), records(50, 3)
+    q = scorer.quantised(list(cases))
+    reference = q.astype(np.float64).mean(axis=0)
+    parts = scorer.attributions(list(cases), reference)
+    assert np.abs(scorer.base(reference) + parts.sum(axis=1) - scorer.scores(list(cases))).max() < 1e-6
+    for row in range(3):  # Shapley values by their definition, over all orders of the features that differ
+        differing = [f for f in range(q.shape[1]) if q[row, f] != reference[f]]
+        wanted = np.zeros(q.shape[1])
+        orders = list(itertools.permutations(differing))
+        for order in orders:
+            mixed, before = reference.copy(), scorer.base(reference)
+            for feature in order:
+                mixed[feature] = q[row, feature]
+                after = float(forest_scores(FOREST, mixed[None, :])[0])
+                wanted[feature] += (after - before) / len(orders)
+                before = after
+        assert np.abs(parts[row] - wanted).max() < 1e-9
+    head = head_of(TableExtractor(SCHEMA, ("columns",)).stage(), FOREST, -0.2, 0.3)
+    assert (head_scores(head, q) == scorer.scores(list(cases))).all()

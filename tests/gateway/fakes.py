@@ -24,6 +24,7 @@ from isthmus.contracts.errors import (
     UnknownHoldError,
     UnknownPriceError,
 )
+from isthmus.contracts.lot import LotSection
 from isthmus.contracts.money import AccountName, Hold
 from isthmus.contracts.price import Price, Usage
 from isthmus.contracts.receipt import Outcome, Receipt, Section
@@ -44,6 +45,7 @@ class FakeMeter:
         self.funds = {"user-1": funds_micros, "user-2": funds_micros}
         self.attempts: dict[str, dict[str, Any]] = {}
         self.receipts: dict[str, Receipt] = {}
+        self.lots: list[LotSection] = []
         self.events: list[tuple[str, str]] = []
         self.down: set[str] = set()
         self.lock = threading.Lock()
@@ -112,11 +114,12 @@ class FakeMeter:
         self.receipts[attempt_id] = receipt
         return receipt
 
-    def close(self, request_id: str, usage: Usage, outcome: Outcome) -> Receipt:
+    def close(self, request_id: str, usage: Usage, outcome: Outcome, lot: LotSection | None = None) -> Receipt:
         with self.lock:
             self._called("close", request_id)
             if request_id in self.receipts:
                 return self.receipts[request_id]
+            self.lots += [lot] if lot is not None else []
             return self._end(request_id, usage, outcome, "")
 
     def void(self, request_id: str, reason: str) -> Receipt:
@@ -153,6 +156,9 @@ class FakeEngine:
         self.release.set()
         self.calls = 0
         self.closed = False
+
+    def heats(self, images: list[NDArray[np.uint8]]) -> NDArray[np.float32]:
+        return np.stack([np.full((2, 2), float(image.mean()) / 255, dtype=np.float32) for image in images])
 
     def judged(self, images: list[NDArray[np.uint8]]) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
         self.calls += 1

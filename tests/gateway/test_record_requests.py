@@ -12,10 +12,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
+from isthmus.contracts.deployment import Caller
 from isthmus.contracts.errors import InferenceRequestError, InputError
 from isthmus.contracts.schema import Column, Schema
 from isthmus.gateway.service import decoded
-from isthmus.gateway.wire import format_request, parse_request
+from isthmus.gateway.wire import format_request, parse_answer, parse_request
 from isthmus.kit.records import RECORD_DECODER
 from tests.gateway.fakes import House
 
@@ -83,3 +84,29 @@ def test_values_that_the_columns_forbid_are_refused_before_anything_is_held(tmp_
     body, header = format_request(np.array([values], dtype=np.float32), name="records")
     with pytest.raises(InputError, match=said):
         decoded(parse_request(body, header, "cells", "1", ROW), made.deployment)
+
+
+def test_a_logistic_model_gives_its_probability_and_others_have_none(tmp_path: Path) -> None:
+    made = house(tmp_path, ROW)
+    linear = {tensor.name for tensor in made.service.model("cells", None).outputs}
+    with pytest.raises(InferenceRequestError, match="no output 'probability'"):
+        _asked(made, [{"name": "probability"}])
+    made.deployment = msgspec.structs.replace(made.deployment, link="logistic", version="2")
+    made.loaded()
+    made.engines[-1].answer = (np.array([-2.0, 0.5, 2.0]), np.array([0, 2, 1]))
+    assert {tensor.name for tensor in made.service.model("cells", None).outputs} == linear | {"probability"}
+    told = _asked(made, None)
+    assert told["probability"] == [0.0, 0.625, 1.0] and told["score"] == [-2.0, 0.5, 2.0]
+    only = _asked(made, [{"name": "probability", "parameters": {"binary_data": True}}])
+    assert only["probability"] == np.array([0.0, 0.625, 1.0], dtype="<f4").tobytes()
+
+
+def _asked(made: House, outputs: list[dict[str, object]] | None) -> dict[str, object]:
+    rows = {"name": "records", "datatype": "FP32", "shape": [3, 2], "data": [[1, 0.5], [2, 0.5], [3, 0.5]]}
+    document = {"inputs": [rows], **({} if outputs is None else {"outputs": outputs})}
+    reply = made.service.infer(Caller("user-1"), "cells", None, json.dumps(document).encode(), None)
+    answer = parse_answer(reply.body, reply.header_bytes)
+    assert len(answer.verdicts) in (0, 3)
+    header = json.loads(reply.body[: reply.header_bytes])
+    tail = reply.body[reply.header_bytes or 0 :] if reply.header_bytes else b""
+    return {one["name"]: one.get("data", tail) for one in header["outputs"]}

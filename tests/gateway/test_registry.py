@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import msgspec
@@ -22,6 +24,8 @@ from isthmus.contracts.errors import (
     UnknownModelError,
 )
 from isthmus.gateway.limits import DIGEST_RECHECK_S
+from isthmus.gateway.registry import Registry
+from isthmus.gateway.service import DECODERS
 from tests.gateway.fakes import FakeEngine, House
 
 
@@ -39,7 +43,7 @@ def flip(path: Path, position: int = 3) -> None:
 def test_the_engine_gets_the_very_bytes_that_were_verified(house: House) -> None:
     house.loaded()
     assert house.engine.artefact == house.artefact.read_bytes()
-    assert house.registry.admit(house.registry.find("cells")) is house.engine
+    assert house.registry.engine(house.registry.find("cells")) is house.engine
 
 
 def test_an_edited_byte_is_refused_at_load_with_the_reason(house: House) -> None:
@@ -163,3 +167,73 @@ def test_unknown_and_withdrawn_names(house: House) -> None:
     with pytest.raises(DeploymentStoppedError):
         house.registry.admit(house.registry.find("cells"))
     assert house.engine.closed
+
+
+def named(house: House, count: int, awake_max: int) -> list[str]:
+    """Deployments line-0, line-1, ... of one artefact, loaded in that order."""
+    house.registry = Registry(house.gate, house._engine, house.clock, DECODERS, awake_max)
+    names = [f"line-{number}" for number in range(count)]
+    for name in names:
+        house.registry.load(msgspec.structs.replace(house.deployment, name=name), house.artefact)
+    return names
+
+
+def running(house: House) -> list[str]:
+    return [entry.deployment.name for entry in house.registry.all() if entry.engine is not None]
+
+
+def use(house: House, name: str) -> None:
+    with house.registry.leased(name) as entry:
+        house.registry.engine(entry)
+
+
+def test_the_least_recently_used_sleep_and_a_request_wakes_them(house: House) -> None:
+    names = named(house, 5, awake_max=2)
+    assert running(house) == names[3:] and [engine.closed for engine in house.engines] == [True] * 3 + [False] * 2
+    assert all(house.registry.ready(house.registry.find(name)) for name in names)
+    assert running(house) == names[3:]  # to look is not to wake
+    use(house, names[3])
+    use(house, names[0])
+    assert running(house) == [names[0], names[3]] and len(house.engines) == 6
+
+
+def test_an_engine_in_use_does_not_sleep(house: House) -> None:
+    names = named(house, 3, awake_max=1)
+    with house.registry.leased(names[0]) as entry:
+        engine = house.registry.engine(entry)
+        use(house, names[1])
+        assert entry.engine is engine and not house.engines[3].closed
+    assert len(running(house)) == 1
+
+
+def test_bytes_edited_in_its_sleep_are_refused_when_it_is_woken(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("isthmus.gateway.registry._stamp", lambda path: (1, 1, 1, 1))  # as if nobody had touched the file
+    names = named(house, 2, awake_max=1)
+    flip(house.artefact)
+    with house.registry.leased(names[0]) as entry, pytest.raises(ArtefactEditedError):
+        house.registry.engine(entry)
+    assert len(house.engines) == 2 and not house.registry.ready(entry)
+
+
+def test_what_served_before_begins_asleep_where_enough_engines_run(house: House) -> None:
+    named(house, 1, awake_max=1)
+    house.registry.load(msgspec.structs.replace(house.deployment, name="line-9"), house.artefact, proven=True)
+    assert len(house.engines) == 1 and running(house) == ["line-0"]
+    use(house, "line-9")
+    assert len(house.engines) == 2 and running(house) == ["line-9"]
+
+
+def test_many_threads_wake_each_deployment_at_most_once_at_a_time(house: House) -> None:
+    names = named(house, 4, awake_max=2)
+
+    def ask(number: int) -> bool:
+        with house.registry.leased(names[number % 4]) as entry:
+            engine = house.registry.engine(entry)
+            time.sleep(0.001)
+            return not engine.closed  # type: ignore[attr-defined]
+
+    with ThreadPoolExecutor(8) as pool:
+        assert all(pool.map(ask, range(200)))
+    assert len(running(house)) <= 2
+    open_engines = [engine for engine in house.engines if not engine.closed]
+    assert len(open_engines) == len(running(house))

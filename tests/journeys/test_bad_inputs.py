@@ -280,9 +280,9 @@ def test_a_port_in_use(tmp_path: Path) -> None:
     assert "--port" in error["next"]
 
 
-def test_a_state_folder_that_another_exchange_uses(good: list[Path], scenario: Path, tmp_path: Path) -> None:
+def test_a_state_folder_that_another_exchange_uses(tmp_path: Path) -> None:
     with exchange_up(tmp_path / "state"):
-        error = isthmus(*run_words(scenario, good, tmp_path / "state")).refused("exchange-not-started")
+        error = isthmus("up", "--state", tmp_path / "state", "--port", "0", "--json").refused("exchange-not-started")
     assert "another exchange is running" in error["message"]
     assert "error [" not in error["message"]
 

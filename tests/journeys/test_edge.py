@@ -60,7 +60,10 @@ def test_what_cannot_be_exported_is_told(state: Path, tmp_path: Path) -> None:
     (tmp_path / "full" / "file").write_text("x", encoding="utf-8")
     isthmus("export", SCENARIO["id"], "--edge", tmp_path / "full", "--party", "x", "--json", "--state", state).refused("bad-input")
     with exchange_up(state) as (url, _):
-        isthmus("export", SCENARIO["id"], *words, "--state", state).refused("exchange-not-started")
+        found = isthmus("export", SCENARIO["id"], "--edge", tmp_path / "near", *words[2:], "--state", state)
+        assert found.code == 0, found.err
+        told = json.loads((tmp_path / "near" / "target.json").read_text(encoding="utf-8"))
+        assert told["url"] == url, "the exchange that runs on the state folder is the one that was asked"
         assert SCENARIO["id"] in isthmus("export", "nothing", *words, "--state", state, "--url", url).refused("not-found")["message"]
         made = isthmus("export", SCENARIO["id"], *words, "--state", state, "--url", url)
         assert made.code == 0, made.err

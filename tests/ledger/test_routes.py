@@ -17,13 +17,14 @@ from starlette.testclient import TestClient
 from isthmus.access.keys import KeyRing, open_keys
 from isthmus.app.ledger_routes import LedgerService, ledger_routes
 from isthmus.app.openapi import operation_of
-from isthmus.cli import book as book_cli
+from isthmus.cli import deployment as deployment_cli
 from isthmus.cli import receipt as receipt_cli
 from isthmus.cli import statement as statement_cli
 from isthmus.cli.book import book
 from isthmus.cli.receipt import receipt
 from isthmus.cli.statement import statement
 from isthmus.client.http import ExchangeClient
+from isthmus.contracts.lot import LotSection
 from isthmus.kit.clock import SetClock
 from isthmus.ledger.meter import Meter
 from isthmus.ledger.verify import verify_receipt, verify_statement
@@ -160,7 +161,7 @@ def commands(site: Site, monkeypatch: pytest.MonkeyPatch) -> CliRunner:
         assert url
         return ExchangeClient("http://exchange", key, transport=_Through(site.http))
 
-    for module in (book_cli, receipt_cli, statement_cli):
+    for module in (deployment_cli, receipt_cli, statement_cli):
         monkeypatch.setattr(module, "ExchangeClient", client)
     return CliRunner()
 
@@ -204,3 +205,16 @@ def test_statement_and_book_commands(site: Site, commands: CliRunner) -> None:
     assert json.loads(told.output)["sums"]["EUR"] == 0
     told = commands.invoke(book, ["check", "--key", site.bearer["line"]], standalone_mode=False)
     assert told.exception is not None and "operator" in str(told.exception)
+
+
+def test_a_lot_is_for_its_own_party(tmp_path: Path) -> None:
+    site = Site(tmp_path)
+    site.ask("POST", "/v1/accounts/line/credit", "operator", {"id": "c1", "currency": "EUR", "amount_micros": 1_000_000})
+    opened(site.meter, "r1")
+    section = LotSection(lot="pallet-7", counts={"good": 1, "defect": 0, "person": 0}, request="sha256:00")
+    site.meter.close("r1", ONE, "reported", section)
+    assert site.meter.close("r1", ONE, "reported", section).id == "r1", "the same again is the same receipt"
+    assert site.ask("GET", "/v1/lots/line/pallet-7", "stranger", status=403)["code"] == "forbidden"
+    assert site.ask("GET", "/v1/lots/line/pallet-8", "line", status=404)["code"] == "not-found"
+    assert site.ask("GET", "/v1/lots/line/a%20b", "line", status=400)["code"] == "bad-input"
+    assert site.ask("GET", "/v1/lots/line/pallet-7", "line", status=404)["message"].startswith("there is no certificate")

@@ -12,20 +12,27 @@ from isthmus.contracts.statistic import (
     CLUSTERS,
     EVALUATE,
     FOLD_OUT,
+    GAUSSIAN_CLUSTERS,
+    GAUSSIAN_FOLD_OUT,
+    IRLS,
     MOMENTS,
     OWN_HEAD,
+    SITE_GAUSSIAN,
     SITE_HEAD,
     Candidate,
     ClustersParams,
     Corruption,
     EvaluateParams,
+    FleetCurve,
     FoldOutParams,
     NamedHead,
     SiteHeadParams,
     TrainingParams,
+    Working,
     evaluation_keys,
 )
 from isthmus.contracts.sums import EVALUATION_SIZE, Moments, evaluation_from, foldout_from, group_sums_from, moments_from
+from isthmus.contracts.treesums import HISTOGRAMS
 from isthmus.kit.canonical import digest_of
 from isthmus.kit.hatmatrix import design
 from isthmus.sandbox.outlog import undeclared, verify_log
@@ -165,7 +172,9 @@ def test_a_candidate_that_is_no_fit_of_the_total_is_refused(world: World, change
 
 def test_nothing_that_an_owner_is_told_holds_a_matrix_of_the_others() -> None:
     """d + 1 coefficients a penalty, not the (d + 1)^2 of a Gram matrix or its inverse, from which the others' could be subtracted."""
-    told = {"Candidate": Candidate} | {name: statistic.params for name, statistic in STATISTICS.items()}
+    told = {"Candidate": Candidate, "Working": Working, "FleetCurve": FleetCurve} | {
+        name: statistic.params for name, statistic in STATISTICS.items()
+    }
     arrays = {
         (name, field)
         for name, params in told.items()
@@ -173,7 +182,11 @@ def test_nothing_that_an_owner_is_told_holds_a_matrix_of_the_others() -> None:
         for field, hint in getattr(kind, "__annotations__", {}).items()
         if "Array" in str(hint)
     }
-    assert arrays == {("Candidate", "coefficients"), (SITE_HEAD, "fleet")}, "and a site's fleet is refused to whoever is in one"
+    few = {(name, "coefficients") for name in ("Candidate", "Working", IRLS, "FleetCurve")}
+    of_sites = {(SITE_HEAD, "fleet"), ("FleetCurve", "sums")}
+    asked_next = {(HISTOGRAMS, "growing"), (HISTOGRAMS, "cuts")}  # one integer a node or cut: what is asked, no sums
+    of_gaussians = {(name, "total") for name in (GAUSSIAN_FOLD_OUT, GAUSSIAN_CLUSTERS, SITE_GAUSSIAN)}  # its head says as much
+    assert arrays == few | of_sites | asked_next | of_gaussians, "and a site's fleet is refused to whoever is in one"
 
 
 def test_a_fleets_total_is_refused_to_whoever_is_in_it(world: World) -> None:

@@ -16,6 +16,7 @@ from isthmus.contracts.head import Array, Head, Stage
 from isthmus.contracts.job import JobRefusal, JobRequest, NodeTask
 from isthmus.contracts.schema import Schema
 from isthmus.contracts.statistic import CLUSTERS, EVALUATE, FOLD_OUT, MOMENTS, OWN_HEAD
+from isthmus.contracts.treesums import TREE_OPERATIONS
 from isthmus.kit.canonical import digest_of
 from isthmus.kit.clock import SetClock
 from isthmus.kit.pictures import DECODER, encode_png
@@ -28,7 +29,7 @@ from isthmus.sandbox.ports import Artefact, Given, Tools
 from isthmus.sandbox.service import SandboxService
 
 D = 4
-OPERATIONS = (MOMENTS, FOLD_OUT, CLUSTERS, EVALUATE, OWN_HEAD)
+OPERATIONS = (MOMENTS, FOLD_OUT, CLUSTERS, EVALUATE, OWN_HEAD, *TREE_OPERATIONS)
 VIEWS = ["identity", "flip-left-right", "flip-up-down", "rotate-180"]
 
 

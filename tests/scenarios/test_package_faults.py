@@ -55,6 +55,9 @@ MANIFEST_FAULTS = [
     ("views: [identity, flip-left-right,", "views: [flip-left-right, identity,", "bad-views", "views: [flip", "put identity first"),
     ("views: [identity, flip-left-right,", "views: [identity, identity,", "bad-views", "views: [identity", "each other view once"),
     ("lambdas: [0.003,", "lambdas: [0.01,", "bad-lambdas", "lambdas", "each once"),
+    ("backbone: efficientnet-lite0", "head: trees\n  backbone: efficientnet-lite0", "bad-trees", "head: trees", "so that it is ridge"),
+    ("backbone: efficientnet-lite0", "head: tree\n  backbone: efficientnet-lite0", "wrong-type", "head: tree", "did you mean trees?"),
+    ("backbone: efficientnet-lite0", "trees: {depth: 2}\n  backbone: efficientnet-lite0", "bad-trees", "trees:", "write head: trees"),
     ("lambdas: [0.003,", "lambdas: [0, 0.003,", "bad-lambdas", "lambdas", "write a positive number"),
     ("lambdas: [0.003,", "lambdas: [.nan, 0.003,", "bad-lambdas", "lambdas", "write a positive number"),
     ("backbone: efficientnet-lite0", "backbone: resnet", "unknown-backbone", "", "use one of"),
@@ -81,7 +84,7 @@ MANIFEST_FAULTS = [
     ("tier: T2", "tier: &a T2\nextra: *a", "yaml-alias", "extra", "write the value out"),
     ("tier: T2", "tier: !!python/object:os.system x", "yaml-tag", "", "write plain data"),
     ("tier: T2", "tier: T2\n<<: {}", "yaml-key", "<<", "in quotes"),
-    ("tier: T2", "tier: [T2", "yaml-syntax", "task", "mend the line"),
+    ("tier: T2", "tier: [T2", "yaml-syntax", "task", "close the bracket [ that line 4 opens"),
 ]
 
 
@@ -103,7 +106,7 @@ def test_all_faults_are_told_at_once() -> None:
     for old, new in (("tier: T2", "tier: T9"), ("samples_default: 40", "samples_default: 4"), ("groups_min: 8", "groups: 8")):
         text = text.replace(old, new)
     found = errors(locked({**package(), MANIFEST: text.encode()}))
-    assert [one.code for one in found] == ["wrong-type", "unknown-field", "out-of-range", "knob-default"], found
+    assert [one.code for one in found] == ["wrong-type", "unknown-field", "out-of-range"], found
 
 
 def test_a_small_share_is_doubted_and_not_refused() -> None:
@@ -402,5 +405,10 @@ def test_what_ships_has_real_knobs() -> None:
 
 def test_findings_are_in_order_and_once(tmp_path: Path) -> None:
     found = validate(on_disk(tmp_path / "p", {**changed("tier: T2", "tier: T9"), "odd.docx": b""}))
-    assert list(found) == sorted(set(found), key=lambda one: (one.file, one.line, one.column, one.level, one.code, one.what))
+    last = [one for one in found if one.code == "lock-stale"]
+    rest = [one for one in found if one.code != "lock-stale"]
+    assert list(found) == rest + last, "what a new lock mends comes last"
+    for part in (rest, last):
+        assert part == sorted(set(part), key=lambda one: (one.file, one.line, one.column, one.level, one.code, one.what))
+    assert {one.next for one in last} == {"once the rest is mended: isthmus scenario lock FOLDER"}
     assert {one.file for one in found} == {MANIFEST, "odd.docx"}

@@ -43,7 +43,7 @@ def images_directly(root: Path) -> Path:
 
 
 def one_class(root: Path) -> Path:
-    save(part(1, False), root / "single" / "good" / "a.png")
+    save(part(1, False), root / "single" / "parts" / "a.png")
     return root / "single"
 
 

@@ -8,25 +8,27 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol, TypeVar
+from typing import Any, TypeVar
 
 import msgspec
 import numpy as np
 
-from isthmus.app.catalogue import Catalogue
+from isthmus.app.proofs import Proof, sign_certificate
+from isthmus.app.rounds import as_candidate
+from isthmus.app.workshop import Workshop, finished_job, unchanged_agreements
+from isthmus.assurance.alarms import judged
 from isthmus.assurance.auc import auc
-from isthmus.assurance.bars import BARS_PAYLOAD_TYPE, Verdict, bars_digest, checked_bars, judge
+from isthmus.assurance.bars import BARS_PAYLOAD_TYPE, Verdict, bars_digest, checked_bars
 from isthmus.assurance.bounds import design_effect, korn_graubard_bounds
-from isthmus.assurance.certificate import VALIDITY_S_MAX, certificate_digest, issue, read
-from isthmus.assurance.evidence import Evidence, evidence_digest
+from isthmus.assurance.certificate import VALIDITY_S_MAX
+from isthmus.assurance.evidence import Evidence
 from isthmus.contracts.asset import Asset
-from isthmus.contracts.bars import PPM, Bars
+from isthmus.contracts.bars import PPM, Bars, bar_fields
 from isthmus.contracts.build import RunRequest, StepRecord
-from isthmus.contracts.certificate import Predicate
-from isthmus.contracts.errors import CertificateError, InputError, JobFailedError, JobRefusedError
+from isthmus.contracts.errors import InputError, JobRefusedError
 from isthmus.contracts.head import Array, Head, Stage
 from isthmus.contracts.job import JobRequest, JobStatus
-from isthmus.contracts.ports import Clock, Json
+from isthmus.contracts.ports import Json
 from isthmus.contracts.scenario import Scenario
 from isthmus.contracts.statistic import (
     CLEAN,
@@ -36,7 +38,6 @@ from isthmus.contracts.statistic import (
     JOINT,
     MOMENTS,
     OWN_HEAD,
-    Candidate,
     ClustersParams,
     Corruption,
     EvaluateParams,
@@ -53,6 +54,7 @@ from isthmus.contracts.sums import (
     LOSS_UNIT,
     Evaluation,
     FoldOut,
+    GroupSums,
     Ints,
     Moments,
     evaluation_from,
@@ -65,44 +67,14 @@ from isthmus.foundry.foldout import ThresholdPlan, Thresholds, choose_lambda, ch
 from isthmus.foundry.ridge import Candidate as Fit
 from isthmus.foundry.ridge import candidates, head_from
 from isthmus.foundry.stages import decoder_of, stage_of
-from isthmus.kit.signing import Envelope, SigningKey, seal
+from isthmus.kit.signing import seal
 
-POLL_S = 0.2
-JOB_TTL_S = 1800
 DAY_S = 86_400
 SLICE_KINDS_MAX = 8
 AFTER_LEAVING = "/after-leaving"
 FLEET = "fleet"
 LEAST_GROUP = "least-group-size"
 T = TypeVar("T")
-
-
-class Jobs(Protocol):
-    """The sandbox, as a build needs it."""
-
-    def create(self, request: JobRequest) -> JobStatus:
-        """Asks for a job, or finds the one that was asked for before."""
-
-    def status(self, job_id: str) -> JobStatus:
-        """Where a job stands."""
-
-    def owner(self, party: str, purpose: str) -> Asset:
-        """The asset that a party's agreement for a purpose names."""
-
-    def agreement_digest(self, party: str, purpose: str) -> str:
-        """Digest of the agreement that a party made for a purpose."""
-
-
-@dataclass(frozen=True)
-class Workshop:
-    """What a build works with. job_ttl_s: how long the owners have for one job."""
-
-    jobs: Jobs
-    catalogue: Catalogue
-    key: SigningKey
-    clock: Clock
-    wait: Callable[[float], None]
-    job_ttl_s: int = JOB_TTL_S
 
 
 @dataclass(frozen=True)
@@ -183,8 +155,9 @@ class Build:
             "penalty": fits[chosen.index].lam,
             "penalties": [f.lam for f in fits],
             "losses": chosen.losses,
+            **self._facts(fits[chosen.index]),
             "own_heads": {name: msgspec.to_builtins(h) for name, h in own.items()},
-            "auc": {name: auc(best.found[EvaluationKey(name, CLEAN, "all")].histogram) for name in (JOINT, *own)},
+            "auc": {name: _ranking(best.found[EvaluationKey(name, CLEAN, "all")].histogram) for name in (JOINT, *own)},
             "promises": [_rung_row(rung) for rung in rungs],
             **_rung_row(best),
             "evaluations": [_evaluation_row(key, value) for key, value in best.found.items()],
@@ -194,12 +167,12 @@ class Build:
         }
         return bool(proven), result
 
-    def _rung(self, bars: Bars, fit: Fit, choice: Choice, own: Mapping[str, Head]) -> Rung:
+    def _rung(self, bars: Bars, fit: Any, choice: Choice, own: Mapping[str, Head]) -> Rung:
         """Thresholds planned for one promise, the artefact with them, and what the held-out records say of it."""
         promise = f"{bars.error_ppm_max / 10_000:g}%"
-        thresholds = choose_thresholds(choice.histogram, self._plan(bars))
+        thresholds = self._thresholds(choice.histogram, bars)
         effect = self._step(f"clusters {promise}", lambda: self._effect(fit, thresholds, choice.weight))
-        head = head_from(fit, self._stage, thresholds.lo, thresholds.hi)
+        head = self._head(fit, thresholds)
         digest = self._step(f"artefact {promise}", lambda: self._artefact(head))
         found = self._step(f"evaluate {promise}", lambda: self._evaluate(head, digest, own))
         verdict, evidence = self._judge(bars, found, effect)
@@ -220,8 +193,7 @@ class Build:
             raise InputError(f"the promises {list(certify.promises_ppm)} are no sequence", "name at least one, the easiest first")
         if not 0 < certify.validity_days * DAY_S <= VALIDITY_S_MAX:
             raise InputError(f"a certificate cannot last {certify.validity_days} days", f"use 1 to {VALIDITY_S_MAX // DAY_S}")
-        wanted = msgspec.to_builtins(certify)
-        fields = {name: wanted[name] for name in Bars.__struct_fields__ if name in wanted}
+        fields = bar_fields(certify)
         fields |= {"scenario": self._scenario.id, "tier": self._scenario.tier}
         ladder = [checked_bars(msgspec.convert({**fields, "error_ppm_max": ppm}, Bars)) for ppm in self._scenario.certify.promises_ppm]
         for bars in ladder:
@@ -237,10 +209,14 @@ class Build:
         params = msgspec.convert(self._training(), MomentsParams)
         return moments_from(self._total(MOMENTS, self._stage, params), self._stage.dimension)
 
-    def _fit(self, moments: Moments) -> list[Fit]:
-        return candidates(moments, self._scenario.recipe.lambdas)
+    def _fit(self, moments: Moments) -> list[Any]:
+        return list(candidates(moments, self._scenario.recipe.lambdas))
 
-    def _choose(self, fits: Sequence[Fit], weight: int) -> Choice:
+    def _facts(self, fit: Any) -> Json:
+        """What a result says of the chosen fit beside what it says of any."""
+        return {}
+
+    def _choose(self, fits: list[Any], weight: int) -> Choice:
         """The penalty by the losses of all; then the fold-out scores of that one."""
         losses = self._fold_out(fits, weight, histograms=False)
         index = choose_lambda(losses, [f.lam for f in fits])
@@ -248,9 +224,15 @@ class Build:
         return Choice(weight, index, chosen.histogram[0], [int(v) / losses.sum_w / LOSS_UNIT for v in losses.loss])
 
     def _fold_out(self, fits: Sequence[Fit], weight: int, histograms: bool) -> FoldOut:
-        found = [msgspec.to_builtins(_as_candidate(f)) for f in fits]
+        found = [msgspec.to_builtins(as_candidate(f)) for f in fits]
         fields = {**self._training(), "candidates": found, "total_weight": weight, "histograms": histograms}
         return foldout_from(self._total(FOLD_OUT, self._stage, msgspec.convert(fields, FoldOutParams)), len(fits))
+
+    def _thresholds(self, histogram: Ints, bars: Bars) -> Thresholds:
+        return choose_thresholds(histogram, self._plan(bars))
+
+    def _head(self, fit: Fit, thresholds: Thresholds) -> Head:
+        return head_from(fit, self._stage, thresholds.lo, thresholds.hi)
 
     def _plan(self, bars: Bars) -> ThresholdPlan:
         certify = self._scenario.certify
@@ -266,12 +248,15 @@ class Build:
             specificity_min=bars.specificity_ppm_min / PPM,
         )
 
-    def _effect(self, fit: Fit, thresholds: Thresholds, weight: int) -> float:
+    def _effect(self, fit: Any, thresholds: Thresholds, weight: int) -> float:
         """Of training folds at these thresholds, but not below the one planned with: chosen thresholds flatter it."""
-        found = {"candidate": msgspec.to_builtins(_as_candidate(fit)), "total_weight": weight}
+        return max(design_effect(self._verdicts(fit, thresholds, weight)), self._scenario.certify.planning_design_effect)
+
+    def _verdicts(self, fit: Any, thresholds: Thresholds, weight: int) -> GroupSums:
+        """Fold-out verdicts at these thresholds, over groups."""
+        found = {"candidate": msgspec.to_builtins(as_candidate(fit)), "total_weight": weight}
         fields = {**self._training(), **found, "lo": thresholds.lo, "hi": thresholds.hi}
-        sums = group_sums_from(self._total(CLUSTERS, self._stage, msgspec.convert(fields, ClustersParams)))
-        return max(design_effect(sums), self._scenario.certify.planning_design_effect)
+        return group_sums_from(self._total(CLUSTERS, self._stage, msgspec.convert(fields, ClustersParams)))
 
     def _artefact(self, head: Head) -> str:
         artefact = build_artefact(head)
@@ -336,8 +321,9 @@ class Build:
             },
             design_effect=effect,
             groups_inferred=any(a.groups_inferred for a in self._assets.values()),
+            probability=self._scenario.recipe.head == "logistic",
         )
-        return judge(bars, evidence), evidence
+        return judged(bars, evidence), evidence
 
     def _certify(self, rung: Rung) -> Json | None:
         """The certificate as {digest, envelope}, or None when the bars are not met."""
@@ -374,85 +360,9 @@ class Build:
         return status
 
 
-def finished_job(shop: Workshop, request: JobRequest) -> JobStatus:
-    """Asks and waits. Raises JobRefusedError naming who refused by which clause, JobFailedError naming who was missing."""
-    status = shop.jobs.create(request)
-    while status.phase not in ("done", "failed"):
-        shop.wait(POLL_S)
-        status = shop.jobs.status(status.id)
-    if status.phase == "failed":
-        said = "; ".join(f"{r.party} refused by its clause {r.clause}: {r.message}" for r in status.refusals)
-        next_step = "see the owner's node log, then run again"
-        if said:
-            raise JobRefusedError(said, next_step)
-        raise JobFailedError(status.reason or f"{request.statistic} ended without an answer", next_step)
-    return status
-
-
-def unchanged_agreements(shop: Workshop, agreements: Mapping[str, str], purpose: str) -> None:
-    """Raises JobFailedError when an owner has agreed anew since a run began: its records may be others now, and what was held out when
-    the model was fitted may no longer be what it is judged on. agreements: party -> digest at the beginning.
-    """
-    for party, digest in agreements.items():
-        if shop.jobs.agreement_digest(party, purpose) != digest:
-            raise JobFailedError(f"{party} made a new agreement while the run was under way", "run again; it will rest on the new one")
-
-
-@dataclass(frozen=True)
-class Proof:
-    """A verdict with the evidence that it judged, and the artefact (head and digest of its bytes) that the evidence is about."""
-
-    verdict: Verdict
-    evidence: Evidence
-    head: Head
-    digest: str
-
-
-def sign_certificate(shop: Workshop, run_id: str, scenario: Scenario, site: str, proof: Proof, agreements: Mapping[str, str]) -> Json:
-    """Signs and keeps the certificate; {digest, envelope}. agreements: party -> digest of the agreement that its figures rest on.
-
-    A run that was cut off after it had certified gets its standing certificate again, also when it was revoked meanwhile.
-    """
-    now_s = int(shop.clock.now_s())
-    verdict, head = proof.verdict, proof.head
-    predicate = Predicate(
-        tier=verdict.tier,
-        scenario=f"{scenario.id}@{scenario.version}",
-        site=site,
-        decoder=head.decoder,
-        head_digest=head_digest(head),
-        stage_digest=head.stage.digest,
-        bars_digest=verdict.bars_digest,
-        evidence_digest=evidence_digest(proof.evidence),
-        claims=verdict.claims,
-        parties=tuple(agreements),
-        agreements=tuple(agreements.values()),
-        not_before_s=now_s,
-        not_after_s=now_s + scenario.certify.validity_days * DAY_S,
-        notes=verdict.notes,
-    )
-    envelope = _standing(shop, run_id, proof.digest, predicate) or issue(shop.key, scenario.id, proof.digest, predicate, verdict)
-    name = certificate_digest(envelope)
-    shop.catalogue.add_certificate(name, proof.digest, envelope, run_id)
-    return {"digest": name, "envelope": msgspec.to_builtins(envelope)}
-
-
-def _standing(shop: Workshop, run_id: str, artefact: str, predicate: Predicate) -> Envelope | None:
-    """The run's own certificate for the artefact that says the same but for its times, and still lasts."""
-    for envelope in shop.catalogue.certificates_of(run_id, artefact):
-        try:
-            found = read(envelope, {shop.key.key_id: shop.key.public_hex}).predicate
-        except CertificateError:
-            continue
-        times = {"not_before_s": found.not_before_s, "not_after_s": found.not_after_s}
-        if found == msgspec.structs.replace(predicate, **times) and found.not_before_s <= predicate.not_before_s < found.not_after_s:
-            return envelope
-    return None
-
-
-def _as_candidate(fit: Fit) -> Candidate:
-    raw = fit.raw()
-    return Candidate(penalty=fit.lam, bias=float(raw[0]), coefficients=Array.of(raw[1:]))
+def _ranking(histogram: Ints) -> float | None:
+    """The area under the ROC curve; None where a class was not held out."""
+    return auc(histogram) if bool(histogram.any(axis=1).all()) else None
 
 
 def _rung_row(rung: Rung) -> Json:

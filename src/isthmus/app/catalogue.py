@@ -192,6 +192,12 @@ class Catalogue:
             raise NotFoundError(f"there is no certificate {digest[:24]} here", "list them with GET /v1/certificates")
         return msgspec.json.decode(row["envelope"], type=Envelope)
 
+    def run_of_certificate(self, digest: str) -> str:
+        """The run that issued a certificate. Raises NotFoundError."""
+        self.certificate(digest)
+        row = self._db.row(SQL["certificate_get"], {"digest": digest})
+        return "" if row is None else str(row["run_id"])
+
     def certificates(self) -> list[tuple[str, Envelope, bool]]:
         """(digest, envelope, revoked), latest first."""
         rows = self._db.rows(SQL["certificates_all"])

@@ -7,9 +7,10 @@ from dataclasses import asdict
 import msgspec
 import numpy as np
 
-from isthmus.app.build import Build, Workshop, finished_job
+from isthmus.app.build import Build
 from isthmus.app.lives import Lives
 from isthmus.app.site import site_purpose, site_scenario
+from isthmus.app.workshop import Workshop, finished_job
 from isthmus.assurance.noninferiority import noninferiority, records_needed
 from isthmus.contracts.bars import PPM
 from isthmus.contracts.build import RunRequest, StepRecord
@@ -67,6 +68,11 @@ class Comparison:
         """(whether the new version is shown not to be inferior, what was found). Raises IsthmusError when a node refuses."""
         self._shop.catalogue.step_now(self._run_id, "compare")
         began = self._shop.clock.monotonic_s()
+        if self._scenario.interface.foretold:
+            raise ConflictError(
+                "two models of numbers are not compared pair by pair",
+                "each is certified by itself: upgrade with --accept-worse and the reason",
+            )
         old, new = (self._shop.catalogue.head(version.deployment.artefact_digest) for version in (self._old, self._new))
         # the job is named by the pair: asked again with other margins, it is the same job, and nothing more leaves an owner
         request = JobRequest(

@@ -111,6 +111,10 @@ class Deployer:
             lo=head.lo,
             hi=head.hi,
             schema=head.stage.schema,
+            targets=tuple(output.target for output in head.outputs),
+            held_ppm=min((output.held_ppm for output in head.outputs), default=0),
+            heat=head.gaussian is not None and head.stage.positions > 1,
+            link=head.link,
         )
         version = DeployedVersion(
             number=0,

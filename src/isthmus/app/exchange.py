@@ -17,8 +17,9 @@ from starlette.routing import BaseRoute, Route
 
 from isthmus import __version__
 from isthmus.access.keys import KeyRing, open_keys
-from isthmus.app.build import JOB_TTL_S, Build, Workshop
+from isthmus.app.build import Build
 from isthmus.app.build_routes import BuildService, build_routes
+from isthmus.app.builders import build_of, site_build_of
 from isthmus.app.catalogue import Catalogue, write_whole
 from isthmus.app.certificate_gate import CertificateGate
 from isthmus.app.comparison import Comparison
@@ -30,12 +31,14 @@ from isthmus.app.jobs import SandboxJobs
 from isthmus.app.ledger_routes import LedgerService, ledger_routes
 from isthmus.app.life_routes import LifeService, life_routes
 from isthmus.app.lives import Lives
+from isthmus.app.lotterms import LotTerms
 from isthmus.app.overview import ExchangeOverview
 from isthmus.app.sandbox_routes import sandbox_routes
 from isthmus.app.shadows import Shadows
-from isthmus.app.site import SiteBuild, site_purpose, site_scenario
+from isthmus.app.site import site_purpose, site_scenario
 from isthmus.app.upkeep import Upkeep
 from isthmus.app.worker import Worker
+from isthmus.app.workshop import JOB_TTL_S, Workshop
 from isthmus.assurance.probes import probed
 from isthmus.console.pages import console_routes
 from isthmus.contracts.build import RunRequest, SiteRequest
@@ -43,6 +46,7 @@ from isthmus.contracts.errors import AuthError, ExchangeStateError, ForbiddenErr
 from isthmus.contracts.life import ComparisonRequest
 from isthmus.contracts.ports import Clock, Json
 from isthmus.foundry.engine_process import EngineProcess
+from isthmus.gateway.limits import ENGINES_AWAKE_MAX
 from isthmus.gateway.registry import Registry
 from isthmus.gateway.service import DECODERS, Service
 from isthmus.kit.filelock import held
@@ -59,7 +63,7 @@ OPERATOR_TOKEN = "operator.token"
 class Exchange:
     """One exchange over `state`. Use `opened`; then `app` is an ASGI application."""
 
-    def __init__(self, state: Path, clock: Clock, log: Log, job_ttl_s: int = JOB_TTL_S) -> None:
+    def __init__(self, state: Path, clock: Clock, log: Log, job_ttl_s: int = JOB_TTL_S, awake_max: int = ENGINES_AWAKE_MAX) -> None:
         self.state, self.clock, self.log, self.job_ttl_s = state, clock, log, job_ttl_s
         self.key = SigningKey.load_or_create(state / "exchange.key")
         self.catalogue = Catalogue(state, clock)
@@ -70,7 +74,7 @@ class Exchange:
         self.book_db = open_book(state / "book.sqlite")
         self.meter = Meter(self.book_db, clock, self.key)
         gate = CertificateGate(self.catalogue, {self.key.key_id: self.key.public_hex})
-        self.registry = Registry(gate, EngineProcess, clock, DECODERS)
+        self.registry = Registry(gate, EngineProcess, clock, DECODERS, awake_max)
         self.lives = Lives(state, self.registry, self.catalogue.artefact_path, self.key, clock)
         self.deployer = Deployer(self.catalogue, self.lives, self.meter.prices)
         self.edge = EdgeDesk(state / "edge.sqlite", clock, self.key, self.catalogue, self.registry, self.meter, self.keys, EXCHANGE)
@@ -111,7 +115,7 @@ class Exchange:
 
     def _build(self, run_id: str, request: RunRequest) -> tuple[bool, Json]:
         shop = self._workshop()
-        certified, result = self._probed(request, *Build(shop, run_id, request).walk())
+        certified, result = self._probed(request, *build_of(shop, run_id, request).walk())
         if certified:
             head = self.catalogue.head(result["artefact_digest"])
             digests = (result["artefact_digest"], result["certificate"]["digest"])
@@ -123,7 +127,7 @@ class Exchange:
 
     def _site(self, run_id: str, request: SiteRequest) -> tuple[bool, Json]:
         shop = self._workshop()
-        certified, result = self._probed(request, *SiteBuild(shop, run_id, request).walk())
+        certified, result = self._probed(request, *site_build_of(shop, run_id, request).walk())
         if certified:
             fleet = self.catalogue.view(request.run).result or {}
             scenario = site_scenario(self.catalogue.request_of(request.run)[1].scenario, request)
@@ -171,11 +175,11 @@ class Exchange:
             *sandbox_routes(self.sandbox, self.is_operator),
             *build_routes(service),
             *life_routes(LifeService(self.lives, self.shadows, self.keys, self.catalogue, self.worker, self._basis)),
-            *ledger_routes(LedgerService(self.meter, self.keys, EXCHANGE)),
+            *ledger_routes(LedgerService(self.meter, self.keys, EXCHANGE, LotTerms(self.catalogue))),
             *gateway_routes(self.serving),
             *edge_routes(self.edge, self.keys),
             Route("/", _to_console, methods=["GET"]),
-            *console_routes(ExchangeOverview(self.catalogue, self.registry, self.meter, self.clock)),
+            *console_routes(ExchangeOverview(self.catalogue, self.registry, self.meter, self.clock, self.lives, self.shadows)),
         ]
 
     @property
@@ -231,8 +235,8 @@ async def _to_console(request: Request) -> Response:
 
 
 @contextmanager
-def opened(state: Path, clock: Clock, log: Log, job_ttl_s: int = JOB_TTL_S) -> Iterator[Exchange]:
-    """The exchange over a state folder, alone on it. job_ttl_s: how long owners have for one job.
+def opened(state: Path, clock: Clock, log: Log, job_ttl_s: int = JOB_TTL_S, awake_max: int = ENGINES_AWAKE_MAX) -> Iterator[Exchange]:
+    """The exchange over a state folder, alone on it. job_ttl_s: how long owners have for one job. awake_max: engines that may run.
 
     Raises ExchangeStateError when another process holds the folder, StorageError.
     """
@@ -243,7 +247,7 @@ def opened(state: Path, clock: Clock, log: Log, job_ttl_s: int = JOB_TTL_S) -> I
     with held(state / "exchange.lock") as mine:
         if not mine:
             raise ExchangeStateError(f"another exchange is running on {state}", "stop it, or use another --state")
-        exchange = Exchange(state, clock, log, job_ttl_s)
+        exchange = Exchange(state, clock, log, job_ttl_s, awake_max)
         try:
             yield exchange
         finally:

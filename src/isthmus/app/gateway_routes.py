@@ -135,7 +135,8 @@ class _Api:
 
         Input `image`: UINT8 [n, height, width, 3], or BYTES [n] holding image files; as JSON, or as binary data after the JSON
         (Inference-Header-Content-Length). With that header 0 the body is one image file. Outputs `score` FP32 [n] and
-        `verdict` BYTES [n]: good, defect or person. An `id` makes the request safe to repeat. The answer's parameters carry
+        `verdict` BYTES [n]: good, defect or person; of a logistic model also `probability` FP32 [n], of a defect. An `id` makes the
+        request safe to repeat. The answer's parameters carry
         receipt, certificate and charge.
         Body: InferenceRequest
         Answers: InferenceResponse

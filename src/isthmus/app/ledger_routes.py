@@ -14,14 +14,24 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from isthmus.access.keys import KeyRing
-from isthmus.contracts.errors import BodyTooLargeError, DocumentError, ForbiddenError, InputError, IsthmusError, MissingKeyError
+from isthmus.contracts.errors import (
+    BodyTooLargeError,
+    DocumentError,
+    ForbiddenError,
+    InputError,
+    IsthmusError,
+    MissingKeyError,
+    NotFoundError,
+)
 from isthmus.contracts.key import Key, KeyOrder
+from isthmus.contracts.lot import LotModel, lot_name
 from isthmus.contracts.money import Account, AccountName, Credit, Entry, currency
 from isthmus.contracts.price import Price, Split
 from isthmus.contracts.receipt import SignedStatement
 from isthmus.kit.ids import slug
 from isthmus.ledger.book import check_amount
 from isthmus.ledger.check import check_book
+from isthmus.ledger.lots import Terms, signed_lot
 from isthmus.ledger.meter import Meter
 from isthmus.ledger.statements import sealed, statement
 
@@ -33,13 +43,20 @@ _Noun = TypeVar("_Noun", bound=msgspec.Struct)
 Handler = Callable[[Request], Awaitable[Response]]
 
 
+def no_terms(certificate: str, artefact: str, parts: int) -> LotModel:
+    """Of an exchange that knows no certificates."""
+    raise NotFoundError(f"there is no certificate {certificate[:24]} here", "ask the exchange that issued it")
+
+
 @dataclass(frozen=True)
 class LedgerService:
-    """What the routes serve. exchange: the exchange's own party; credit is issued from its account."""
+    """What the routes serve. exchange: the exchange's own party; credit is issued from its account. terms: what a certificate promises, for
+    documents on lots."""
 
     meter: Meter
     keys: KeyRing
     exchange: str = "exchange"
+    terms: Terms = no_terms
 
 
 def answer(document: Any, status: int = 200) -> Response:
@@ -196,6 +213,17 @@ class _Routes:
         document = await run_in_threadpool(statement, self.meter, party, from_ms, to_ms)
         return answer(SignedStatement(statement=document, envelope=msgspec.to_builtins(sealed(document, self.meter.log.key))))
 
+    async def lot(self, request: Request) -> Response:
+        """A signed document on all that a party had judged as one lot, with the party's own key or the operator's.
+
+        It holds the receipts' proofs, and shows no price, no share and no other party. Asked later it may count more.
+        Answers: SignedLot
+        """
+        party = request.path_params["party"]
+        may_see(await self._holder(request), party)
+        lot = lot_name(request.path_params["lot"])
+        return answer(await run_in_threadpool(signed_lot, self.meter, party, lot, self.service.terms))
+
     async def check(self, request: Request) -> Response:
         """Rebuilds the book from its entries and proves every invariant (operator). Writers wait meanwhile.
 
@@ -281,6 +309,7 @@ def ledger_routes(service: LedgerService) -> list[Route]:
         ("GET", "/v1/accounts/{party}", on.account),
         ("POST", "/v1/accounts/{party}/credit", on.credit),
         ("GET", "/v1/statements/{party}", on.statement),
+        ("GET", "/v1/lots/{party}/{lot}", on.lot),
         ("GET", "/v1/book/check", on.check),
         ("POST", "/v1/prices", on.add_price),
         ("GET", "/v1/prices/{id}", on.price),

@@ -168,8 +168,8 @@ class Lives:
             self._recorded(made, deployment.name, "deploy", order, who, before=life.current, after=made.number, version=made)
             return made
 
-    def _loaded(self, deployment: Deployment, standby: bool) -> None:
-        self._registry.load(deployment, self._artefact_path(deployment.artefact_digest), standby=standby)
+    def _loaded(self, deployment: Deployment, standby: bool, proven: bool = False) -> None:
+        self._registry.load(deployment, self._artefact_path(deployment.artefact_digest), standby=standby, proven=proven)
 
     def _recorded(self, target: DeployedVersion, name: str, action: Action, order: msgspec.Struct, who: str, **fields: Any) -> LifeStep:
         """Records a step whose target is loaded, then sends requests to it. A record that fails leaves all as it was."""
@@ -230,7 +230,7 @@ class Lives:
             if deployment.version in self._registry.versions(deployment.name):
                 self._registry.admit(self._registry.find(deployment.name, deployment.version))
             else:
-                self._loaded(deployment, standby=True)
+                self._loaded(deployment, standby=True, proven=number in life.served)
         except IsthmusError as error:
             return error.message
         return ""
@@ -302,7 +302,7 @@ class Lives:
         current = life.serving.deployment.version
         loaded = self._registry.versions(name)
         if current not in loaded:
-            self._loaded(life.serving.deployment, standby=False)
+            self._loaded(life.serving.deployment, standby=False, proven=True)
         self._registry.prefer(name, current)
         kept = {current, *(life.versions[n].deployment.version for n in life.may_return()[:1])}
         for number, version in life.versions.items():

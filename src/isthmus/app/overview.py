@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from isthmus.app.catalogue import Catalogue
-from isthmus.console.pages import DeploymentRow, HoldRow, Overview, ReceiptRow, ScenarioRow
+from isthmus.app.lives import Lives
+from isthmus.app.shadows import Shadows
+from isthmus.console.pages import STEPS_MAX, DeploymentRow, HoldRow, LifeRow, Overview, ReceiptRow, ScenarioRow, StepRow
 from isthmus.contracts.build import RunRequest, RunView, SiteRequest
 from isthmus.contracts.deployment import Deployment
-from isthmus.contracts.errors import NotFoundError
-from isthmus.contracts.life import ComparisonRequest
+from isthmus.contracts.errors import LogTamperedError, NotFoundError
+from isthmus.contracts.life import ComparisonRequest, DeploymentView, LifeStep
 from isthmus.contracts.ports import Clock
 from isthmus.gateway.registry import Loaded, Registry
 from isthmus.kit.canonical import parse_canonical
@@ -32,8 +34,9 @@ def steps_most(request: RunRequest | SiteRequest | ComparisonRequest) -> int:
 class ExchangeOverview:
     """See `console.pages.ReadModel`."""
 
-    def __init__(self, catalogue: Catalogue, registry: Registry, meter: Meter, clock: Clock) -> None:
+    def __init__(self, catalogue: Catalogue, registry: Registry, meter: Meter, clock: Clock, lives: Lives, shadows: Shadows) -> None:
         self._catalogue, self._registry, self._meter, self._clock = catalogue, registry, meter, clock
+        self._lives, self._shadows = lives, shadows
 
     def overview(self, rows_max: int) -> Overview:
         runs = self._catalogue.runs()[:rows_max]
@@ -59,11 +62,39 @@ class ExchangeOverview:
             at_ms=int(self._clock.now_s() * 1000),
             scenarios=scenarios,
             deployments=tuple(self._deployment(entry) for entry in self._registry.serving()[:rows_max]),
+            lives=tuple(self._life(view) for view in self._lives.views()[:rows_max]),
             holds=holds,
             receipts=receipts,
             receipts_total=self._meter.log.size(),
             entries_sum_micros=sum(abs(total) for total in unit_sums(self._meter.db).values()),
         )
+
+    def _life(self, view: DeploymentView) -> LifeRow:
+        try:
+            steps = self._lives.steps(view.name)
+        except LogTamperedError:  # the view says what is wrong with its record
+            steps = []
+        serving = next((one.version.scenario for one in view.versions if one.version.number == view.current), "")
+        return LifeRow(
+            name=view.name,
+            site=view.site,
+            state=view.state,
+            current=view.current,
+            scenario=serving,
+            problem=view.problem,
+            shadow=self._shadow(view.name),
+            earlier=max(0, len(steps) - STEPS_MAX),
+            steps=tuple(_step(step) for step in steps[-STEPS_MAX:]),
+        )
+
+    def _shadow(self, name: str) -> str:
+        try:
+            found = self._shadows.view(name)
+        except NotFoundError:
+            return ""
+        changed = sum(count for row, counts in enumerate(found.table) for column, count in enumerate(counts) if row != column)
+        compared = f"{found.requests} of {found.wanted} requests compared, {changed} verdicts differ"
+        return f"version {found.new} as shadow of {found.old}: {compared}{'' if found.state == 'running' else f' ({found.state})'}"
 
     def _progress(self, run: RunView) -> float:
         return min(1.0, len(run.steps) / steps_most(self._catalogue.request_of(run.id)[1]))
@@ -86,3 +117,15 @@ class ExchangeOverview:
             expires_at_ms=self._expires_at_ms(deployment),
             problem=str(entry.stopped) if entry.stopped else "",
         )
+
+
+def _step(step: LifeStep) -> StepRow:
+    return StepRow(
+        at_ms=step.at_s * 1000,
+        action=step.action,
+        before=step.before,
+        after=step.after,
+        brought=None if step.version is None else step.version.number,
+        who=step.who,
+        why=step.why,
+    )

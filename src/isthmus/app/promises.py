@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from isthmus.assurance.bars import checked_bars
-from isthmus.contracts.bars import Bars
+from isthmus.contracts.bars import Bars, bar_fields
 from isthmus.contracts.scenario import Scenario
 
 
@@ -15,8 +15,7 @@ def site_ladder(scenario: Scenario) -> list[Bars]:
     Raises InputError when they could not be judged, as when robustness is asked for a condition that is not measured.
     """
     certify, at_site = scenario.certify, scenario.replicate
-    wanted = msgspec.to_builtins(certify)
-    fields = {name: wanted[name] for name in Bars.__struct_fields__ if name in wanted}
+    fields = bar_fields(certify)
     fields |= {
         "scenario": scenario.id,
         "tier": scenario.tier,

@@ -57,6 +57,8 @@ class Shadows:
         if life.current is None:
             raise ConflictError(f"nothing serves as {name}, so there is nothing to stand beside", "upgrade without a shadow")
         new = self._lives.upgrade_target(name, life, order.to)
+        if life.versions[new].deployment.targets:
+            raise ConflictError(f"{name} foretells numbers, and a shadow counts verdicts", "upgrade without a shadow")
         left = life.left_in(new)
         if left:
             raise ConflictError(f"version {new} was fitted on the data of {', '.join(left)}, who left since", "name another version")

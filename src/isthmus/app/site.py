@@ -17,11 +17,14 @@ from typing import Any, TypeVar
 import msgspec
 import numpy as np
 
-from isthmus.app.build import FLEET, Proof, Workshop, finished_job, sign_certificate, unchanged_agreements
+from isthmus.app.build import FLEET
 from isthmus.app.promises import conditions_note, site_ladder
+from isthmus.app.proofs import Proof, sign_certificate
+from isthmus.app.workshop import Workshop, finished_job, unchanged_agreements
+from isthmus.assurance.alarms import judged
 from isthmus.assurance.arithmetic import arithmetic
 from isthmus.assurance.auc import auc
-from isthmus.assurance.bars import BARS_PAYLOAD_TYPE, Verdict, bars_digest, judge
+from isthmus.assurance.bars import BARS_PAYLOAD_TYPE, Verdict, bars_digest
 from isthmus.assurance.bounds import korn_graubard_bounds, needed_samples
 from isthmus.assurance.evidence import Evidence
 from isthmus.assurance.exchangeability import Exchangeability, exchangeability
@@ -38,12 +41,15 @@ from isthmus.contracts.statistic import (
     EVALUATE,
     FOLD_OUT,
     JOINT,
+    LOCAL,
     MOMENTS,
     SITE_HEAD,
     SITE_HEADS,
     Corruption,
     EvaluateParams,
+    FleetCurve,
     NamedHead,
+    SiteGaussians,
     SiteHeadParams,
     SiteHeads,
     condition_name,
@@ -51,15 +57,18 @@ from isthmus.contracts.statistic import (
     site_heads_from,
 )
 from isthmus.contracts.sums import EVALUATION_SIZE, Evaluation, evaluation_from, foldout_from
+from isthmus.contracts.treesums import ASIDE_SCORES
 from isthmus.foundry.export import artefact_digest, build_artefact
 from isthmus.foundry.foldout import Floats, ThresholdPlan, Thresholds, choose_thresholds, smoothed
 from isthmus.foundry.stages import decoder_of
 from isthmus.kit.signing import seal
 
 AT_SITE = "/site"
+NUMBERS_NEXT = "let the site's own node join the owners and run anew, or use the fleet's model there"
 ANSWERED_SHARE = 0.5
 """Share of records that is reckoned to be answered where too few are kept for proof, and those still to be labelled are planned for."""
 T = TypeVar("T")
+AnyHeads = SiteHeads | SiteGaussians
 Counted = Mapping[tuple[str, str], Evaluation]
 
 
@@ -129,6 +138,9 @@ def site_scenario(of_run: Scenario, request: SiteRequest) -> Scenario:
 class SiteBuild:
     """One site's run, walked from the top like a Build."""
 
+    scored_by = FOLD_OUT
+    """The fleet's job that told its fold-out scores."""
+
     def __init__(self, shop: Workshop, run_id: str, request: SiteRequest) -> None:
         self._shop, self._run_id, self._request = shop, run_id, request
         kind, fleet_request = shop.catalogue.request_of(request.run)
@@ -137,6 +149,8 @@ class SiteBuild:
             raise InputError(f"a site cannot be called {FLEET}", "give it a name of its own")
         if kind != "build" or not isinstance(fleet_request, RunRequest) or view.result is None or view.state not in ENDED:
             raise ConflictError(f"the run {request.run} has no model to carry to a site", "finish that run first")
+        if fleet_request.scenario.interface.foretold:
+            raise ConflictError("a model of numbers is not carried to a site by a few labels", NUMBERS_NEXT)
         self._fleet: Json = view.result
         self._scenario = site_scenario(fleet_request.scenario, request)
         self._stage: Stage = msgspec.convert(self._fleet["stage"], Stage)
@@ -198,7 +212,7 @@ class SiteBuild:
         unchanged_agreements(self._shop, self._agreements, self._purpose)
         return status
 
-    def _heads(self) -> SiteHeads:
+    def _heads(self) -> AnyHeads:
         recipe = self._scenario.recipe
         params = SiteHeadParams(
             views=recipe.views,
@@ -210,9 +224,21 @@ class SiteBuild:
             fleet_penalty=float(self._fleet["penalty"]),
             factors=self._scenario.replicate.weightings,
             penalties=recipe.lambdas,
+            head=None if self._head.forest is None else self._head,
+            logistic=self._fleet_curve(),
         )
         status = self._job(SITE_HEAD, params)
         return site_heads_from(status.heads[self._request.site].array(), self._stage.dimension)
+
+    def _fleet_curve(self) -> FleetCurve | None:
+        """A logistic fleet's last round, and where it was asked; None for other heads."""
+        if "irls" not in self._fleet:
+            return None
+        told = self._fleet["irls"]
+        total = self._shop.jobs.status(told["job"]).total
+        if total is None:
+            raise ConflictError("the fleet's last round is gone", "run the fleet again")
+        return FleetCurve(sums=total, coefficients=msgspec.convert(told["at"], Array))
 
     def _sign_bars(self) -> list[Bars]:
         """The site's bars of each promise, signed and kept before any sum is asked for."""
@@ -227,18 +253,24 @@ class SiteBuild:
             raise ConflictError("the fleet's sums are gone", "run the fleet again")
         return total
 
-    def _calibration(self, heads: SiteHeads) -> Calibration:
-        """Both sides under the fleet's own head: its fold-out scores, and the site's records, which it never saw."""
-        fleet = foldout_from(self._total_of(FOLD_OUT).array().astype(np.int64), 1).histogram[0]
+    def _calibration(self, heads: AnyHeads) -> Calibration:
+        """Both sides under the fleet's own head: its fold-out scores, of trees those of groups set aside, and the site's records, which it
+        never saw."""
+        calibrated = self.scored_by if self._head.forest is None else ASIDE_SCORES
+        fleet = foldout_from(self._total_of(calibrated).array().astype(np.int64), 1).histogram[0]
         test = exchangeability(fleet, heads.histograms[SITE_HEADS.index(FLEET)])
         own = smoothed(heads.histograms[heads.best])
         return Calibration(test, own + fleet if test.trusted else own)
 
     def _thresholds(self, bars: Bars, histogram: Floats) -> Thresholds:
-        """Planned for the records that are kept for proof; where they could not prove the promise at all, for those that could."""
+        return choose_thresholds(histogram, self._plan(bars, ANSWERED_SHARE))
+
+    def _plan(self, bars: Bars, share: float) -> ThresholdPlan:
+        """For the records that are kept for proof; where they could not prove the promise at all, for those that could. share: of records,
+        that count for it."""
         confidence, bar = bars.confidence_ppm / PPM, bars.error_ppm_max / PPM
-        records = max(self._asset.records_holdout, round(needed_samples(bar, confidence) / ANSWERED_SHARE))
-        plan = ThresholdPlan(
+        records = max(self._asset.records_holdout, round(needed_samples(bar, confidence) / share))
+        return ThresholdPlan(
             bar=bar,
             records=records,
             groups=records,
@@ -248,9 +280,8 @@ class SiteBuild:
             recall_min=bars.recall_ppm_min / PPM,
             specificity_min=bars.specificity_ppm_min / PPM,
         )
-        return choose_thresholds(histogram, plan)
 
-    def _rung(self, bars: Bars, heads: SiteHeads, calibration: Calibration) -> SiteRung:
+    def _rung(self, bars: Bars, heads: AnyHeads, calibration: Calibration) -> SiteRung:
         promise = f"{bars.error_ppm_max / 10_000:g}%"
         thresholds = self._thresholds(bars, calibration.histogram)
         head = self._document(heads, heads.best, thresholds.lo, thresholds.hi)
@@ -260,14 +291,22 @@ class SiteBuild:
         verdict, evidence = self._judge(bars, counted, calibration)
         return SiteRung(bars, thresholds, head, digest, counted, verdict, evidence)
 
-    def _document(self, heads: SiteHeads, index: int, lo: float, hi: float) -> Head:
-        """A candidate as a head document."""
-        values = heads.heads[index]
+    def _document(self, heads: AnyHeads, index: int, lo: float, hi: float) -> Head:
+        """A candidate as a head document; the fleet's trees are in all but that of the site alone."""
+        assert isinstance(heads, SiteHeads)
+        values, forest = heads.heads[index], self._head.forest if SITE_HEADS[index] != LOCAL else None
         return Head(
-            stage=self._stage, coefficients=Array.of(values[1:]), bias=float(values[0]), lo=lo, hi=hi, decoder=decoder_of(self._stage)
+            stage=self._stage,
+            coefficients=Array.of(values[1:]),
+            bias=float(values[0]),
+            lo=lo,
+            hi=hi,
+            decoder=decoder_of(self._stage),
+            forest=forest,
+            link=self._head.link,
         )
 
-    def _others(self, heads: SiteHeads, best: SiteRung) -> dict[str, Head]:
+    def _others(self, heads: AnyHeads, best: SiteRung) -> dict[str, Head]:
         """What the chosen head is compared with: the fleet's as it serves elsewhere, with the fleet's thresholds, and the site's labels
         alone, with thresholds of their own."""
         found = {}
@@ -314,12 +353,13 @@ class SiteBuild:
             clean=proof[(JOINT, CLEAN)],
             corrupted={names[condition]: found for (_, condition), found in proof.items() if condition in names},
             design_effect=1.0,
+            probability=self._head.link == "logistic",
         )
-        verdict = judge(bars, evidence)
+        verdict = judged(bars, evidence)
         notes = [f"thresholds rest on the scores of: {calibration.basis}", conditions_note(self._scenario, bars)]
         return replace(verdict, notes=(*verdict.notes, *(note for note in notes if note))), evidence
 
-    def _result(self, heads: SiteHeads, calibration: Calibration, rungs: list[SiteRung], best: SiteRung, audit: Counted | None) -> Json:
+    def _result(self, heads: AnyHeads, calibration: Calibration, rungs: list[SiteRung], best: SiteRung, audit: Counted | None) -> Json:
         verdict = best.verdict
         found = self._arithmetic(best, audit)
         return {
@@ -349,7 +389,7 @@ class SiteBuild:
         seen = audit or best.counted
         clean = None if seen is None else seen[(JOINT, CLEAN)].counts
         share = best.thresholds.share if clean is None or not clean["records"] else clean["answered"] / clean["records"]
-        counts = {"answered": 0, "errors": 0} if best.counted is None else best.counted[(JOINT, CLEAN)].counts
+        counts = {"answered": 0, "errors": 0} if best.counted is None else self._proof_counts(best.counted[(JOINT, CLEAN)])
         bars = best.bars
         found = arithmetic(
             bars.error_ppm_max / PPM,
@@ -361,7 +401,11 @@ class SiteBuild:
         )
         return asdict(found)
 
-    def _candidates(self, heads: SiteHeads, audit: Counted | None) -> Json:
+    def _proof_counts(self, found: Evaluation) -> dict[str, int]:
+        """What the arithmetic counts: records that prove, and errors among them."""
+        return found.counts
+
+    def _candidates(self, heads: AnyHeads, audit: Counted | None) -> Json:
         found: Json = {}
         for index, name in enumerate(SITE_HEADS):
             if not heads.known[index]:

@@ -17,9 +17,10 @@ from dataclasses import dataclass
 
 from isthmus.assurance.auc import auc_area
 from isthmus.assurance.bounds import design_effect, korn_graubard_lower, korn_graubard_upper, more_records, too_few_groups
+from isthmus.assurance.calibration import calibration
 from isthmus.assurance.evidence import Evidence, checked
 from isthmus.contracts.bars import PPM, Bars
-from isthmus.contracts.certificate import TIERS, Claims, CorruptionClaim, SliceClaim
+from isthmus.contracts.certificate import TIERS, CalibrationClaim, Claims, CorruptionClaim, RangeClaim, SliceClaim
 from isthmus.contracts.errors import InputError
 from isthmus.contracts.sums import Evaluation
 from isthmus.kit.canonical import digest_of
@@ -132,7 +133,46 @@ def _corruption_claims(bars: Bars, evidence: Evidence) -> tuple[CorruptionClaim,
     return tuple(claims)
 
 
-def _claims(bars: Bars, evidence: Evidence) -> Claims:
+def _calibration_claim(evidence: Evidence, confidence: float) -> CalibrationClaim | None:
+    groups = evidence.clean.clusters.groups
+    found = calibration(evidence.clean.histogram, evidence.design_effect, groups, confidence) if evidence.probability else None
+    if found is None:
+        return None
+    return CalibrationClaim(
+        brier_low_ppm=ppm_down(found.brier[0]),
+        brier_high_ppm=ppm_up(found.brier[1]),
+        brier_bound_ppm=ppm_up(found.brier_bound),
+        brier_base_ppm=ppm_down(found.base),
+        error_low_ppm=ppm_down(found.error[0]),
+        error_high_ppm=ppm_up(found.error[1]),
+        ranges=tuple(
+            RangeClaim(
+                low_ppm=ppm_down(part.low),
+                high_ppm=ppm_up(part.high),
+                stated_low_ppm=ppm_down(part.stated_low),
+                stated_high_ppm=ppm_up(part.stated_high),
+                records=part.records,
+                defects=part.defects,
+                share_low_ppm=ppm_down(part.share_low),
+                share_high_ppm=ppm_up(part.share_high),
+            )
+            for part in found.ranges
+        ),
+    )
+
+
+def _calibration_notes(claim: CalibrationClaim | None) -> list[str]:
+    """Where stated probabilities are shown not to be those found."""
+    return [
+        f"stated probabilities of {percent(part.low_ppm)} to {percent(part.high_ppm)} are not those found: {part.defects} of"
+        f" {part.records} there, {percent(part.share_low_ppm)} to {percent(part.share_high_ppm)}"
+        for part in (() if claim is None else claim.ranges)
+        if part.share_low_ppm > part.stated_high_ppm or part.share_high_ppm < part.stated_low_ppm
+    ]
+
+
+def claims_of(bars: Bars, evidence: Evidence) -> Claims:
+    """What was measured, with its bounds."""
     c, groups = evidence.clean.counts, evidence.clean.clusters.groups
     confidence, effect = bars.confidence_ppm / PPM, evidence.design_effect
     found, cleared = c["answered_defects"] - c["missed_defects"], c["answered_good"] - c["false_alarms"]
@@ -156,6 +196,7 @@ def _claims(bars: Bars, evidence: Evidence) -> Claims:
         auc_bound_ppm=ppm_down(area.lower),
         slices=tuple(_slice_claim(name, found, evidence.design_effect, bars) for name, found in sorted(evidence.slices.items())),
         corruptions=_corruption_claims(bars, evidence),
+        calibration=_calibration_claim(evidence, confidence),
     )
 
 
@@ -164,7 +205,8 @@ def ppm_effect(effect: float) -> int:
     return math.ceil(effect * PPM - 1e-9)
 
 
-def _percent(ppm: int) -> str:
+def percent(ppm: int) -> str:
+    """Parts per million for people."""
     return f"{ppm / 10_000:.4g} %"
 
 
@@ -183,7 +225,7 @@ def _rate_failures(bars: Bars, claims: Claims, evidence: Evidence) -> list[str]:
     if claims.error_bound_ppm > bars.error_ppm_max:
         bar = bars.error_ppm_max / PPM
         hint = _more(_ratio(c["errors"], c["answered"]), bar, c["errors"], c["answered"], effect, groups, confidence)
-        said.append(f"error bound {_percent(claims.error_bound_ppm)} > {_percent(bars.error_ppm_max)} among answered; {hint}")
+        said.append(f"error bound {percent(claims.error_bound_ppm)} > {percent(bars.error_ppm_max)} among answered; {hint}")
     for name, bound, least, wrong, n in (
         ("recall", claims.recall_bound_ppm, bars.recall_ppm_min, c["missed_defects"], c["answered_defects"]),
         ("specificity", claims.specificity_bound_ppm, bars.specificity_ppm_min, c["false_alarms"], c["answered_good"]),
@@ -191,10 +233,10 @@ def _rate_failures(bars: Bars, claims: Claims, evidence: Evidence) -> list[str]:
         if bound < least:
             kind = "defects" if name == "recall" else "good ones"
             hint = _more(_ratio(wrong, n), 1 - least / PPM, wrong, n, effect, groups, confidence).replace("records", kind)
-            said.append(f"{name} bound {_percent(bound)} < {_percent(least)}; {hint}")
+            said.append(f"{name} bound {percent(bound)} < {percent(least)}; {hint}")
     if claims.auc_bound_ppm <= bars.auc_ppm_min:
         said.append(
-            f"area under the ROC curve: bound {_percent(claims.auc_bound_ppm)}, more than {_percent(bars.auc_ppm_min)} is asked;"
+            f"area under the ROC curve: bound {percent(claims.auc_bound_ppm)}, more than {percent(bars.auc_ppm_min)} is asked;"
             " the scores do not rank defects above good ones well enough"
         )
     return said
@@ -202,14 +244,15 @@ def _rate_failures(bars: Bars, claims: Claims, evidence: Evidence) -> list[str]:
 
 def _slice_failures(claims: Claims) -> list[str]:
     return [
-        f"slice {s.name}: accuracy {_percent(s.accuracy_ppm)} among answered is not above its majority rate {_percent(s.majority_ppm)};"
+        f"slice {s.name}: accuracy {percent(s.accuracy_ppm)} among answered is not above its majority rate {percent(s.majority_ppm)};"
         " always giving the commoner answer does as well there"
         for s in claims.slices
         if s.judged and s.accuracy_ppm <= s.majority_ppm
     ]
 
 
-def _corruption_failures(bars: Bars, claims: Claims, evidence: Evidence) -> list[str]:
+def corruption_failures(bars: Bars, claims: Claims, evidence: Evidence) -> list[str]:
+    """What was not measured, and robustness that is asked for and not proven."""
     wanted = [(family, severity) for family in bars.families for severity in bars.severities]
     missing = [f"{family} {severity}" for family, severity in wanted if (family, severity) not in evidence.corrupted]
     said = [f"not measured: {', '.join(missing)}; evaluate under all declared corruptions"] if missing else []
@@ -225,30 +268,33 @@ def judge(bars: Bars, evidence: Evidence) -> Verdict:
     """Whether the evidence meets the bars. Raises InputError when bars or evidence cannot be judged at all."""
     checked_bars(bars)
     checked(evidence)
-    claims = _claims(bars, evidence)
+    claims = claims_of(bars, evidence)
     few = too_few_groups(evidence.clean.clusters.groups, bars.groups_min)
     failures = [few] if few else []
     if claims.answered_ppm < bars.answered_ppm_min or claims.answered == 0:
-        failures.append(f"answered share {_percent(claims.answered_ppm)} < {_percent(bars.answered_ppm_min)}; the rest goes to a person")
+        failures.append(f"answered share {percent(claims.answered_ppm)} < {percent(bars.answered_ppm_min)}; the rest goes to a person")
     failures += _rate_failures(bars, claims, evidence)
     failures += _slice_failures(claims)
-    failures += _corruption_failures(bars, claims, evidence)
+    failures += corruption_failures(bars, claims, evidence)
     notes = [
-        f"slice {s.name}: accuracy {_percent(s.accuracy_ppm)} is above its majority rate {_percent(s.majority_ppm)}, but that is not proven"
-        f" there (bound {_percent(s.accuracy_bound_ppm)})"
+        f"slice {s.name}: accuracy {percent(s.accuracy_ppm)} is above its majority rate {percent(s.majority_ppm)}, but that is not proven"
+        f" there (bound {percent(s.accuracy_bound_ppm)})"
         for s in claims.slices
         if s.judged and s.accuracy_bound_ppm <= s.majority_ppm < s.accuracy_ppm
     ]
     notes += [f"slice {s.name} has {s.records} records, too few to judge alone" for s in claims.slices if not s.judged]
+    notes += _calibration_notes(claims.calibration)
     own = design_effect(evidence.clean.clusters)
     if round(own, 1) > round(evidence.design_effect, 1):  # told with one digit, so less is no difference
         bound = ppm_up(_error_bound(evidence.clean, own, bars.confidence_ppm / PPM))
         notes.append(
             f"the held-out errors cluster more than those of the training folds (design effect {own:.1f}, {evidence.design_effect:.1f} was"
-            f" used); with it the error bound would be {_percent(bound)}"
+            f" used); with it the error bound would be {percent(bound)}"
         )
     if evidence.groups_inferred:
-        notes.append("groups were inferred from the order of files; the bounds rest on that")
+        notes.append(
+            "groups were inferred from the order of files; the bounds rest on that; a column named group says which belong together"
+        )
     return Verdict(
         passed=not failures,
         failures=tuple(failures),

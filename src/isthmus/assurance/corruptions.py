@@ -17,15 +17,22 @@ from scipy import ndimage
 from scipy.special import ndtri
 
 from isthmus.assurance.record_corruptions import RECORD_FAMILIES, SEVERITIES, corrupt_record
+from isthmus.assurance.text_corruptions import TEXT_FAMILIES, corrupt_text
 from isthmus.contracts.errors import InputError
 from isthmus.contracts.schema import Schema
 
 FAMILIES = ("brightness", "contrast", "noise", "blur", "glare", "shift", "turn")
+SCRATCH = "scratch"
+"""A drawn defect, not a change of light, lens or sensor: it shows whether a model that only knows good pictures is blind."""
 BRIGHTNESS_GAIN = (0.9, 0.8, 0.7, 0.55, 0.4)
 CONTRAST_GAIN = (0.85, 0.7, 0.55, 0.4, 0.25)
 NOISE_SD_LEVELS = (4.0, 8.0, 12.0, 18.0, 26.0)
 BLUR_SIGMA_PIXELS = (0.5, 1.0, 1.5, 2.25, 3.0)
 BLUR_SIDE_PIXELS = 224
+SCRATCH_LENGTH_SHARE = (0.1, 0.15, 0.2, 0.3, 0.4)
+SCRATCH_GAIN = (0.7, 0.6, 0.5, 0.4, 0.3)
+SCRATCH_WIDTH_SHARE = 0.015
+SCRATCH_MARGIN_SHARE = 0.1
 GLARE_GAIN = (1.1, 1.2, 1.35, 1.6, 2.0)
 SHIFT_SHARE = (0.005, 0.01, 0.02, 0.03, 0.04)
 TURN_DEGREES = (0.5, 1.0, 2.0, 3.5, 5.0)
@@ -34,7 +41,9 @@ Image = NDArray[np.uint8]
 
 def families_of(schema: Schema | None) -> tuple[str, ...]:
     """The corruptions that records of a schema, or pictures, can be put through."""
-    return FAMILIES if schema is None else RECORD_FAMILIES
+    if schema is None:
+        return (*FAMILIES, SCRATCH)
+    return TEXT_FAMILIES if schema.written else RECORD_FAMILIES
 
 
 def _levels(values: NDArray[np.float64]) -> Image:
@@ -81,6 +90,23 @@ def _blur(image: Image, step: int) -> Image:
     return np.repeat(found, 3, axis=2) if grey else found
 
 
+def _scratch(image: Image, step: int) -> Image:
+    """A dark straight line of SCRATCH_LENGTH_SHARE of the shorter side, at a place and angle that follow from the image's bytes."""
+    seed = hashlib.sha256(f"scratch {image.shape}".encode() + np.ascontiguousarray(image).tobytes()).digest()
+    words = np.random.Philox(key=int.from_bytes(seed[:16], "little")).random_raw(3)
+    first, second, third = (float(word >> np.uint64(32)) / 2.0**32 for word in words)
+    height, width = image.shape[:2]
+    side, angle = min(height, width), np.pi * third
+    length, half = SCRATCH_LENGTH_SHARE[step] * side, max(0.5, SCRATCH_WIDTH_SHARE * side / 2)
+    free = 1.0 - 2.0 * SCRATCH_MARGIN_SHARE
+    middle = (SCRATCH_MARGIN_SHARE + free * first) * height, (SCRATCH_MARGIN_SHARE + free * second) * width
+    down, right = np.mgrid[0:height, 0:width].astype(np.float64)
+    along = (down - middle[0]) * np.sin(angle) + (right - middle[1]) * np.cos(angle)
+    across = (down - middle[0]) * np.cos(angle) - (right - middle[1]) * np.sin(angle)
+    inside = (np.abs(along) <= length / 2) & (np.abs(across) <= half)
+    return np.where(inside[..., None], _levels(image.astype(np.float64) * SCRATCH_GAIN[step]), image)
+
+
 def _shift(image: Image, step: int) -> Image:
     """Moved aslant, by a share of the image's shorter side in each direction; which way follows from the picture. Edges are held."""
     pixels, way = round(SHIFT_SHARE[step] * min(image.shape[:2])), _seed(image, "shift")[0]
@@ -107,18 +133,22 @@ _MAKERS = {
     "glare": _glare,
     "shift": _shift,
     "turn": _turn,
+    SCRATCH: _scratch,
 }
 
 
 def corrupt(image: NDArray[Any], family: str, severity: int, schema: Schema | None = None) -> NDArray[Any]:
-    """A picture (H x W x 3 uint8), or a record of a schema -> the same shape. family: one of `families_of`. severity: 1 (mild) to 5.
+    """A picture (H x W x 3 uint8), or a record of a schema -> the same shape, but for texts. family: one of `families_of`. severity: 1
+    (mild) to 5.
 
     Raises InputError for others.
     """
+    if schema is not None and schema.written:
+        return corrupt_text(image, family, severity)
     if schema is not None:
         return corrupt_record(image, family, severity, schema)
     if family not in _MAKERS:
-        raise InputError(f"the corruption {family!r} is not known", f"use one of {', '.join(FAMILIES)}")
+        raise InputError(f"the corruption {family!r} is not known", f"use one of {', '.join(_MAKERS)}")
     if severity not in SEVERITIES:
         raise InputError(f"the severity {severity} is not known", "use 1 to 5")
     if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8 or 0 in image.shape:

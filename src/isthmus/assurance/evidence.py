@@ -14,13 +14,14 @@ from isthmus.kit.canonical import digest_of, sha256_hex
 class Evidence:
     """clean: all held-out records as they are. slices: parts of them by name (mono, poly). corrupted: all held-out records under
     (family, severity). design_effect: of errors among answered, from training folds. groups_inferred: groups were guessed from
-    the order of files."""
+    the order of files. probability: a score tells one, as 4 p - 2."""
 
     clean: Evaluation
     slices: Mapping[str, Evaluation] = field(default_factory=dict)
     corrupted: Mapping[tuple[str, int], Evaluation] = field(default_factory=dict)
     design_effect: float
     groups_inferred: bool = False
+    probability: bool = False
 
 
 def _contradiction(found: Evaluation) -> str | None:
@@ -75,5 +76,6 @@ def evidence_digest(evidence: Evidence) -> str:
             "corrupted": [[family, severity, short(found)] for (family, severity), found in sorted(evidence.corrupted.items())],
             "design_effect_ppm": round(evidence.design_effect * 1_000_000),
             "groups_inferred": evidence.groups_inferred,
+            **({"probability": True} if evidence.probability else {}),
         }
     )

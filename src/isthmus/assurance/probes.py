@@ -17,8 +17,7 @@ from isthmus.contracts.errors import InputError
 from isthmus.contracts.inference import VERDICTS
 from isthmus.contracts.package import ProbeCase
 from isthmus.contracts.schema import Schema
-from isthmus.kit.pictures import decode
-from isthmus.kit.records import decode_record
+from isthmus.kit.decoders import decoded_record
 
 PROBES_MAX = 64
 """Cases of a package that are put to a model."""
@@ -61,11 +60,11 @@ def checked_cases(cases: Sequence[ProbeCase]) -> Sequence[ProbeCase]:
 
 def probed(cases: Sequence[ProbeCase], judged: Judged, schema: Schema | None = None) -> tuple[ProbeResult, ...]:
     """Every case's result, in order. judged: decoded records -> scores and verdicts, as an engine has it. schema: of records that are no
-    pictures; a case's file then holds one as JSON."""
+    pictures; a case's file then holds one as JSON, or a text."""
     found: list[ProbeResult] = []
     for case in checked_cases(cases):
         try:
-            record = decode(case.image, case.file) if schema is None else decode_record(case.image, case.file, schema)
+            record = decoded_record(case.image, case.file, schema)
             said: str = VERDICTS[int(judged([record])[1][0])]
         except InputError:
             said = REFUSED

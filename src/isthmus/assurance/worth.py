@@ -18,6 +18,8 @@ import math
 from dataclasses import dataclass
 from fractions import Fraction
 
+import msgspec
+
 from isthmus.assurance.bars import ppm_down, ppm_up
 from isthmus.assurance.bounds import korn_graubard_lower, korn_graubard_upper
 from isthmus.contracts.bars import PPM
@@ -171,6 +173,8 @@ def _reckoned(day: Day) -> Reckoned:
 
 def worth(claims: Claims, costs: SiteCosts) -> Worth:
     """What the model is worth at the site, each figure with the bounds behind it. Raises InputError."""
+    if not isinstance(claims.values, msgspec.UnsetType):
+        raise InputError("the certificate is of numbers, and worth is reckoned from verdicts", "give the certificate of an inspection")
     bounds = worth_bounds(claims, checked_costs(costs))
     lines = tuple(_counts(found := _reckoned(day_of(costs, bounds)))) + tuple(_money(found)) + tuple(_break_even(found))
     together = max(0, PPM - len(bounds) * (PPM - claims.confidence_ppm))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import click
 import msgspec
@@ -10,8 +11,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from isthmus.cli.receipt import URL_DEFAULT
-from isthmus.client.http import ExchangeClient
+from isthmus.cli.deployment import AS_JSON, KEY, STATE, URL, operator
 from isthmus.contracts.money import BookCheck
 
 
@@ -21,12 +21,13 @@ def book() -> None:
 
 
 @book.command()
-@click.option("--url", default=URL_DEFAULT, show_default=True, help="Where the exchange answers.")
-@click.option("--key", required=True, help="The operator's key.")
-@click.option("--json", "as_json", is_flag=True, help="One JSON object instead of a table.")
-def check(url: str, key: str, as_json: bool) -> int:
+@URL
+@KEY
+@STATE
+@AS_JSON
+def check(url: str | None, key: str | None, state: Path | None, as_json: bool) -> int:
     """Rebuild all balances from the entries and prove every invariant. Exit code 1 when one is broken."""
-    with ExchangeClient(url, key) as exchange:
+    with operator(url, key, state) as exchange:
         document = exchange.get("/v1/book/check")
     found = msgspec.convert(document, BookCheck)
     if as_json:

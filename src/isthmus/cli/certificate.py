@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import click
+import msgspec
 from rich.console import Console
 from rich.table import Table
 
@@ -128,6 +129,13 @@ def _show(found: Certificate, digest: str, issuer: str, revocation_checked: bool
 
 def claim_sentence(claims: Claims) -> str:
     """The headline, with its bound."""
+    if not isinstance(claims.values, msgspec.UnsetType):
+        said = "; ".join(
+            f"{one.name}: at most {one.miss_bound_ppm / 1e4:.2f} % of outcomes beyond the band, {one.skill_bound_ppm / 1e4:.1f} % or more"
+            f" of the squared error of {one.naive} saved"
+            for one in claims.values
+        )
+        return f"{said}; at {claims.confidence_ppm / 1e4:g} % confidence"
     return (
         f"answers {claims.answered_ppm / 1e4:.1f} % of records; at most {claims.error_bound_ppm / 1e4:.2f} % of the answers are wrong, "
         f"at {claims.confidence_ppm / 1e4:g} % confidence; the rest goes to a person"
@@ -136,6 +144,8 @@ def claim_sentence(claims: Claims) -> str:
 
 def tested_sentence(claims: Claims) -> str:
     inferred = ", groups inferred from the order of names" if claims.groups_inferred else ""
+    if not isinstance(claims.values, msgspec.UnsetType):
+        return f"{claims.records} held-out records in {claims.groups} groups{inferred}"
     return f"{claims.records} held-out records in {claims.groups} groups{inferred}; {claims.errors} errors among {claims.answered} answered"
 
 

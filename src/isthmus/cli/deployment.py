@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import datetime
 import json
-import time
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +14,11 @@ from rich.markup import escape
 from rich.table import Table
 
 from isthmus.app.lifelog import checked_steps
+from isthmus.cli.comparison import compared, show_comparison
 from isthmus.cli.receipt import URL_DEFAULT, public_key_text
 from isthmus.cli.sitevalues import merge_json, show_merge, write_values
+from isthmus.client.address import standing
 from isthmus.client.http import ExchangeClient
-from isthmus.contracts.build import ENDED, RunView
 from isthmus.contracts.errors import ConflictError, InputError, JobFailedError, NotFoundError
 from isthmus.contracts.life import (
     ComparisonOrder,
@@ -41,10 +41,10 @@ from isthmus.scenarios.valuemerge import package_merge
 from isthmus.scenarios.workbench import contents_of, digest_of_contents, listed
 
 SHOWN_CHARS = 19
-POLL_S = 0.25
-FLEET = "fleet"
 JSON_HELP = "One JSON object instead of a table."
-URL = click.option("--url", default=URL_DEFAULT, show_default=True, help="Where the exchange answers.")
+URL = click.option(
+    "--url", default=None, help=f"Where the exchange answers; default: where the one on the state folder does, or {URL_DEFAULT}."
+)
 KEY = click.option("--key", default=None, help="The operator's key; default: operator.token in the state folder.")
 STATE = click.option("--state", type=click.Path(path_type=Path), default=None, help="State folder; default from ISTHMUS_STATE.")
 NAME = click.argument("name", callback=lambda ctx, param, value: slug(value, "the deployment"))
@@ -75,14 +75,19 @@ def deployment() -> None:
     """
 
 
-def operator(url: str, key: str | None, state: Path | None) -> ExchangeClient:
-    """A client with the operator's key. Raises InputError when there is none."""
+def operator(url: str | None, key: str | None, state: Path | None) -> ExchangeClient:
+    """A client with the operator's key. url: None for the exchange that runs on the state folder. Raises InputError when there is no
+    key."""
+    home = read_settings(state=state).state / "exchange"
     if key is None:
-        path = read_settings(state=state).state / "exchange" / "operator.token"
+        path = home / "operator.token"
         try:
             key = path.read_text(encoding="ascii").strip()
         except (OSError, UnicodeDecodeError) as error:
             raise InputError(f"there is no operator's key in {path}", "give --key, or the exchange's --state") from error
+    if url is None:
+        found = standing(home)
+        url = URL_DEFAULT if found is None else found[0]
     return ExchangeClient(url, key)
 
 
@@ -99,7 +104,7 @@ def when(at_s: int) -> str:
 @KEY
 @STATE
 @AS_JSON
-def list_command(url: str, key: str | None, state: Path | None, as_json: bool) -> None:
+def list_command(url: str | None, key: str | None, state: Path | None, as_json: bool) -> None:
     """Lists every deployment: which version serves, and why one does not.
 
     Example:  isthmus deployment list --json
@@ -135,7 +140,7 @@ def list_command(url: str, key: str | None, state: Path | None, as_json: bool) -
 @KEY
 @STATE
 @AS_JSON
-def history(name: str, public_key: str | None, url: str, key: str | None, state: Path | None, as_json: bool) -> None:
+def history(name: str, public_key: str | None, url: str | None, key: str | None, state: Path | None, as_json: bool) -> None:
     """Shows the versions of NAME and every step of its life, after the chain of signatures was checked.
 
     With --public-key the check does not rest on the exchange's own word. Exit code 1 or more when a step was edited, moved or taken out.
@@ -189,7 +194,7 @@ def _show_versions(view: DeploymentView) -> None:
 @STATE
 @AS_JSON
 def values(
-    name: str, package: str, before: str | None, out: Path | None, url: str, key: str | None, state: Path | None, as_json: bool
+    name: str, package: str, before: str | None, out: Path | None, url: str | None, key: str | None, state: Path | None, as_json: bool
 ) -> int:
     """Carries the site's values of NAME, as its record has them, to PACKAGE: the next version of its scenario.
 
@@ -240,49 +245,6 @@ def _told(document: Any, as_json: bool, sentence: str) -> None:
         Console(soft_wrap=True).print(sentence)
 
 
-def nodes_up(exchange: ExchangeClient, name: str, to: int | None) -> None:
-    """Raises JobFailedError naming the nodes that a comparison needs and that do not answer now: it would wait for them in vain."""
-    view = msgspec.convert(exchange.get(f"/v1/deployments/{name}"), DeploymentHistory).deployment
-    wanted = [one.version for one in view.versions if (one.state == "proposed" if to is None else one.version.number == to)]
-    if not wanted:
-        return
-    needed = {view.site} if view.site != FLEET else set(wanted[-1].owners) - set(wanted[-1].without)
-    missing = sorted(needed - {node["party"] for node in exchange.get("/v1/nodes") if node["alive"]})
-    if missing:
-        raise JobFailedError(
-            f"the nodes of {', '.join(missing)} are not up", "start each: isthmus node start --state ITS-FOLDER --exchange URL"
-        )
-
-
-def compared(exchange: ExchangeClient, name: str, order: ComparisonOrder) -> RunView:
-    """Has two versions compared at the owners' nodes; waits for the end. Raises JobFailedError."""
-    nodes_up(exchange, name, order.to)
-    view = msgspec.convert(exchange.post(f"/v1/deployments/{name}/comparison", msgspec.to_builtins(order)), RunView)
-    while view.state not in ENDED:
-        time.sleep(POLL_S)
-        view = msgspec.convert(exchange.get(f"/v1/runs/{view.id}"), RunView)
-    if view.state == "failed":
-        error = view.error or {}
-        raise JobFailedError(f"the comparison failed: {error.get('message', 'no reason was given')}", str(error.get("next", "")))
-    return msgspec.convert(exchange.get(f"/v1/runs/{view.id}"), RunView)
-
-
-def _show_comparison(found: dict[str, Any]) -> None:
-    console = Console()
-    title = f"versions {found['old']} and {found['new']} on the same {found['records']} held-out records of {', '.join(found['parties'])}"
-    table = Table(title=escape(title), title_justify="left")
-    for name in ("of all records", "more", "fewer", "difference", "may be as much as", "less than", ""):
-        table.add_column(name, justify="left" if name in ("of all records", "") else "right", overflow="fold")
-    for one in found["differences"]:
-        mark = "[green]shown[/]" if one["holds"] else "[bold red]not shown[/]"
-        shares = (f"{one[name]:+.2%}" for name in ("share", "bound"))
-        table.add_row(one["what"], str(one["worse"]), str(one["better"]), *shares, f"{one['margin']:.2%}", mark)
-    console.print(table)
-    needed = found["records_needed"]
-    if needed:
-        console.print(f"at these rates {needed} held-out records would show it")
-
-
 @deployment.command()
 @NAME
 @click.option("--to", type=click.IntRange(1), default=None, help="Number of the version; default: the newest that was proposed.")
@@ -292,7 +254,9 @@ def _show_comparison(found: dict[str, Any]) -> None:
 @KEY
 @STATE
 @AS_JSON
-def shadow(name: str, to: int | None, requests: int, show: bool, url: str, key: str | None, state: Path | None, as_json: bool) -> None:
+def shadow(
+    name: str, to: int | None, requests: int, show: bool, url: str | None, key: str | None, state: Path | None, as_json: bool
+) -> None:
     """Puts a proposed version of NAME beside the one that serves, and counts how their verdicts differ on real requests.
 
     The shadow scores each request after it was answered. Its answers are returned to nobody and charged to nobody, and it slows no
@@ -357,7 +321,7 @@ def upgrade(
     accept_worse: str,
     dry_run: bool,
     order_id: str | None,
-    url: str,
+    url: str | None,
     key: str | None,
     state: Path | None,
     as_json: bool,
@@ -368,7 +332,7 @@ def upgrade(
     confidence, it gives at most --margin more wrong answers and loses at most --lost right ones. Else the upgrade is refused, and how
     many records would show it is said. --accept-worse takes it all the same, with a reason; a certificate is never waived.
 
-    A version is proposed by a run with --candidate. The owners' nodes must be up.
+    A version is proposed by a run with --candidate. The owners' nodes must be up; those that a run keeps in the state folder are started.
 
     \b
     Examples:
@@ -383,14 +347,14 @@ def upgrade(
     wanted = ComparisonOrder(to=to, margin_ppm=round(margin * 10_000), lost_margin_ppm=round(lost * 10_000))
     with operator(url, key, state) as exchange:
         try:
-            view = compared(exchange, name, wanted)
+            view = compared(exchange, name, wanted, read_settings(state=state).state)
         except JobFailedError:
             if dry_run or not accept_worse:
                 raise
             view = None
         result = None if view is None else view.result
         if result is not None and not as_json:
-            _show_comparison(result)
+            show_comparison(result)
         passed = result is not None and result["passed"]
         if dry_run or not (passed or accept_worse):
             if as_json:
@@ -420,7 +384,7 @@ def upgrade(
 @STATE
 @AS_JSON
 def rollback(
-    name: str, to: int | None, why: str, order_id: str | None, url: str, key: str | None, state: Path | None, as_json: bool
+    name: str, to: int | None, why: str, order_id: str | None, url: str | None, key: str | None, state: Path | None, as_json: bool
 ) -> None:
     """Takes NAME back to the version that served before.
 
@@ -448,7 +412,7 @@ def rollback(
 @KEY
 @STATE
 @AS_JSON
-def retire(name: str, why: str, order_id: str | None, url: str, key: str | None, state: Path | None, as_json: bool) -> None:
+def retire(name: str, why: str, order_id: str | None, url: str | None, key: str | None, state: Path | None, as_json: bool) -> None:
     """Takes NAME out of service. Its history and all receipts stay.
 
     Requests under way are answered; new ones get 410 deployment-retired. `isthmus deployment rollback NAME` takes it back.

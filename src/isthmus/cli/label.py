@@ -15,7 +15,7 @@ from isthmus.cli import leash as leashes
 from isthmus.cli.try_folder import Bars
 from isthmus.cli.up import bound_socket
 from isthmus.console.label_pages import label_app, new_token
-from isthmus.contracts.errors import ExchangeStateError, NotFoundError
+from isthmus.contracts.errors import ExchangeStateError, InputError, NotFoundError
 from isthmus.contracts.ports import Extractor
 from isthmus.foundry.features import StageExtractor
 from isthmus.kit.clock import SystemClock
@@ -55,7 +55,13 @@ def extractor_for(scenario: str | None, settings: Settings, threads: int) -> Ext
     """Features as the scenario's recipe says, or those that a new package begins with."""
     if scenario is None:
         return StageExtractor(PARTS, threads, backbone=BACKBONE)
-    recipe = load_package(find_package(scenario, settings.state)).recipe
+    package = load_package(find_package(scenario, settings.state))
+    recipe = package.recipe
+    if package.interface.input != "image":
+        raise InputError(
+            f"{package.id} takes {package.interface.input} records, and this page shows pictures only",
+            "write their labels into records.csv",
+        )
     return StageExtractor(recipe.parts, threads, backbone=recipe.backbone)
 
 

@@ -12,7 +12,8 @@ import msgspec
 from rich.console import Console
 from rich.table import Table
 
-from isthmus.cli.deployment import an_id, compared
+from isthmus.cli.comparison import compared
+from isthmus.cli.deployment import an_id
 from isthmus.cli.run import Teller
 from isthmus.client.http import ExchangeClient
 from isthmus.contracts.build import RunView

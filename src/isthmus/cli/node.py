@@ -23,13 +23,28 @@ from isthmus.cli import leash as leashes
 from isthmus.contracts.agreement import ANY_STAGE, Agreement
 from isthmus.contracts.errors import InputError, UnreachableError
 from isthmus.contracts.head import Head, Stage
+from isthmus.contracts.logistic import LogisticSums, logistic_sums_from, logistic_units
 from isthmus.contracts.ports import SharedExtractor
-from isthmus.contracts.statistic import CLUSTERS, EVALUATE, FOLD_OUT, MOMENTS, OWN_HEAD, PAIR, SITE_HEADS, SiteHeadParams, SiteHeads
+from isthmus.contracts.statistic import (
+    CLUSTERS,
+    EVALUATE,
+    FOLD_OUT,
+    IRLS,
+    MOMENTS,
+    OWN_HEAD,
+    PAIR,
+    SITE_HEADS,
+    FleetCurve,
+    SiteHeadParams,
+    SiteHeads,
+)
 from isthmus.contracts.sums import SCORE_BINS, Moments
-from isthmus.foundry.engine import Scorer
+from isthmus.contracts.valuesums import VALUE_STATISTICS
+from isthmus.foundry.engine import Forecaster, Scorer
 from isthmus.foundry.export import artefact_digest, build_artefact
+from isthmus.foundry.logisticsite import combine_logistic
 from isthmus.foundry.ridge import head_from
-from isthmus.foundry.site import LocalRows, combine
+from isthmus.foundry.site import LocalRows, combine, corrected
 from isthmus.foundry.stages import checked_extractor
 from isthmus.foundry.surfaces import spoilt
 from isthmus.kit.canonical import canonical_bytes
@@ -45,7 +60,7 @@ from isthmus.sandbox.uplink import HttpUplink
 from isthmus.scenarios.package import find_package, load_package
 
 STATE = click.option("--state", type=click.Path(path_type=Path), required=True, help="The node's own state folder.")
-DEFAULT_OPERATIONS = (MOMENTS, FOLD_OUT, CLUSTERS, EVALUATE, PAIR)
+DEFAULT_OPERATIONS = (MOMENTS, FOLD_OUT, CLUSTERS, EVALUATE, PAIR, *VALUE_STATISTICS)
 DAY_S = 24 * 3600
 
 
@@ -58,6 +73,9 @@ def node_tools(threads: int = 1) -> Tools:
 
     def artefact(head: Head) -> Artefact:
         raw = build_artefact(head)
+        if head.outputs:
+            found = Forecaster(raw, threads)
+            return Artefact(found.digest, lambda given: found.outputs(given)[:, 0, 0], found.outputs)
         return Artefact(artefact_digest(raw), Scorer(raw, threads).scores)
 
     return Tools(lambda stage: extractor(stage.digest, canonical_bytes(stage)), artefact, corrupt, site_heads, spoilt)
@@ -66,7 +84,14 @@ def node_tools(threads: int = 1) -> Tools:
 def site_heads(fleet: Moments, rows: SiteRows, stage: Stage, params: SiteHeadParams) -> SiteHeads:
     """foundry.site's three heads in the layout of site-head/1."""
     local = LocalRows(rows.q, rows.w, rows.y, rows.groups)
-    fits = combine(fleet, local, params.fleet_penalty, params.factors, params.penalties)
+    grids = (params.fleet_penalty, params.factors, params.penalties)
+    if params.head is not None:
+        fits = corrected(fleet, local, params.head, *grids)
+    elif params.logistic is not None:
+        round_ = _fleet_round(params.logistic, fleet)
+        fits = combine_logistic(fleet, round_, params.logistic.coefficients.array(), local, *grids)
+    else:
+        fits = combine(fleet, local, *grids)
     known = {"fleet": fits.fleet, "combined": fits.combined, "local": fits.local}
     d = stage.dimension
     heads, histograms = np.zeros((3, d + 1)), np.zeros((3, 2, SCORE_BINS), dtype=np.int64)
@@ -84,6 +109,14 @@ def site_heads(fleet: Moments, rows: SiteRows, stage: Stage, params: SiteHeadPar
     return SiteHeads(SITE_HEADS.index("combined"), exists, factors, penalties, losses, heads, histograms)
 
 
+def _fleet_round(curve: FleetCurve, fleet: Moments) -> LogisticSums:
+    """Raises InputError when it is no round of that fleet."""
+    try:
+        return logistic_sums_from(curve.sums.array().astype(np.int64), fleet.dimension, logistic_units(fleet.sum_w))
+    except ValueError as error:
+        raise InputError(f"the fleet's round does not fit its moments: {error}", "send both of one run") from error
+
+
 @click.group()
 def node() -> None:
     """The owner's node: it stays beside the data, and only sums that its owner agreed to leave it."""
@@ -97,14 +130,25 @@ def node() -> None:
 @click.option("--kind", type=click.Choice(["owner", "site"]), default="owner", show_default=True)
 @click.option("--licence", default="proprietary", show_default=True, help="Licence of the data.")
 @click.option("--sample", is_flag=True, help="Marks party and data as made up for demonstration.")
-@click.option("--scenario", default="", help="A package whose columns the rows must fit, so that a bad value is told now and not in a run.")
+@click.option(
+    "--scenario",
+    default="",
+    help="A package whose columns and outcomes the rows must fit, so that a bad value is told now and not in a run.",
+)
 @click.option("--json", "as_json", is_flag=True, help="One JSON object.")
 def init(data: Path, state: Path, party: str, name: str, kind: str, licence: str, sample: bool, scenario: str, as_json: bool) -> None:
     """Makes a key, reads and checks the folder DATA, and describes it as an asset, without sending anything."""
+    interface = load_package(find_package(scenario)).interface if scenario else None
+    schema = None if interface is None else interface.schema
     settings = NodeSettings(
-        id=party, name=name or party, kind="site" if kind == "site" else "owner", data=str(data.absolute()), licence=licence, sample=sample
+        id=party,
+        name=name or party,
+        kind="site" if kind == "site" else "owner",
+        data=str(data.absolute()),
+        licence=licence,
+        sample=sample,
+        targets=() if interface is None else interface.foretold,
     )
-    schema = load_package(find_package(scenario)).interface.schema if scenario else None
     with only_one(state, make=True):
         home = init_home(state, settings, schema=schema)
         asset = home.asset
@@ -135,6 +179,7 @@ def init(data: Path, state: Path, party: str, name: str, kind: str, licence: str
 @click.option("--visibility", type=click.Choice(["aggregate", "individual"]), default="aggregate", show_default=True)
 @click.option("--records-per-feature", default=4, show_default=True, help="Records behind what becomes visible, for each feature.")
 @click.option("--allow-own-head", is_flag=True, help="Lets this owner's own fitted head leave, seen singly.")
+@click.option("--logistic", is_flag=True, help=f"Also lets {IRLS} be asked for: the rounds of a logistic fit.")
 @click.option("--contribution", is_flag=True, help="Lets this owner be scored by its own sums; only with individual visibility.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object.")
 def agree(state: Path, as_json: bool, **terms: Any) -> None:
@@ -148,7 +193,7 @@ def agree(state: Path, as_json: bool, **terms: Any) -> None:
             asset=home.asset_digest,
             exchange=exchange_key,
             purposes=terms["purposes"],
-            operations=terms["operations"] or (*DEFAULT_OPERATIONS, *((OWN_HEAD,) if terms["allow_own_head"] else ())),
+            operations=_operations(terms),
             participants={home.settings.id: home.key.public_hex, **_participants(terms["participants"])},
             issued_at_s=now_s,
             expires_at_s=now_s + terms["days"] * DAY_S,
@@ -166,6 +211,12 @@ def agree(state: Path, as_json: bool, **terms: Any) -> None:
         home.store.close()
     shown = {"agreement": digest, "owner": agreement.owner, "exchange": exchange_key}
     click.echo(json.dumps(shown) if as_json else f"{agreement.owner} agreed: {digest}\nexchange key {exchange_key}")
+
+
+def _operations(terms: dict[str, Any]) -> tuple[str, ...]:
+    """Those that were named; else the usual ones, and what the flags add."""
+    flags = ((OWN_HEAD, terms["allow_own_head"]), (IRLS, terms["logistic"]))
+    return terms["operations"] or (*DEFAULT_OPERATIONS, *(name for name, allowed in flags if allowed))
 
 
 def _participants(given: tuple[str, ...]) -> dict[str, str]:

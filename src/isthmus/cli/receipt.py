@@ -12,9 +12,11 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from isthmus.client.address import standing
 from isthmus.client.http import ExchangeClient
 from isthmus.contracts.errors import DocumentError, InputError
 from isthmus.contracts.receipt import Verification
+from isthmus.kit.config import read_settings
 from isthmus.ledger.verify import verify_receipt
 
 FILE_BYTES_MAX = 16 * 1024 * 1024
@@ -82,6 +84,28 @@ def _show(found: Verification) -> None:
     console.print(
         "[green]The receipt verifies.[/]" if found.holds else f"[bold red]The receipt does not verify: {escape(', '.join(broken))}.[/]"
     )
+
+
+@receipt.command("key")
+@click.option("--url", default=None, help=f"Where the exchange answers; default: where the one on the state folder does, or {URL_DEFAULT}.")
+@click.option("--state", type=click.Path(path_type=Path), default=None, help="State folder; default from ISTHMUS_STATE.")
+@click.option("--out", type=click.Path(path_type=Path), default=None, help="Write it to this file, for --public-key.")
+def key_command(url: str | None, state: Path | None, out: Path | None) -> None:
+    """Tells the exchange's public key: what receipts, statements, lots and certificates are checked with. Pin it.
+
+    Example:  isthmus receipt key --out exchange.pub
+    """
+    found = standing(read_settings(state=state).state / "exchange") if url is None else None
+    with ExchangeClient(url or (URL_DEFAULT if found is None else found[0])) as exchange:
+        public = str(exchange.get("/v1/log/key")["public_key"])
+    if out is None:
+        click.echo(public)
+        return
+    try:
+        out.write_text(public + "\n", encoding="ascii")
+    except OSError as error:
+        raise InputError(f"{out} cannot be written: {error.strerror}", "check the path and its permissions") from error
+    click.echo(f"wrote {out}")
 
 
 @receipt.command()

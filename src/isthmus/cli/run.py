@@ -8,6 +8,7 @@ from pathlib import Path
 
 import click
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from isthmus.cli.node import node_tools
@@ -58,7 +59,7 @@ class Teller:
         self._progress.update(self._task, description=what, completed=done, total=total or None)
 
 
-def tell_result(facts: RunFacts, report: Path, as_json: bool) -> None:
+def tell_result(facts: RunFacts, report: Path, as_json: bool, candidate: bool = False) -> None:
     """Closing table or JSON object, and where the report is."""
     if as_json:
         click.echo(json.dumps(figures(facts)))
@@ -67,6 +68,15 @@ def tell_result(facts: RunFacts, report: Path, as_json: bool) -> None:
     for part in tables(facts):
         console.print(part)
     console.print(f"report: {report.absolute()}")
+    if facts.fleet is not None and facts.fleet.state == "certified":
+        console.print(f"next: {escape(next_step(facts.scenario.id, candidate))}")
+
+
+def next_step(name: str, candidate: bool) -> str:
+    """What to do with what was certified."""
+    if candidate:
+        return f"{name} serves as before, and this is proposed: isthmus deployment upgrade {name} --dry-run"
+    return f"isthmus up serves it as {name}; isthmus account open PARTY makes a key, isthmus ask {name} PICTURES asks"
 
 
 @click.command()
@@ -125,6 +135,6 @@ def run(
         facts = ScenarioRun(wanted, tell).walk()
         tell("report", 0, 0)
         write_page(render(story(facts)), report, "--report")
-    tell_result(facts, report, as_json)
+    tell_result(facts, report, as_json, candidate)
     sys.stdout.flush()
     return 0 if facts.fleet is not None and facts.fleet.state == "certified" else 1

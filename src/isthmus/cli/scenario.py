@@ -15,24 +15,28 @@ from rich.markup import escape
 from rich.table import Table
 
 from isthmus.assurance.probes import probed
+from isthmus.cli.certificate import public_key_from
 from isthmus.cli.learn import learn
 from isthmus.cli.sitevalues import merge_json, show_merge, write_values
-from isthmus.contracts.errors import InputError
+from isthmus.contracts.errors import InputError, StorageError
 from isthmus.contracts.package import Finding
-from isthmus.contracts.scenario import Scenario
+from isthmus.contracts.scenario import Recipe, Scenario, Trees
 from isthmus.contracts.statistic import condition_name
 from isthmus.foundry.engine import Scorer
+from isthmus.kit.clock import SystemClock
 from isthmus.kit.config import read_settings
+from isthmus.kit.signing import SigningKey
 from isthmus.scenarios.archive import SUFFIX
 from isthmus.scenarios.contents import HOOKS, PROBES_FILE, Contents
 from isthmus.scenarios.located import dotted
 from isthmus.scenarios.lock import lock_of
 from isthmus.scenarios.package import scenario_of, site_values
 from isthmus.scenarios.packagediff import Change, PackageDiff, package_diff, told_elsewhere
+from isthmus.scenarios.publisher import checked_publisher, publisher_key, signature_file, signed, write_signature
 from isthmus.scenarios.validation import knobs_of, validate
 from isthmus.scenarios.valuemerge import package_merge
 from isthmus.scenarios.values import Knob, at_path
-from isthmus.scenarios.workbench import begin, contents_of, digest_of_contents, install_given, listed, pack, probe_cases, relock
+from isthmus.scenarios.workbench import begin, contents_of, digest_of_contents, install_given, listed, lock_given, pack, probe_cases, relock
 
 JSON_HELP = "One JSON object instead of a table."
 STATE_HELP = "State folder that packages are installed in; default from ISTHMUS_STATE."
@@ -63,14 +67,14 @@ def say(document: Mapping[str, Any]) -> None:
 
 @scenario.command()
 @click.argument("name")
-@click.option("--from", "source", type=FOLDER, help="A folder of images by class, or with records.csv: what it has is read.")
+@click.option("--from", "source", type=FOLDER, help="A folder of images or texts by class, or with records.csv: what it has is read.")
 @click.option("--title", default="", help="What it inspects, in a few words; default from the name.")
 @click.option("--into", type=FOLDER, default=None, help="Folder to write the package into; default a folder NAME here.")
 @click.option("--json", "as_json", is_flag=True, help=JSON_HELP)
 def init(name: str, source: Path | None, title: str, into: Path | None, as_json: bool) -> None:
-    """Begins a package NAME from the template for images, or for rows of tables. It validates as it is.
+    """Begins a package NAME from the template for images, for rows of tables, or for texts. It validates as it is.
 
-    No image and no row is copied. NAME has lower-case letters, digits and hyphens.
+    No image, row or text is copied. NAME has lower-case letters, digits and hyphens.
 
     \b
     Examples:
@@ -106,6 +110,7 @@ def validate_command(folder: Path, write_lock: bool, as_json: bool) -> int:
     if write_lock and not any(one.level == "error" and "lock" not in one.code for one in found):
         relock(folder)
         found = validate(folder)
+    found = tuple(msgspec.structs.replace(one, next=one.next.replace("FOLDER", str(folder))) for one in found)
     errors = sum(one.level == "error" for one in found)
     if as_json:
         counts = {"errors": errors, "warnings": len(found) - errors}
@@ -211,6 +216,7 @@ def _show_package(contents: Contents, found: Scenario, digest: str, knobs: tuple
         ("prohibited use", found.prohibited_use),
         ("tier, task", f"{found.tier}, {found.task}: {' or '.join(found.interface.classes)}"),
         ("model", f"{found.recipe.backbone}; {', '.join(found.recipe.parts)}"),
+        ("head", _head_words(found.recipe)),
         ("learns from", _rows_of(found)),
         ("promises tried", f"at most {promises} error among answers, at {found.certify.confidence_ppm / 10_000:g} % confidence"),
         ("certificate lasts", f"{found.certify.validity_days} days"),
@@ -227,6 +233,16 @@ def _show_package(contents: Contents, found: Scenario, digest: str, knobs: tuple
     for knob in knobs:
         what.add_row(f"{escape(knob.name)}\n[dim]{escape(knob.title)}[/]", *map(escape, _knob_cells(knob, at_path(manifest, knob.path))))
     console.print(what)
+
+
+def _head_words(recipe: Recipe) -> str:
+    if recipe.head != "trees":
+        return f"{recipe.head}, {len(recipe.lambdas)} {'shrinkages' if recipe.head == 'gaussian' else 'penalties'} tried"
+    grown = recipe.trees or Trees()
+    asked = f"{grown.cuts} cuts on each of {grown.features} features a tree, drawn anew for each"
+    kept = f"one group in {grown.aside} set aside to choose how many are kept"
+    begun = "going on from the ridge head, " if grown.start == "ridge" else ""
+    return f"boosted trees: {begun}up to {grown.trees} of {grown.depth} levels, rate {grown.rate:g}; {asked}; {kept}"
 
 
 def _rows_of(found: Scenario) -> str:
@@ -354,38 +370,80 @@ def _cell(change: Change, value: Any) -> str:
 @scenario.command()
 @click.argument("folder", type=FOLDER)
 @click.option("--into", type=FOLDER, default=Path(), help="Folder to write the archive into; default here.")
+@click.option("--sign", "key_file", type=FOLDER, default=None, help="Sign it with the key in this file; see isthmus scenario key.")
+@click.option("--publisher", default="", help="With --sign: how you call yourself.")
 @click.option("--json", "as_json", is_flag=True, help=JSON_HELP)
-def package(folder: Path, into: Path, as_json: bool) -> None:
+def package(folder: Path, into: Path, key_file: Path | None, publisher: str, as_json: bool) -> None:
     """Packs FOLDER into one file, NAME-VERSION.isthmus.zip. The same files give the same bytes, on any machine.
 
-    Refused while there are errors or the lock is not current.
+    Refused while there are errors or the lock is not current. With --sign a file *.isthmus.zip.sig.json is written beside it, which says
+    that the holder of the key vouches for just this content.
 
-    Example:  isthmus scenario package bottle-caps --into dist
+    \b
+    Examples:
+      isthmus scenario package bottle-caps --into dist
+      isthmus scenario package bottle-caps --sign publisher.key --publisher "Plastics Ltd"
     """
+    key = None if key_file is None else publisher_key(key_file)
     target, lock = pack(folder, into)
-    size = target.stat().st_size
+    size, signature = target.stat().st_size, signature_file(target)
+    if key is not None:
+        write_signature(signature, signed(lock, key, publisher, SystemClock().now_s()))
     if as_json:
-        say({"archive": str(target), "bytes": size, "id": lock.id, "version": lock.version, "digest": lock.digest})
+        made = {"archive": str(target), "bytes": size, "id": lock.id, "version": lock.version, "digest": lock.digest}
+        say({**made, **({} if key is None else {"signature": str(signature), "public_key": key.public_hex})})
         return
-    Console(soft_wrap=True).print(f"{escape(str(target))} ({size} bytes)\n{lock.digest}")
+    console = Console(soft_wrap=True)
+    console.print(f"{escape(str(target))} ({size} bytes)\n{lock.digest}")
+    if key is not None:
+        console.print(f"{escape(str(signature))}, signed by key {key.key_id}")
+
+
+@scenario.command("key")
+@click.argument("file", type=FOLDER)
+def key_command(file: Path) -> None:
+    """Makes a publisher's key in FILE, for you only, and writes its public key to FILE.pub. One that stands there is kept.
+
+    Give the public key to those who install your packages, by another way than the packages.
+
+    Example:  isthmus scenario key publisher.key
+    """
+    key = SigningKey.load_or_create(file)
+    public = file.with_name(file.name + ".pub")
+    try:
+        public.write_text(key.public_hex + "\n", encoding="ascii")
+    except OSError as error:
+        raise StorageError(f"{public} cannot be written: {error.strerror}", "check the folder and the disk") from error
+    click.echo(f"{file}: key {key.key_id}, public key {key.public_hex} in {public}")
 
 
 @scenario.command()
 @click.argument("package", metavar="PACKAGE")
+@click.option("--publisher", default=None, help="Install only what this public key signed: 64 hex digits, or a file.")
+@click.option("--signature", type=FOLDER, default=None, help="The signature's file; default the one beside the archive.")
 @click.option("--state", type=FOLDER, default=None, help=STATE_HELP)
 @click.option("--json", "as_json", is_flag=True, help=JSON_HELP)
-def install(package: str, state: Path | None, as_json: bool) -> None:
+def install(package: str, publisher: str | None, signature: Path | None, state: Path | None, as_json: bool) -> None:
     """Installs PACKAGE, an archive or a folder, so that `isthmus run` finds it by name. Twice is as once.
 
-    Refused: errors, a lock that is not current, and other content under a name and version that stand.
+    Refused: errors, a lock that is not current, and other content under a name and version that stand. With --publisher also what is not
+    signed by that key. A package without a signature is taken otherwise, and it is said.
 
-    Example:  isthmus scenario install bottle-caps-0.1.0.isthmus.zip
+    \b
+    Examples:
+      isthmus scenario install bottle-caps-0.1.0.isthmus.zip
+      isthmus scenario install bottle-caps-0.1.0.isthmus.zip --publisher plastics.pub
     """
-    lock, folder, new = install_given(package, read_settings(state=state).state)
+    home = read_settings(state=state).state
+    trusted = None if publisher is None else public_key_from(publisher)
+    said, sentence = checked_publisher(Path(package), lock_given(package, home), signature, trusted)
+    lock, folder, new = install_given(package, home)
     if as_json:
-        say({"id": lock.id, "version": lock.version, "digest": lock.digest, "folder": str(folder), "new": new})
+        who = {"signed": said is not None, "checked": trusted is not None, "publisher": said.publisher if said else ""}
+        say({"id": lock.id, "version": lock.version, "digest": lock.digest, "folder": str(folder), "new": new, **who})
         return
     console = Console(soft_wrap=True)
+    console.print(escape(sentence))
     console.print(f"{escape(lock.id)} {lock.version} {'is installed' if new else 'was installed already'} in {escape(str(folder))}")
     console.print(f"next: isthmus scenario show {escape(lock.id)}")
 

@@ -20,10 +20,15 @@ from isthmus.contracts.head import Array, Head
 from isthmus.foundry.engine import Scorer
 from isthmus.foundry.export import build_artefact
 from isthmus.foundry.features import StageExtractor, load_tensors, stage
+from isthmus.foundry.patches import PatchStages
 from isthmus.kit.clock import SystemClock
 from isthmus.kit.pictures import DECODER
+from isthmus.scenarios.folder import survey_good
 from isthmus.scenarios.trial import STATES, Trial, run_trial
 from isthmus.scenarios.trial_gallery import Gallery, Look, gallery
+from isthmus.scenarios.trial_good import BACKBONE, GoodTrial, run_good_trial
+from isthmus.scenarios.trial_good import PARTS as GOOD_PARTS
+from isthmus.scenarios.trial_good_page import good_about, good_cautions, good_headline, good_lines, good_page, good_summary
 from isthmus.scenarios.trial_images import Pixels
 from isthmus.scenarios.trial_material import TrialSettings
 from isthmus.scenarios.trial_page import check_writable, rendered, write_page
@@ -35,6 +40,7 @@ from isthmus.scenarios.trial_words import (
     missing_line,
     next_step,
     percent,
+    say,
 )
 
 PARTS = ("block/4", "block/7", "block/10", "block/14")
@@ -78,7 +84,8 @@ class Share(click.ParamType[float]):
 def try_folder(folder: Path, out: Path, as_json: bool, error: float, confidence: float, limit: int, open_page: bool) -> None:
     """Say what could be promised about the images in DIR.
 
-    DIR has two or more sub-folders of images, one per class, such as good/ and defect/. Nothing else is needed, nothing leaves this
+    DIR has two or more sub-folders of images, one per class, such as good/ and defect/. With good/ alone the question is what looks unlike
+    good ones, and where; images beside it, or in unlabelled/, are asked about. Nothing else is needed, nothing leaves this
     machine, and nothing in DIR is changed. The result is a short table and one HTML page.
 
     \b
@@ -92,6 +99,15 @@ def try_folder(folder: Path, out: Path, as_json: bool, error: float, confidence:
     settings = TrialSettings(error=error, confidence=confidence, images_max=limit)
     clock = SystemClock()
     started_s = clock.monotonic_s()
+    good = survey_good(folder)
+    if good is not None:
+        with Bars(Console(stderr=True)) as bars:
+            found = run_good_trial(good, lambda: PatchStages(BACKBONE, GOOD_PARTS), settings, clock, bars)
+            write_page(good_page(found), target)
+        _tell_good(found, target, clock.monotonic_s() - started_s, as_json)
+        if open_page:
+            webbrowser.open(target.as_uri())
+        return
     with Bars(Console(stderr=True)) as bars:
         trial = run_trial(folder, lambda: StageExtractor(PARTS), settings, clock, bars)
         shelves = gallery(trial, heater, bars)
@@ -103,6 +119,27 @@ def try_folder(folder: Path, out: Path, as_json: bool, error: float, confidence:
         show(trial, shelves, target, wall_s)
     if open_page:
         webbrowser.open(target.as_uri())
+
+
+def _tell_good(trial: GoodTrial, target: Path, wall_s: float, as_json: bool) -> None:
+    """The trial of good images on standard output."""
+    if as_json:
+        click.echo(json.dumps(good_summary(trial, target, wall_s), ensure_ascii=False))
+        return
+    console = Console(file=sys.stdout, highlight=False)
+    console.print(Text(good_headline(trial), style="bold"))
+    for line in (*good_lines(trial), good_about(trial)):
+        console.print(Text(line))
+    console.print()
+    for caution in good_cautions(trial):
+        colour = {"stop": "bold red", "care": "yellow"}.get(caution.level, "dim")
+        console.print(Text.assemble((f"{caution.title}. ", colour), caution.text))
+    names = [one.name for one in trial.shelves["unlabelled"][:NAMES_SHOWN]]
+    if names:
+        console.print(Text.assemble(("Most unlike the good ones: ", "dim"), ", ".join(names)))
+    seconds = f"{len(trial.outcomes)} images in {wall_s:.0f} s"
+    console.print(Text.assemble(("Page: ", "dim"), str(target), (f"  ({seconds})", "dim")), soft_wrap=True)
+    console.print(Text.assemble(("Next: ", "dim"), say("good.next")))
 
 
 def heater(coefficients: NDArray[np.float64], bias: float, typical: NDArray[np.float64]) -> Look:

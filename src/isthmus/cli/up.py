@@ -12,6 +12,7 @@ import uvicorn
 
 from isthmus.app.exchange import opened
 from isthmus.cli import leash as leashes
+from isthmus.client.address import announced
 from isthmus.contracts.errors import ExchangeStateError
 from isthmus.kit.clock import SystemClock
 from isthmus.kit.config import read_settings
@@ -56,14 +57,16 @@ def up(state: Path | None, host: str | None, port: int | None, as_json: bool, le
     clock = SystemClock()
     log = open_log(settings.log_file, sys.stderr, clock, settings.log_level)
     address = host or settings.host
-    with opened(settings.state / "exchange", clock, log, settings.job_ttl_s) as exchange:
+    with opened(settings.state / "exchange", clock, log, settings.job_ttl_s, settings.engines_awake_max) as exchange:
         listener = bound_socket(address, settings.port if port is None else port)
         url = f"http://{f'[{address}]' if ':' in address else address}:{listener.getsockname()[1]}"
         told = {"url": url, "public_key": exchange.key.public_hex, "state": str(settings.state)}
-        click.echo(json.dumps(told) if as_json else f"Isthmus is up at {url}  (console: {url}/ · state: {settings.state} · stop: Ctrl-C)")
-        sys.stdout.flush()
         config = uvicorn.Config(exchange.app, log_config=None, access_log=False, lifespan="on", timeout_graceful_shutdown=GRACE_S)
         server = uvicorn.Server(config)
-        server.run(sockets=[listener])
+        with announced(settings.state / "exchange", url, exchange.key.public_hex):
+            plain = f"Isthmus is up at {url}  (console: {url}/ · state: {settings.state} · stop: Ctrl-C)"
+            click.echo(json.dumps(told) if as_json else plain)
+            sys.stdout.flush()
+            server.run(sockets=[listener])
         if not server.started:
             raise ExchangeStateError("the exchange did not start", "see the log lines above")

@@ -11,96 +11,27 @@ import msgspec
 from rich.console import Console
 from rich.table import Table
 
-from isthmus.assurance.certificate import envelope_from
 from isthmus.assurance.worth import worth as reckon
-from isthmus.cli.certificate import public_key_from
 from isthmus.cli.run import Teller
+from isthmus.cli.worthsource import Known, Source, source_from_file, source_known
 from isthmus.client.http import ExchangeClient
-from isthmus.contracts.build import RunView
-from isthmus.contracts.certificate import PAYLOAD_TYPE, Certificate, Claims
-from isthmus.contracts.errors import DocumentError, InputError, NotFoundError
 from isthmus.contracts.worth import Worth, WorthLine
-from isthmus.kit.canonical import parse_canonical
 from isthmus.kit.config import read_settings
-from isthmus.kit.signing import key_id, payload_of, unseal
 from isthmus.scenarios.local import LocalFleet
 from isthmus.scenarios.replicate import open_package
 from isthmus.scenarios.sitecosts import KNOWN, example, read_costs
 
-FILE_BYTES_MAX = 1 << 24
-"""A certificate's file, or the JSON object of a run; a larger one is refused before it is read."""
 
-
-class Source(msgspec.Struct, frozen=True, kw_only=True):
-    """Where the bounds come from. certified: whether a certificate stands behind them. checked: whether its signature was checked. notes:
-    sentences that belong to the bounds."""
-
-    what: str
-    certified: bool
-    checked: bool
-    claims: Claims
-    notes: tuple[str, ...] = ()
-
-
-def source_from_file(path: Path, public_key: str | None) -> Source:
-    """A certificate's envelope, or the object that `isthmus replicate --json` printed. Raises DocumentError, SignatureError."""
-    try:
-        if path.stat().st_size > FILE_BYTES_MAX:
-            raise InputError(f"{path} has more than {FILE_BYTES_MAX} bytes", "give a certificate, or the JSON object of a run")
-        raw = path.read_bytes()
-        told = msgspec.json.decode(raw)
-    except OSError as error:
-        raise InputError(f"{path} cannot be read: {error.strerror}", "check the path and its permissions") from error
-    except msgspec.DecodeError as error:
-        raise DocumentError(f"{path} is not JSON", "give a certificate, or the JSON object of a run") from error
-    try:
-        if isinstance(told, dict) and isinstance(told.get("claims"), dict):
-            return Source(
-                what=f"the run in {path.name}", certified=bool(told.get("certificate")), checked=False, claims=_claims(told["claims"])
-            )
-        if not isinstance(told, dict) or "payload" not in told:
-            raise DocumentError(
-                f"{path} holds neither a certificate nor claims", "give a certificate's file, or what isthmus replicate --json printed"
-            )
-        envelope = envelope_from(raw)
-        if public_key is None:
-            document = parse_canonical(payload_of(envelope))
-        else:
-            public = public_key_from(public_key)
-            document = unseal(envelope, PAYLOAD_TYPE, {key_id(public): public})
-        found = msgspec.convert(document, Certificate)
-    except msgspec.ValidationError as error:
-        raise DocumentError(f"{path} holds no claims that can be read: {error}", "give a certificate of this release") from error
-    said = found.predicate
-    return Source(
-        what=f"{said.scenario} at {said.site}", certified=True, checked=public_key is not None, claims=said.claims, notes=said.notes
-    )
-
-
-def _claims(document: Any) -> Claims:
-    return msgspec.convert(document, Claims)
-
-
-def source_from_run(scenario: str, site: str | None, state: Path) -> Source:
-    """The latest certified run of a scenario in the state folder; with `site`, the latest run there that measured. Raises NotFoundError."""
-    package = open_package(scenario, state)
-    with Teller() as tell, LocalFleet(state / "logs") as fleet:
-        tell("reading the run", 0, 0)
-        url, _ = fleet.start_exchange(state)
-        token = (state / "exchange" / "operator.token").read_text(encoding="ascii").strip()
+def _of_scenario(scenario: str, site: str | None, certificate: str | None, run: str | None, state: Path | None) -> Source:
+    """What the exchange of the state folder knows; it is started for this where it does not run."""
+    home = read_settings(state=state).state
+    package = open_package(scenario, home)
+    with Teller() as tell, LocalFleet(home / "logs") as fleet:
+        tell("reading the certificate", 0, 0)
+        url, public_key = fleet.start_exchange(home)
+        token = (home / "exchange" / "operator.token").read_text(encoding="ascii").strip()
         with ExchangeClient(url, token) as operator:
-            views = [msgspec.convert(raw, RunView) for raw in operator.get("/v1/runs")]
-            wanted = ("certified",) if site is None else ("certified", "refused")
-            for listed in (view for view in views if view.scenario == package.id and view.state in wanted):
-                view = msgspec.convert(operator.get(f"/v1/runs/{listed.id}"), RunView)
-                result = view.result or {}
-                if result.get("site") == site and result.get("claims"):
-                    what = f"{package.id}{f' at {site}' if site else ''}, run {view.id}"
-                    certified, notes = view.state == "certified", tuple(result.get("notes") or ())
-                    return Source(what=what, certified=certified, checked=True, claims=_claims(result["claims"]), notes=notes)
-    said = f"no run at {site}" if site else "no certified run"
-    first = f"isthmus replicate {scenario} --site {site} --samples DIR" if site else f"isthmus run {scenario}"
-    raise NotFoundError(f"there is {said} of {package.id} in {state}", f"first: {first}")
+            return source_known(Known(operator, public_key, package.id, site), certificate, run)
 
 
 def _options(command: Any) -> Any:
@@ -114,6 +45,8 @@ def _options(command: Any) -> Any:
 @click.command()
 @click.argument("source", required=False)
 @click.option("--site", default=None, help="Of a scenario's run: the bounds of this site's model instead of the fleet's.")
+@click.option("--certificate", default=None, help="Of a scenario: by this certificate's digest, instead of what serves.")
+@click.option("--run", default=None, help="Of a scenario: by this run's id, certified or not, instead of what serves.")
 @click.option("--costs", type=click.Path(path_type=Path), default=None, help="A YAML file of the site's own figures.")
 @click.option("--public-key", default=None, help="Check the certificate's signature: 64 hex digits, or a file that holds them.")
 @click.option("--state", type=click.Path(path_type=Path), default=None, help="State folder of the run; default from ISTHMUS_STATE.")
@@ -123,6 +56,8 @@ def _options(command: Any) -> Any:
 def worth(
     source: str | None,
     site: str | None,
+    certificate: str | None,
+    run: str | None,
     costs: Path | None,
     public_key: str | None,
     state: Path | None,
@@ -132,14 +67,16 @@ def worth(
 ) -> None:
     """What a model is worth at a site: escapes avoided, hours, money and a break-even, each with the bound behind it.
 
-    SOURCE is a certificate's file, the JSON object of `isthmus replicate --json`, or a scenario that was run in the state folder. All
-    other figures are the site's own; none is assumed. Every result is the worst that the bounds allow.
+    SOURCE is a certificate's file, the JSON object of `isthmus replicate --json`, or a scenario that was run in the state folder: then
+    the certificate that serves now counts, and it is said which. All other figures are the site's own; none is assumed. Every result is the
+    worst that the bounds allow.
 
     \b
     Examples:
       isthmus worth --example > costs.yaml
       isthmus worth line-4.certificate.json --costs costs.yaml
       isthmus worth solar-cell-inspection --site line-4 --costs costs.yaml --escape-cost 55
+      isthmus worth solar-cell-inspection --certificate sha256:9078685fff2c --costs costs.yaml
     """
     if wants_example:
         click.echo(example(), nl=False)
@@ -148,7 +85,9 @@ def worth(
         raise click.UsageError("give a certificate's file, or a scenario that was run; --example prints the site's figures to fill in")
     known = read_costs(costs, figures)
     is_file = Path(source).is_file()
-    found = source_from_file(Path(source), public_key) if is_file else source_from_run(source, site, read_settings(state=state).state)
+    if is_file and (certificate is not None or run is not None):
+        raise click.UsageError("--certificate and --run are of a scenario in the state folder, and a file was given")
+    found = source_from_file(Path(source), public_key) if is_file else _of_scenario(source, site, certificate, run, state)
     result = reckon(found.claims, known)
     if as_json:
         heading = {"source": found.what, "certified": found.certified, "signature_checked": found.checked}

@@ -15,6 +15,8 @@ from starlette.routing import Route
 from isthmus.contracts.errors import ConsoleForbiddenError, IsthmusError
 
 ROWS_MAX = 50
+STEPS_MAX = 12
+"""Steps of a deployment's life that are shown, the latest."""
 LOCAL_HOSTS = ("127.0.0.1", "localhost", "[::1]")
 LOCAL_CLIENTS = ("127.0.0.1", "::1")
 POLICY = (
@@ -53,6 +55,34 @@ class DeploymentRow(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     problem: str = ""
 
 
+class StepRow(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """One step of a deployment's life. action: deploy, propose, upgrade, rollback or retire. before, after: number of the version that
+    served until then and from then on; None, none. brought: the version that came with it, None where none did."""
+
+    at_ms: int
+    action: str
+    before: int | None
+    after: int | None
+    brought: int | None
+    who: str
+    why: str
+
+
+class LifeRow(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A deployment through its versions. steps: the latest, oldest first; earlier: how many more there are before them. scenario: of what
+    serves. shadow: what was compared so far where one runs or ran, else empty."""
+
+    name: str
+    site: str
+    state: str
+    current: int | None
+    scenario: str
+    problem: str
+    shadow: str
+    earlier: int
+    steps: tuple[StepRow, ...]
+
+
 class HoldRow(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """An open hold."""
 
@@ -87,6 +117,7 @@ class Overview(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     at_ms: int
     scenarios: tuple[ScenarioRow, ...] = ()
     deployments: tuple[DeploymentRow, ...] = ()
+    lives: tuple[LifeRow, ...] = ()
     holds: tuple[HoldRow, ...] = ()
     receipts: tuple[ReceiptRow, ...] = ()
     refusals: tuple[RefusalRow, ...] = ()

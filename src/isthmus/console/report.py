@@ -25,6 +25,7 @@ SCRIPTS = (
     "receipts.js",
     "cells.js",
     "sections.js",
+    "values.js",
     "touch_head.js",
     "touch_receipt.js",
     "touch_leave.js",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 
 ASSET_TYPE = "application/vnd.isthmus.asset+json"
-INSPECTION_SCHEMA, ROWS_SCHEMA = "image-inspection/1", "row-inspection/1"
+INSPECTION_SCHEMA, ROWS_SCHEMA, TEXTS_SCHEMA = "image-inspection/1", "row-inspection/1", "text-inspection/1"
 
 
 class Asset(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any, Literal
+
 import msgspec
 
 PPM = 1_000_000
@@ -14,6 +16,15 @@ class Robustness(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     severity: int
 
 
+class ValueBars(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Bars of numbers that are foretold. skill_ppm_min: the proven share by which the squared error is below the naive forecast's, the
+    newest value or else the training mean, must be above it; 0 asks that the model beats it. width_ppm_max: greatest mean width of
+    the bands, as a share of the target's declared range."""
+
+    skill_ppm_min: int = 0
+    width_ppm_max: int = PPM
+
+
 class Bars(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Shares are parts per million. All bounds are one-sided at `confidence_ppm`.
 
@@ -22,7 +33,9 @@ class Bars(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     good; together above 1,000,000, so that no model that ignores its input can pass. auc_ppm_min: the lower bound of the
     area under the ROC curve must be above it; at least 500,000. groups_min: least count of independent groups (modules,
     lots). slice_records_min: smaller slices are named, not judged. families, severities: corruptions that must be measured, in
-    this sequence. robust: those that must also hold.
+    this sequence. robust: those that must also hold. values: of a task that gives numbers. Then error_ppm_max is the greatest share of
+    outcomes beyond their band, and the bars on answers, recall, specificity and area do not apply. promise: what error_ppm_max bounds;
+    unset, errors among answered; `alarms`, the share of good records that are not called good (see assurance.alarms).
     """
 
     scenario: str
@@ -38,3 +51,14 @@ class Bars(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     families: tuple[str, ...] = ("brightness", "contrast", "noise", "blur")
     severities: tuple[int, ...] = (1, 2, 3, 4, 5)
     robust: tuple[Robustness, ...] = ()
+    values: ValueBars | msgspec.UnsetType = msgspec.UNSET
+    promise: Literal["alarms"] | msgspec.UnsetType = msgspec.UNSET
+
+
+def bar_fields(certify: msgspec.Struct) -> dict[str, Any]:
+    """A scenario's certify plan as fields of Bars; the usual promise is not said."""
+    wanted = msgspec.to_builtins(certify)
+    fields = {name: wanted[name] for name in Bars.__struct_fields__ if name in wanted}
+    if fields.get("promise") == "error":
+        del fields["promise"]
+    return fields

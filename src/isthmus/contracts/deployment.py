@@ -10,11 +10,14 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from isthmus.contracts.head import Link
+from isthmus.contracts.lot import LotSection
 from isthmus.contracts.money import Hold
 from isthmus.contracts.ports import Json
 from isthmus.contracts.price import Usage
 from isthmus.contracts.receipt import Outcome, Receipt
 from isthmus.contracts.schema import Schema
+from isthmus.contracts.targets import Target
 
 State = Literal["serving", "withdrawn"]
 
@@ -26,7 +29,9 @@ class Deployment(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     price_id: a price version; split_id: a version of a split rule. decoder: the named image decoder of the certified
     subject. schema: of its records, where they are not pictures.
     lo, hi: thresholds on the score, for information: the artefact itself applies its own. provider: the party whose
-    compute serves it.
+    compute serves it. targets: the numbers that it foretells, each with a band that held_ppm of outcomes are promised to lie in; none, and
+    0, of one that gives verdicts. heat: whether it also gives maps of where in a picture. link: of its head; a logistic one's score tells
+    a probability too.
     """
 
     name: str
@@ -43,6 +48,10 @@ class Deployment(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     hi: float
     state: State = "serving"
     schema: Schema | None = None
+    targets: tuple[Target, ...] = ()
+    held_ppm: int = 0
+    heat: bool = False
+    link: Link = "linear"
 
 
 class Certified(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -67,6 +76,12 @@ class Engine(Protocol):
     def judged(self, given: list[NDArray[Any]], /) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
         """Decoded records, pictures (each H x W x 3 uint8, any size) or rows and windows (float32) -> scores (n,), verdicts (n,) as
         indices of VERDICTS. In bounded time."""
+
+    def foretold(self, given: list[NDArray[Any]], /) -> NDArray[np.float32]:
+        """Decoded rows and windows -> (n, 3, targets): value, low and high of each target, of an artefact that foretells numbers."""
+
+    def heats(self, given: list[NDArray[Any]], /) -> NDArray[np.float32]:
+        """Decoded pictures -> (n, h, w) distances of their places. Raises InputError where the artefact gives none."""
 
     def close(self) -> None:
         """Ends it; running calls may fail."""
@@ -110,8 +125,8 @@ class Meter(Protocol):
     ) -> Hold:
         """Holds the worst case under an attempt's id. Raises what forbids it: no funds, unknown price or rule, storage down."""
 
-    def close(self, request_id: str, usage: Usage, outcome: Outcome) -> Receipt:
-        """Captures what was used and writes the receipt; again with the same content gives the same receipt."""
+    def close(self, request_id: str, usage: Usage, outcome: Outcome, lot: LotSection | None = None) -> Receipt:
+        """Captures what was used and writes the receipt, with the lot's section; again with the same content gives the same receipt."""
 
     def void(self, request_id: str, reason: str) -> Receipt:
         """Gives the hold back and records why; HoldCapturedError if the attempt was closed."""

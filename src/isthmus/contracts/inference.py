@@ -13,8 +13,18 @@ import msgspec
 
 IMAGE = "image"
 RECORDS = "records"
+TEXT = "text"
 SCORE = "score"
 VERDICT = "verdict"
+VALUE, LOW, HIGH = "value", "low", "high"
+VALUE_OUTPUTS = (VALUE, LOW, HIGH)
+"""What a model of numbers answers: for each target a value and its band's ends, in the target's unit."""
+
+HEAT = "heat"
+"""Of models that look at places of a picture: how far each lies from good ones, FP32 (n, h, w), 1 for a typical place."""
+
+PROBABILITY = "probability"
+"""Of a defect: (score + 2) / 4, where the head's score tells one."""
 
 Verdict = Literal["good", "defect", "person"]
 VERDICTS: tuple[Verdict, ...] = ("good", "defect", "person")

@@ -7,6 +7,8 @@ from typing import Literal
 import msgspec
 
 LOCK_FORMAT: Literal["isthmus-package/1"] = "isthmus-package/1"
+SIGNATURE_TYPE = "application/vnd.isthmus.package-signature+json"
+SIGNATURE_FORMAT: Literal["isthmus-package-signature/1"] = "isthmus-package-signature/1"
 Level = Literal["error", "warning"]
 
 
@@ -30,6 +32,18 @@ class PackageLock(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     version: str
     files: tuple[PackageFile, ...]
     digest: str
+
+
+class PackageSignature(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What a publisher signs of a package, in an envelope beside its archive. digest: the lock's, so that it holds for a folder too.
+    publisher: how the publisher calls itself; only the key says who it is. signed_at_s: seconds since the Unix epoch."""
+
+    format: Literal["isthmus-package-signature/1"]
+    id: str
+    version: str
+    digest: str
+    publisher: str
+    signed_at_s: int
 
 
 class Probe(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -75,7 +75,9 @@ class ModelPart(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
 class HeadlinePart(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Held-out figures. error_* are among answered records; *_bound is the proven side (upper for error, lower for the others).
 
-    answered_good, answered_defects: records that were answered so, rightly or wrongly; with those left to a person they are all records.
+    alarms: what was promised is the share of good records that are not called good; error_* are then of good records, and recall of defects
+    that were not called good. answered_good, answered_defects: records that were answered so, rightly or wrongly; with those left to a
+    person they are all records.
     """
 
     answered_share: float | None = None
@@ -95,6 +97,41 @@ class HeadlinePart(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     recall_bound: float | None = None
     specificity: float | None = None
     specificity_bound: float | None = None
+    alarms: bool = False
+
+
+class ValueRow(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """One number that is foretold, on held-out records. miss_*: share of outcomes beyond the band; goal: greatest that is promised. skill:
+    share of the naive forecast's squared error that is saved; efficiency: Nash-Sutcliffe. rmse, naive_rmse: in `unit`. width: mean width
+    of the band as a share of the declared range. slice: empty for all records."""
+
+    name: str
+    slice: str = ""
+    unit: str = ""
+    records: int | None = None
+    groups: int | None = None
+    miss_share: float | None = None
+    miss_bound: float | None = None
+    goal: float | None = None
+    naive: str = ""
+    skill: float | None = None
+    skill_bound: float | None = None
+    efficiency: float | None = None
+    rmse: float | None = None
+    naive_rmse: float | None = None
+    width: float | None = None
+
+
+class ForecastShown(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """One served forecast beside what came of it; only of sample data, whose records the caller has."""
+
+    name: str
+    unit: str
+    record: str
+    value: float
+    low: float
+    high: float
+    outcome: float | None = None
 
 
 class BarRow(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -108,7 +145,8 @@ class BarRow(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 
 
 class SliceRow(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Held-out figures of one slice."""
+    """Held-out figures of one slice. false_alarm_share: called defects among the truly good that were answered. missed_share: called good
+    among the truly defective that were answered."""
 
     name: str
     records: int | None = None
@@ -118,6 +156,8 @@ class SliceRow(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     answered_share: float | None = None
     error_share: float | None = None
     error_bound: float | None = None
+    false_alarm_share: float | None = None
+    missed_share: float | None = None
 
 
 class CorruptionRow(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -146,6 +186,31 @@ class ScoreHistogram(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     high: float
     good: tuple[int, ...]
     defect: tuple[int, ...]
+
+
+class CalibrationRow(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Held-out records by stated probability, the mean that they state, and the share of defects found among them with its interval."""
+
+    low: float
+    high: float
+    stated_low: float
+    stated_high: float
+    records: int
+    defects: int
+    share_low: float
+    share_high: float
+
+
+class CalibrationPart(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Stated probabilities beside what was found; see contracts.certificate.CalibrationClaim."""
+
+    brier_low: float
+    brier_high: float
+    brier_bound: float
+    brier_base: float
+    error_low: float
+    error_high: float
+    rows: tuple[CalibrationRow, ...]
 
 
 class CertificatePart(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -182,7 +247,8 @@ class RecordField(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
 class CellPart(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """One record to look at. verdict: good | defect | person. label: good | defect.
 
-    score = bias + sum(attributions) + rest. features: the record's quantised features, so that the page can score it again.
+    score = bias + sum(attributions) + rest; of a logistic head that sum is the logarithm of the odds, the score 4 p - 2, and probability
+    is p. features: the record's quantised features, so that the page can score it again.
     Pictures, and the fields of rows, are embedded only when licence_note is not blank, and it is shown beside them.
     """
 
@@ -194,6 +260,7 @@ class CellPart(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     heat: str | None = None
     heat_limit: float | None = None
     score: float | None = None
+    probability: float | None = None
     verdict: str | None = None
     label: str | None = None
     certainty: str | None = None
@@ -338,7 +405,8 @@ class StepTime(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
 
 
 class RunReport(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """All that the page shows. pictures: whether its records are pictures. receipt: one example, with all sections disclosed and its
+    """All that the page shows. pictures: whether its records are pictures. values: of a run whose model foretells numbers; it has no
+    headline of verdicts, curves or slices. receipt: one example, with all sections disclosed and its
     inclusion proof."""
 
     scenario: str
@@ -351,11 +419,14 @@ class RunReport(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     owners: tuple[OwnerPart, ...] = ()
     model: ModelPart | None = None
     headline: HeadlinePart | None = None
+    values: tuple[ValueRow, ...] = ()
+    forecasts: tuple[ForecastShown, ...] = ()
     bars: tuple[BarRow, ...] = ()
     slices: tuple[SliceRow, ...] = ()
     corruptions: tuple[CorruptionRow, ...] = ()
     roc: tuple[RocCurve, ...] = ()
     scores: ScoreHistogram | None = None
+    calibration: CalibrationPart | None = None
     certificate: CertificatePart | None = None
     cells: tuple[CellPart, ...] = ()
     serving: ServingPart | None = None

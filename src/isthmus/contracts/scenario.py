@@ -6,8 +6,10 @@ from typing import Literal
 
 import msgspec
 
+from isthmus.contracts.bars import ValueBars
 from isthmus.contracts.schema import Column, Schema
 from isthmus.contracts.statistic import Corruption, TrainingParams
+from isthmus.contracts.targets import Target, Weighing
 
 
 class _Part(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -15,17 +17,29 @@ class _Part(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
 
 
 class Interface(_Part, frozen=True, kw_only=True):
-    """What a caller sends and gets. columns: of a table's row, or of each of the `steps` of a window of a series (contracts.schema)."""
+    """What a caller sends and gets. columns: of a table's row, or of each of the `steps` of a window of a series (contracts.schema); of a
+    text, the one that holds it where it stands in a table.
 
-    input: Literal["image", "table", "series"]
-    output: Literal["verdict"]
-    classes: tuple[str, str]
+    output: verdict, one of the two `classes`, the good one first, or a person; or value, a number with a band for each of `targets`.
+    """
+
+    input: Literal["image", "table", "series", "text"]
+    output: Literal["verdict", "value"]
+    classes: tuple[str, str] = ("good", "defect")
     columns: tuple[Column, ...] = ()
     steps: int = 1
+    targets: tuple[Target, ...] | msgspec.UnsetType = msgspec.UNSET
+
+    @property
+    def foretold(self) -> tuple[Target, ...]:
+        """The targets; none of a task that gives verdicts."""
+        return () if self.targets is msgspec.UNSET else self.targets
 
     @property
     def schema(self) -> Schema | None:
-        """Of records that are not pictures."""
+        """Of records that are not pictures. A text stands in the column `text` where no other is declared."""
+        if self.input == "text" and not self.columns:
+            return Schema(columns=(Column(name="text", kind="text"),), steps=self.steps)
         return None if self.input == "image" else Schema(columns=self.columns, steps=self.steps)
 
 
@@ -36,15 +50,38 @@ class Augmentation(_Part, frozen=True, kw_only=True):
     severities: tuple[int, ...]
 
 
-class Recipe(_Part, frozen=True, kw_only=True):
+class Trees(_Part, frozen=True, kw_only=True):
+    """How boosted trees are grown, where `head` is trees; see foundry.trees.
+
+    trees, depth: at most so many, of so many levels; how many of them are kept is chosen on the groups set aside. rate: each leaf's share.
+    l2: added to a leaf's curvature. features, cuts: what a tree may ask: up to so many cuts on each of so many features, drawn anew for
+    each tree. Their product is the number of features that a node's sums are a statistic of. aside: of each owner's training groups one in
+    so many is not grown on, and chooses the number of trees and the thresholds. start: share: from the share of defects; ridge: they go on
+    from the ridge head of the same sums, whose score is then a part of theirs. Where `parts` begins with `columns`, trees ask about these
+    only.
+    """
+
+    trees: int = 60
+    depth: int = 4
+    rate: float = 0.4
+    l2: float = 1.0
+    features: int = 5
+    cuts: int = 2
+    aside: int = 4
+    start: Literal["share", "ridge"] = "share"
+
+
+class Recipe(_Part, frozen=True, kw_only=True, omit_defaults=True):
     """How the model is made of sums.
 
-    parts: the features (contracts.parts, tableparts, seriesparts), few enough that sums over them say little of anybody.
+    parts: the features (contracts.parts, tableparts, seriesparts, textparts), few enough that sums over them say little of anybody.
     parts_after_leaving: others, none of which the first are made of, for rosters after a leaver; none where all features are made of the
     same columns. views: identity first; the others, of pictures, add to the training sums only, and so do augmentations, of any record.
     sure_weight and unsure_weight: integers. drawn_weight: of a copy of each good picture with drawn defects, as a defect; 0: none.
-    lambdas: grid of ridge penalties per unit of weight. records_per_feature: the dimension rule
-    that owners are asked to agree to: records behind what becomes visible, for each feature.
+    lambdas: grid of ridge penalties per unit of weight. records_per_feature: the dimension rule that owners are asked to agree to: records
+    behind what becomes visible, for each feature. weigh: how much each record counts in the fit of numbers; left out, all count once.
+    head: ridge, in one round; logistic, whose score tells a probability, in a few rounds (irls/1); trees, in a round for each of their
+    levels; all fitted on both classes. Or gaussian, fitted on good records only, whose lambdas are shrinkages above 0 and at most 1.
     """
 
     backbone: str
@@ -55,6 +92,9 @@ class Recipe(_Part, frozen=True, kw_only=True):
     unsure_weight: int
     lambdas: tuple[float, ...]
     records_per_feature: int
+    weigh: Weighing | msgspec.UnsetType = msgspec.UNSET
+    head: Literal["ridge", "logistic", "trees", "gaussian"] = "ridge"
+    trees: Trees | None = None
     augmentations: tuple[Augmentation, ...] = ()
     drawn_weight: int = 0
 
@@ -77,22 +117,27 @@ class Certify(_Part, frozen=True, kw_only=True):
     planned for it, and the strictest that is proven is what the certificate says and what serves (fixed-sequence testing: no
     confidence is spent on the order). planning_*: what the thresholds are planned with:
     the least design effect that is assumed (training folds may show a larger one), and the chance of
-    passing that is wanted. validity_days: how long a certificate lasts.
+    passing that is wanted. validity_days: how long a certificate lasts. values: bars of a task that gives numbers, whose promises are
+    greatest shares of outcomes beyond their bands; the bars on answers, recall, specificity and area are of verdicts only.
+    promise: what promises_ppm bound: error among answered; or alarms, the share of good records that are not called good, where thresholds
+    are chosen on good records only (head gaussian).
     """
 
     promises_ppm: tuple[int, ...]
     confidence_ppm: int
     groups_min: int
-    answered_ppm_min: int
-    recall_ppm_min: int
-    specificity_ppm_min: int
-    auc_ppm_min: int
+    answered_ppm_min: int = 50_000
+    recall_ppm_min: int = 500_000
+    specificity_ppm_min: int = 600_000
+    auc_ppm_min: int = 600_000
     slice_records_min: int
     families: tuple[str, ...]
     severities: tuple[int, ...]
     planning_design_effect: float
     planning_power: float
     validity_days: int
+    values: ValueBars | msgspec.UnsetType = msgspec.UNSET
+    promise: Literal["error", "alarms"] = "error"
 
 
 class Serve(_Part, frozen=True, kw_only=True):
@@ -127,7 +172,7 @@ class Scenario(_Part, frozen=True, kw_only=True):
     version: str
     title: str
     tier: Literal["T1", "T2", "T3"]
-    task: Literal["image-inspection", "table-inspection", "series-inspection"]
+    task: Literal["image-inspection", "table-inspection", "series-inspection", "text-inspection", "table-forecast", "series-forecast"]
     purpose: str
     intended_use: str
     prohibited_use: str
@@ -136,4 +181,4 @@ class Scenario(_Part, frozen=True, kw_only=True):
     certify: Certify
     serve: Serve
     replicate: Replicate
-    sample_data: Literal["elpv", "heart", "credit", "wine", "shuttle", "lahn", "none"] = "none"
+    sample_data: Literal["elpv", "heart", "credit", "wine", "shuttle", "lahn", "lahn-discharge", "batteries", "reviews", "none"] = "none"

@@ -2,6 +2,7 @@
 
 A record is a float32 matrix (steps, columns). Numbers stand as they are, in the column's unit; a category stands as the index of its
 level; what is missing is NaN. Ranges and levels are declared by the scenario, so they are public and tell nothing of anybody's data.
+A record of a text is something else: its one column is of kind text, and the record is the text itself (kit.writing).
 """
 
 from __future__ import annotations
@@ -30,12 +31,13 @@ Records = NDArray[np.float32]
 
 
 class Column(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
-    """One column. number: `low` to `high` is the range that values are expected in, in `unit`; beyond it they count as its end. Where `log`
-    is set the range is seen on a logarithmic scale (low above 0). category: one of `levels`. missing: whether it may be absent.
+    """One column. text: written language, alone in its schema. number: `low` to `high` is the range that values are expected in, in
+    `unit`; beyond it they count as its end. Where `log` is set the range is seen on a logarithmic scale (low above 0). category: one of
+    `levels`. missing: whether it may be absent.
     """
 
     name: str
-    kind: Literal["number", "category"] = "number"
+    kind: Literal["number", "category", "text"] = "number"
     unit: str = ""
     low: float = 0.0
     high: float = 0.0
@@ -50,6 +52,11 @@ class Schema(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     columns: tuple[Column, ...]
     steps: int = 1
 
+    @property
+    def written(self) -> bool:
+        """Whether its records are texts."""
+        return any(column.kind == "text" for column in self.columns)
+
 
 def checked_schema(schema: Schema) -> Schema:
     """The schema if records can be read by it. Raises InputError that names the column."""
@@ -63,6 +70,8 @@ def checked_schema(schema: Schema) -> Schema:
         raise InputError(f"the column {twice} is declared twice", "give each column a name of its own")
     for column in schema.columns:
         _check_column(column)
+    if schema.written and (len(schema.columns) > 1 or schema.steps > 1):
+        raise InputError("a column of text stands beside others, or in a series", "declare it alone: a text is one record by itself")
     return schema
 
 
@@ -73,6 +82,10 @@ def _check_column(column: Column) -> None:
     if name in RESERVED:
         kept = ", ".join(sorted(RESERVED))
         raise InputError(f"the column {name} says of a record what no model may see", f"name it otherwise; {kept} are kept")
+    if column.kind == "text":
+        if column.levels or column.low or column.high or column.log or column.unit or column.missing:
+            raise InputError(f"column {name} is a text with a range, unit or levels, or may be missing", "declare its name and kind only")
+        return
     if column.kind == "category":
         folded = [level.strip().casefold() for level in column.levels]
         if not 2 <= len(folded) <= LEVELS_MAX or len(set(folded)) < len(folded) or any(level in MISSING for level in folded):

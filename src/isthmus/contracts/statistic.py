@@ -19,6 +19,11 @@ OWN_HEAD = "own-head/1"
 SITE_HEAD = "site-head/1"
 EVALUATE = "evaluate/1"
 PAIR = "pair/1"
+GAUSSIAN = "gaussian/1"
+GAUSSIAN_FOLD_OUT = "gaussian-foldout/1"
+GAUSSIAN_CLUSTERS = "gaussian-clusters/1"
+SITE_GAUSSIAN = "site-gaussian/1"
+IRLS = "irls/1"
 
 View = Literal["identity", "flip-left-right", "flip-up-down", "rotate-180"]
 VIEWS: tuple[View, ...] = ("identity", "flip-left-right", "flip-up-down", "rotate-180")
@@ -69,8 +74,27 @@ class MomentsParams(TrainingParams, frozen=True, kw_only=True):
     """moments/1: packed Moments."""
 
 
-class Candidate(_Params, frozen=True, kw_only=True):
-    """One ridge fit of the roster's total. penalty: its lambda, per unit of weight. coefficients: (d,) on raw features q; bias.
+class IrlsParams(TrainingParams, frozen=True, kw_only=True):
+    """irls/1: packed LogisticSums (contracts.logistic) at these coefficients: (d + 1,), the bias first, on (1, q). total_weight: of the
+    roster's rows, all views counted; it decides the units."""
+
+    coefficients: Array
+    total_weight: int
+
+
+class Working(_Params, frozen=True, kw_only=True):
+    """Where a logistic candidate's last step began: its weights p (1 - p) and its working response are those at these coefficients,
+    (d + 1,), the bias first. weight: the roster's sum of w p (1 - p) there. freedom: the fit's effective number of parameters, the sum of
+    all rows' leverages."""
+
+    coefficients: Array
+    weight: float
+    freedom: float
+
+
+class Candidate(_Params, frozen=True, kw_only=True, omit_defaults=True):
+    """One fit of the roster's total, a ridge fit unless it has `working`. penalty: its lambda, per unit of weight.
+    coefficients: (d,) on raw features q; bias.
 
     The total itself does not come with it: whoever stands in the roster could subtract its own share, and what is left would say more of
     the others than d + 1 coefficients a penalty do.
@@ -79,6 +103,7 @@ class Candidate(_Params, frozen=True, kw_only=True):
     penalty: float
     bias: float
     coefficients: Array
+    working: Working | None = None
 
 
 class FoldOutParams(TrainingParams, frozen=True, kw_only=True):
@@ -111,17 +136,71 @@ class OwnHeadParams(TrainingParams, frozen=True, kw_only=True):
     penalties: tuple[float, ...]
 
 
+class FleetCurve(_Params, frozen=True, kw_only=True):
+    """A fleet's logistic loss near its optimum: packed LogisticSums (int64) at coefficients (d + 1,), the bias first."""
+
+    sums: Array
+    coefficients: Array
+
+
 class SiteHeadParams(TrainingParams, frozen=True, kw_only=True):
     """site-head/1: packed SiteHeads: the fleet's sums joined with this owner's own records, at the node.
 
     fleet: packed Moments of the fleet (int64). fleet_penalty: the fleet's own. factors: weightings of the own records, and
-    penalties, both averaged over by the own records' leave-one-group-out loss.
+    penalties, both averaged over by the own records' leave-one-group-out loss. head: of a fleet whose head has trees; the site's is then
+    that and a linear correction. logistic: where the fleet's head is of that kind.
     """
 
     fleet: Array
     fleet_penalty: float
     factors: tuple[float, ...]
     penalties: tuple[float, ...]
+    head: Head | None = None
+    logistic: FleetCurve | None = None
+
+
+class GaussianParams(TrainingParams, frozen=True, kw_only=True):
+    """gaussian/1: packed GoodMoments of the records labelled good, over all positions of the stage."""
+
+
+class GaussianFoldOutParams(TrainingParams, frozen=True, kw_only=True):
+    """gaussian-foldout/1: packed FoldOut, one row a shrinkage: of good records the weighted negative log-likelihood, by the Gaussian that
+    saw nothing of their group, and the scores of records of both classes.
+
+    total: packed GoodMoments of the roster (int64). It comes to the nodes because a Gaussian is its mean and covariance: the head that they
+    rebuild says as much. top: places whose distances a score is the mean of. histograms: as in FoldOutParams.
+    """
+
+    total: Array
+    shrinkages: tuple[float, ...]
+    top: int
+    histograms: bool = False
+
+
+class GaussianClustersParams(TrainingParams, frozen=True, kw_only=True):
+    """gaussian-clusters/1: packed GroupSums of fold-out verdicts at lo and hi, as in ClustersParams. alarms: of good records only, where
+    one that is not called good counts as an error."""
+
+    total: Array
+    shrinkage: float
+    top: int
+    lo: float
+    hi: float
+    alarms: bool = False
+
+
+class SiteGaussianParams(TrainingParams, frozen=True, kw_only=True):
+    """site-gaussian/1: packed SiteGaussians: the fleet's sums of good records joined with this owner's own, at the node.
+
+    total: packed GoodMoments of the fleet (int64). fleet_shrinkage: the fleet's own. factors: weightings of the own records. shrinkages:
+    tried at each weighting.
+    """
+
+    total: Array
+    fleet_shrinkage: float
+    factors: tuple[float, ...]
+    shrinkages: tuple[float, ...]
+    top: int
 
 
 class NamedHead(_Params, frozen=True, kw_only=True):
@@ -176,7 +255,8 @@ def evaluation_keys(params: EvaluateParams) -> tuple[EvaluationKey, ...]:
     return (*joint, *(EvaluationKey(other.name, CLEAN, part) for other in params.others for part in slices))
 
 
-SITE_HEADS = ("fleet", "combined", "local")
+LOCAL = "local"
+SITE_HEADS = ("fleet", "combined", LOCAL)
 
 
 @dataclass(frozen=True)
@@ -214,3 +294,47 @@ def site_heads_from(vector: NDArray[np.float64], dimension: int) -> SiteHeads:
     split = 13 + 3 * (dimension + 1)
     histograms = vector[split:].reshape(3, 2, SCORE_BINS).astype(np.int64)
     return SiteHeads(int(vector[0]), known > 0, factors, penalties, losses, vector[13:split].reshape(3, dimension + 1), histograms)
+
+
+@dataclass(frozen=True)
+class SiteGaussians:
+    """What site-gaussian/1 says of three Gaussians, in the order of SITE_HEADS.
+
+    known: (3,) whether there is such a one. factors: (3,) share of the own records in the moments, 0 to 1. penalties: (3,) shrinkages.
+    losses: (3,). matrices: (3, zones, d, d); centres: (3, zones, d), as in contracts.head.Gaussian. histograms: (3, 2, SCORE_BINS) left-out
+    scores of the own records by class. The site's is "combined".
+    """
+
+    known: NDArray[np.bool_]
+    factors: NDArray[np.float64]
+    penalties: NDArray[np.float64]
+    losses: NDArray[np.float64]
+    matrices: NDArray[np.float64]
+    centres: NDArray[np.float64]
+    histograms: NDArray[np.int64]
+
+    @property
+    def best(self) -> int:
+        """Index of the site's."""
+        return SITE_HEADS.index("combined")
+
+    def packed(self) -> NDArray[np.float64]:
+        """One float64 vector of `site_gaussians_size(d, zones)` entries."""
+        parts = (self.known, self.factors, self.penalties, self.losses, self.matrices, self.centres, self.histograms)
+        return np.concatenate([part.astype(np.float64).reshape(-1) for part in parts])
+
+
+def site_gaussians_size(dimension: int, zones: int = 1) -> int:
+    return 4 * 3 + 3 * zones * dimension * (dimension + 1) + 3 * 2 * SCORE_BINS
+
+
+def site_gaussians_from(vector: NDArray[np.float64], dimension: int, zones: int = 1) -> SiteGaussians:
+    """Inverse of `SiteGaussians.packed`. Raises ValueError on a wrong size."""
+    d, size = dimension, site_gaussians_size(dimension, zones)
+    if vector.shape != (size,):
+        raise ValueError(f"site Gaussians of {d} features in {zones} zones have {size} entries, not {vector.shape}")
+    known, shares, shrinkages, losses = vector[:12].reshape(4, 3)
+    first, second = 12 + 3 * zones * d * d, 12 + 3 * zones * d * (d + 1)
+    matrices, centres = vector[12:first].reshape(3, zones, d, d), vector[first:second].reshape(3, zones, d)
+    histograms = vector[second:].reshape(3, 2, SCORE_BINS).astype(np.int64)
+    return SiteGaussians(known > 0, shares, shrinkages, losses, matrices, centres, histograms)

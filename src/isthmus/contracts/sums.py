@@ -67,12 +67,64 @@ def moments_from(vector: Ints, dimension: int) -> Moments:
 
 
 @dataclass(frozen=True)
+class GoodMoments:
+    """Raw weighted moments of quantised features of records labelled good, over all their positions and views, zone by zone.
+
+    records, groups: unweighted counts of such records and of their groups. weight: (zones,) of all rows that were summed. sum_x:
+    (zones, d). gram: (zones, d, d), symmetric.
+    """
+
+    records: int
+    groups: int
+    weight: Ints
+    sum_x: Ints
+    gram: Ints
+
+    @property
+    def sum_w(self) -> int:
+        """Of all zones."""
+        return int(self.weight.sum())
+
+    @property
+    def zones(self) -> int:
+        return int(self.sum_x.shape[0])
+
+    @property
+    def dimension(self) -> int:
+        return int(self.sum_x.shape[1])
+
+    def packed(self) -> Ints:
+        """One int64 vector of `good_moments_size(d, zones)` entries."""
+        head = np.array([self.records, self.groups], dtype=np.int64)
+        rows, columns = np.triu_indices(self.dimension)
+        return np.concatenate([head, self.weight, self.sum_x.reshape(-1), self.gram[:, rows, columns].reshape(-1)])
+
+
+def good_moments_size(dimension: int, zones: int = 1) -> int:
+    """Entries of packed GoodMoments with `dimension` features in each of `zones`."""
+    return 2 + zones * (1 + dimension + dimension * (dimension + 1) // 2)
+
+
+def good_moments_from(vector: Ints, dimension: int, zones: int = 1) -> GoodMoments:
+    """Inverse of `GoodMoments.packed`. Raises ValueError on a wrong size."""
+    size = good_moments_size(dimension, zones)
+    if vector.shape != (size,):
+        raise ValueError(f"sums of good records with {dimension} features in {zones} zones have {size} entries, not {vector.shape}")
+    d, first, second = dimension, 2 + zones, 2 + zones * (1 + dimension)
+    rows, columns = np.triu_indices(d)
+    gram = np.zeros((zones, d, d), dtype=np.int64)
+    gram[:, rows, columns] = vector[second:].reshape(zones, -1)
+    gram[:, columns, rows] = gram[:, rows, columns]
+    return GoodMoments(int(vector[0]), int(vector[1]), vector[2:first].copy(), vector[first:second].reshape(zones, d).copy(), gram)
+
+
+@dataclass(frozen=True)
 class FoldOut:
     """Fold-out performance of each candidate head: row i belongs to candidate i.
 
-    loss: (candidates,) sum of w (y - score)^2 in units of 1 / LOSS_UNIT. histogram: (candidates, 2, SCORE_BINS) unweighted
-    counts of scores, class 0 = good (y = -1), class 1 = defect (y = +1), bins of equal width over [-SCORE_LIMIT, SCORE_LIMIT],
-    scores beyond the ends counted in the end bins.
+    loss: (candidates,) sum of w (y - score)^2 in units of 1 / LOSS_UNIT; of a logistic candidate, of w (y - score / SCORE_LIMIT)^2.
+    histogram: (candidates, 2, SCORE_BINS) unweighted counts of scores, class 0 = good (y = -1), class 1 = defect (y = +1), bins of equal
+    width over [-SCORE_LIMIT, SCORE_LIMIT], scores beyond the ends counted in the end bins.
     """
 
     sum_w: int

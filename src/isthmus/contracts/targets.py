@@ -16,10 +16,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from isthmus.contracts.errors import InputError
-from isthmus.contracts.schema import COLUMN_NAME, Schema
+from isthmus.contracts.schema import COLUMN_NAME, RESERVED, Schema
 from isthmus.contracts.sums import FEATURE_MAX, Ints, Moments, moments_from, moments_size
 
 TARGET_MAX = FEATURE_MAX
+TARGETS_MAX = 8
+WEIGHT_MAX = 16
 Floats = NDArray[np.float64]
 
 
@@ -35,11 +37,46 @@ class Target(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     change_from: str = ""
 
 
+class Weighing(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """How much a training record counts: its newest value of a number column over `unit`, rounded, 1 to WEIGHT_MAX. What is known at the
+    time of the forecast decides, never the outcome."""
+
+    column: str
+    unit: float
+
+
+def weights_of(weighing: Weighing, newest: Any) -> Ints:
+    """(n,) newest values of its column -> (n,) whole weights from 1 to WEIGHT_MAX; what is missing counts 1."""
+    found = np.nan_to_num(np.asarray(newest, dtype=np.float64) / weighing.unit, nan=1.0, posinf=WEIGHT_MAX, neginf=1.0)
+    return np.clip(np.rint(found), 1, WEIGHT_MAX).astype(np.int64)
+
+
+def checked_targets(targets: tuple[Target, ...], schema: Schema) -> tuple[Target, ...]:
+    """Targets that one model may foretell together. Raises InputError."""
+    names = [target.name for target in targets]
+    if not 1 <= len(targets) <= TARGETS_MAX or len(set(names)) < len(names):
+        raise InputError(f"a model cannot foretell {len(names)} numbers, or one twice", f"name 1 to {TARGETS_MAX} targets, each once")
+    for target in targets:
+        checked_target(target, schema)
+    return targets
+
+
+def checked_weighing(weighing: Weighing, schema: Schema) -> Weighing:
+    """The weighing if records of this schema can be weighed by it. Raises InputError."""
+    if all(column.name != weighing.column or column.kind != "number" for column in schema.columns):
+        raise InputError(f"records are weighed by {weighing.column}, which is no number column", "name one of the schema's")
+    if not 0 < weighing.unit < math.inf:
+        raise InputError(f"records are weighed in units of {weighing.unit:g}", "give the value that counts once")
+    return weighing
+
+
 def checked_target(target: Target, schema: Schema) -> Target:
     """The target if it can be foretold from windows of this schema. Raises InputError."""
     name = target.name
     if not COLUMN_NAME.fullmatch(name):
         raise InputError(f"the target's name {name!r} cannot be used", "use a small letter, then small letters, digits and _")
+    if name in RESERVED or any(column.name == name for column in schema.columns):
+        raise InputError(f"the target {name} is also a column, so that the model would see the answer", "give it a name of its own")
     if not (math.isfinite(target.low) and math.isfinite(target.high) and target.low < target.high):
         raise InputError(f"the target {name} has no range: low {target.low:g}, high {target.high:g}", "declare the range expected")
     if target.log and target.low <= 0:
@@ -48,6 +85,8 @@ def checked_target(target: Target, schema: Schema) -> Target:
         column = next((c for c in schema.columns if c.name == target.change_from and c.kind == "number"), None)
         if column is None:
             raise InputError(f"the target {name} changes from {target.change_from}, which is no number column", "name one of the schema's")
+        if column.missing:
+            raise InputError(f"the target {name} changes from {column.name}, which may be missing", "declare that column as always there")
         if (column.low, column.high, column.log) != (target.low, target.high, target.log):
             raise InputError(f"the target {name} and column {column.name} have unlike scales", "give both the same low, high and log")
     return target

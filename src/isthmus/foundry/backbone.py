@@ -21,6 +21,7 @@ from isthmus.contracts.errors import ModelFileError
 INPUT_PIXELS = 224
 TRAINED_MEAN = 127.0
 OPSET = 18
+ML_DOMAIN, ML_OPSET = "ai.onnx.ml", 3
 BN_EPSILON = 1e-3
 # (kernel, stride, expand ratio, channels, repeats) of each stage, as published.
 STAGES = ((3, 1, 1, 16, 1), (3, 2, 6, 24, 2), (5, 2, 6, 40, 2), (3, 2, 6, 80, 3), (5, 1, 6, 112, 3), (5, 2, 6, 192, 4), (3, 1, 6, 320, 1))
@@ -80,10 +81,18 @@ class GraphWriter:
         self.nodes.append(helper.make_node(op, inputs, [output], name=output, **attributes))
         return output
 
-    def model(self, name: str, inputs: list[onnx.ValueInfoProto], outputs: list[onnx.ValueInfoProto]) -> onnx.ModelProto:
+    def model(
+        self, name: str, inputs: list[onnx.ValueInfoProto], outputs: list[onnx.ValueInfoProto], check: bool = True
+    ) -> onnx.ModelProto:
+        """check: by onnx's own checker; of graphs with tens of megabytes of constants the runtime's check, when it loads them, is
+        enough."""
         graph = helper.make_graph(self.nodes, name, inputs, outputs, self.constants)
-        model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", OPSET)], producer_name="isthmus", ir_version=9)
-        onnx.checker.check_model(model, full_check=True)
+        opsets = [helper.make_opsetid("", OPSET)]
+        if any(node.domain == ML_DOMAIN for node in self.nodes):
+            opsets.append(helper.make_opsetid(ML_DOMAIN, ML_OPSET))
+        model = helper.make_model(graph, opset_imports=opsets, producer_name="isthmus", ir_version=9)
+        if check:
+            onnx.checker.check_model(model, full_check=True)
         return model
 
 

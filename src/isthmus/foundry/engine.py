@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,9 +14,15 @@ from onnx import helper, numpy_helper
 from scipy import ndimage
 
 from isthmus.contracts.errors import InputError, ModelFileError
-from isthmus.foundry.export import artefact_digest, parsed
+from isthmus.contracts.parts import GRID_SIDE
+from isthmus.foundry.export import HEAT_OUTPUT, artefact_digest, artefact_metadata, parsed
+from isthmus.foundry.forecast import FORECAST_OUTPUTS
 from isthmus.foundry.runtime import RUNTIME_ERRORS, Given, checked_images, given_batches, session
 from isthmus.foundry.stages import IMAGE_INPUT
+from isthmus.foundry.textfeatures import TOKENS_INPUT, tokeniser_digest, tokens_of
+from isthmus.foundry.treegraph import forest_in
+from isthmus.foundry.treereasons import tree_attributions
+from isthmus.kit.treewalk import forest_scores
 
 EVEN_MAX = 1e-12
 NEARNESS = 8.0
@@ -48,14 +55,31 @@ class Scorer:
 
     def __init__(self, artefact: bytes, threads: int = 1) -> None:
         self._model = parsed(artefact)
+        if is_forecast(self._model):
+            raise ModelFileError("the model gives numbers, not verdicts", "use it as one that foretells")
         self._threads = threads
         self.digest = artefact_digest(artefact)
         self._session = session(artefact, threads)
         self.input = self._model.graph.input[0].name
+        if self.input == TOKENS_INPUT and artefact_metadata(artefact).get("tokeniser") != tokeniser_digest():
+            raise ModelFileError(
+                "the model was made with another tokeniser than the one installed here", "install the release that made it"
+            )
         constants = {c.name: c for c in self._model.graph.initializer}
+        self.has_heat = any(output.name == HEAT_OUTPUT for output in self._model.graph.output)
+        self.linear = "gaussian_pivot" not in constants
+        self._inner: onnxruntime.InferenceSession | None = None
+        self.coefficients: Floats = np.zeros(0)
+        self.bias = 0.0
+        self._pools: list[_Pool] = []
+        if self.linear:
+            self._read_linear(constants)
+
+    def _read_linear(self, constants: dict[str, onnx.TensorProto]) -> None:
         try:
-            self.coefficients: Floats = numpy_helper.to_array(constants["head_coefficients"]).copy()
+            self.coefficients = numpy_helper.to_array(constants["head_coefficients"]).copy()
             self.bias = float(numpy_helper.to_array(constants["head_bias"]))
+            self.forest = forest_in(self._model)
             if self.input == IMAGE_INPUT:
                 self._range_centre: Floats = numpy_helper.to_array(constants["range_centre"]).astype(np.float64)
                 self._range_scale: Floats = numpy_helper.to_array(constants["range_scale"]).astype(np.float64)
@@ -65,13 +89,19 @@ class Scorer:
             self._pools = _pools(self._model) if self.input == IMAGE_INPUT else []
         except (KeyError, IndexError) as error:
             raise ModelFileError("the model's graph is not made of a stage's parts", "export it again") from error
-        self._inner: onnxruntime.InferenceSession | None = None
+
+    def _batches(self, given: Given) -> Iterator[tuple[list[int], NDArray[Any]]]:
+        """As the graph takes them: texts cut into tokens first. Raises InputError for records of another kind than the model's."""
+        if any((record.dtype == np.uint32) != (self.input == TOKENS_INPUT) for record in given):
+            raise InputError("the records are not of the model's kind", "send texts to a model of texts, and to no other")
+        for indices, batch in given_batches(given):
+            yield indices, tokens_of(batch) if self.input == TOKENS_INPUT else batch
 
     def judged(self, given: Given) -> tuple[Floats, NDArray[np.int64]]:
         """Decoded records -> (scores (n,), verdicts (n,)): the graph's own outputs; verdict 0 good, 1 defect, 2 person."""
         scores = np.zeros(len(given))
         verdicts = np.zeros(len(given), dtype=np.int64)
-        for indices, batch in given_batches(given):
+        for indices, batch in self._batches(given):
             try:
                 found, decided = self._session.run(["score", "verdict"], {self.input: batch})
             except RUNTIME_ERRORS as error:
@@ -82,6 +112,18 @@ class Scorer:
     def scores(self, given: Given) -> Floats:
         """(n,) scores of decoded records."""
         return self.judged(given)[0]
+
+    def heats(self, given: Given) -> NDArray[np.float32]:
+        """(n, h, w) distances of the places of pictures, 1 for a typical one: the graph's own output. Raises InputError if none."""
+        if not self.has_heat:
+            raise InputError("this model gives no heat map", "ask for score and verdict")
+        found = np.zeros((len(given), GRID_SIDE, GRID_SIDE), dtype=np.float32)
+        for indices, batch in given_batches(given):
+            try:
+                (found[indices],) = self._session.run([HEAT_OUTPUT], {self.input: batch})
+            except RUNTIME_ERRORS as error:
+                raise ModelFileError("the model's graph failed on a record", "send records of the model's kind") from error
+        return found
 
     def _looked_into(self, batch: NDArray[Any]) -> tuple[Floats, list[Floats]]:
         """(quantised (n, d), one (n, c, h, w) map a part, whose mean over the picture is the part's value) from the same graph."""
@@ -98,13 +140,16 @@ class Scorer:
         return found[0], maps
 
     def quantised(self, given: Given) -> NDArray[np.int16]:
-        """(n, d) features of decoded records, as the artefact sees them."""
+        """(n, d) features of decoded records, as a linear artefact sees them. Raises InputError for a Gaussian."""
+        self._reference(None)
         result = np.zeros((len(given), self.coefficients.shape[0]), dtype=np.int16)
-        for indices, batch in given_batches(given):
+        for indices, batch in self._batches(given):
             result[indices] = self._looked_into(batch)[0].astype(np.int16)
         return result
 
     def _reference(self, reference: NDArray[np.float64] | None) -> Floats:
+        if not self.linear:
+            raise InputError("a Gaussian's score is no sum over features", "ask for its heat map")
         if reference is None:
             return np.zeros_like(self.coefficients)
         if reference.shape != self.coefficients.shape or not bool(np.isfinite(reference).all()):
@@ -113,14 +158,23 @@ class Scorer:
 
     def base(self, reference: NDArray[np.float64] | None = None) -> float:
         """The score of the reference features; attributions add up from here."""
-        return float(self.bias + self.coefficients @ self._reference(reference))
+        against = self._reference(reference)
+        trees = 0.0 if self.forest is None else float(forest_scores(self.forest, against[None, :])[0])
+        return float(self.bias + self.coefficients @ against) + trees
 
     def attributions(self, given: Given, reference: NDArray[np.float64] | None = None) -> Floats:
-        """(n, d) contributions coefficient * (q - reference); with `base` they add up to the score, exactly but for float32.
+        """(n, d) contributions; with `base` they add up to the score, exactly but for float32.
 
-        reference: (d,) features of a typical image, for instance the fleet's mean; default zeros, the middle of the public ranges.
+        Of a linear head: coefficient * (q - reference). Of trees: Shapley values against the reference. reference: (d,) features of a
+        typical record, for instance the fleet's mean; default zeros, the middle of the public ranges.
         """
-        return np.asarray((self.quantised(given).astype(np.float64) - self._reference(reference)) * self.coefficients)
+        return self.contributions(self.quantised(given), reference)
+
+    def contributions(self, quantised: NDArray[np.int16], reference: NDArray[np.float64] | None = None) -> Floats:
+        """`attributions` of (n, d) features."""
+        against = self._reference(reference)
+        found = np.asarray((quantised.astype(np.float64) - against) * self.coefficients)
+        return found if self.forest is None else found + tree_attributions(self.forest, quantised, against)
 
     def heat(self, image: NDArray[np.uint8], reference: NDArray[np.float64] | None = None) -> Heat:
         """Exact linear attribution over space (class activation; Zhou et al., CVPR 2016)."""
@@ -140,6 +194,40 @@ class Scorer:
         base = self.base(reference)
         score = float(self.bias + self.coefficients @ quantised[0])
         return Heat(base, score, tuple(layers), score - base - sum(float(m.mean()) for m in layers), picture)
+
+
+class Forecaster:
+    """One artefact that foretells numbers, in this process. threads: within one batch. Raises ModelFileError when the bytes are no such
+    graph."""
+
+    def __init__(self, artefact: bytes, threads: int = 1) -> None:
+        model = parsed(artefact)
+        if not is_forecast(model):
+            raise ModelFileError("the model gives verdicts, not numbers", "use it as one")
+        self.digest = artefact_digest(artefact)
+        self._session = session(artefact, threads)
+        self._input = model.graph.input[0].name
+        self._targets = int(model.graph.output[0].type.tensor_type.shape.dim[1].dim_value)
+
+    def outputs(self, given: Given) -> Floats:
+        """Decoded records -> (n, 4, targets) in the order of FORECAST_OUTPUTS: the graph's own single-precision numbers."""
+        found = np.zeros((len(given), len(FORECAST_OUTPUTS), self._targets))
+        for indices, batch in given_batches(given):
+            try:
+                parts = self._session.run(list(FORECAST_OUTPUTS), {self._input: batch})
+            except RUNTIME_ERRORS as error:
+                raise ModelFileError("the model's graph failed on a record", "send records of the model's kind") from error
+            found[indices] = np.stack(parts, axis=1)
+        return found
+
+    def foretold(self, given: Given) -> NDArray[np.float32]:
+        """Decoded records -> (n, 3, targets): value, low and high."""
+        return self.outputs(given)[:, 1:].astype(np.float32)
+
+
+def is_forecast(model: onnx.ModelProto) -> bool:
+    """Whether a graph foretells numbers instead of giving a verdict."""
+    return {output.name for output in model.graph.output} == set(FORECAST_OUTPUTS)
 
 
 @dataclass(frozen=True)

@@ -13,8 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from isthmus.contracts.errors import EngineError, EngineTimeoutError, InputError, IsthmusError, ModelFileError
-from isthmus.foundry.engine import Scorer
-from isthmus.foundry.runtime import Given, checked_images, checked_records
+from isthmus.foundry.engine import Forecaster, Scorer, is_forecast
+from isthmus.foundry.export import parsed
+from isthmus.foundry.runtime import Given, checked_given
 
 START_TIMEOUT_S = 60.0
 REQUEST_TIMEOUT_S = 30.0
@@ -28,16 +29,22 @@ def _failure(error: IsthmusError) -> tuple[str, str, str]:
     return kind, error.message, error.next_step
 
 
+def _answered(scorer: Scorer | Forecaster, given: Given, heat: bool) -> Any:
+    if isinstance(scorer, Forecaster):
+        return scorer.foretold(given)
+    return scorer.heats(given) if heat else scorer.judged(given)
+
+
 def _work(pipe: Connection, artefact: bytes, threads: int) -> None:
     """The worker's life: load, say ready, answer requests until the pipe closes."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
-        scorer = Scorer(artefact, threads)
+        scorer = Forecaster(artefact, threads) if is_forecast(parsed(artefact)) else Scorer(artefact, threads)
         pipe.send(("ready", None))
         while True:
-            given = pipe.recv()
+            given, heat = pipe.recv()
             try:
-                answer: tuple[str, Any] = ("answer", scorer.judged(given))
+                answer: tuple[str, Any] = ("answer", _answered(scorer, given, heat))
             except IsthmusError as error:
                 answer = ("error", _failure(error))
             except MemoryError:
@@ -95,7 +102,7 @@ class EngineProcess:
             raise
         return process, ours
 
-    def _exchanged(self, process: BaseProcess, pipe: Connection, given: Given | None, timeout_s: float) -> Any:
+    def _exchanged(self, process: BaseProcess, pipe: Connection, asked: tuple[Given, bool] | None, timeout_s: float) -> Any:
         """Sends (unless None) and receives. When time is up the worker is killed, which ends a blocked send or receive."""
         expired = threading.Event()
 
@@ -107,8 +114,8 @@ class EngineProcess:
         timer.daemon = True
         timer.start()
         try:
-            if given is not None:
-                pipe.send(given)
+            if asked is not None:
+                pipe.send(asked)
             kind, value = pipe.recv()
         except (EOFError, OSError) as error:
             if not expired.is_set():
@@ -136,7 +143,19 @@ class EngineProcess:
 
     def judged(self, given: Given) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
         """As `Scorer.judged`. Raises InputError, EngineTimeoutError, EngineError."""
-        _ = checked_images(given) if given and given[0].dtype == np.uint8 else checked_records(given)
+        scores, verdicts = self._answer(given, heat=False)
+        return scores, verdicts
+
+    def foretold(self, given: Given) -> NDArray[np.float32]:
+        """As `Forecaster.foretold`. Raises InputError, EngineTimeoutError, EngineError."""
+        return np.asarray(self._answer(given, heat=False), dtype=np.float32)
+
+    def heats(self, given: Given) -> NDArray[np.float32]:
+        """As `Scorer.heats`. Raises as `judged` does."""
+        return np.asarray(self._answer(given, heat=True))
+
+    def _answer(self, given: Given, heat: bool) -> Any:
+        checked_given(given)
         with self._lock:
             for _ in range(TRIES):
                 if self._closed:
@@ -146,8 +165,7 @@ class EngineProcess:
                     self._end()
                     process, pipe = self._start()
                 try:
-                    scores, verdicts = self._exchanged(process, pipe, given, self._timeout_s)
-                    return scores, verdicts
+                    return self._exchanged(process, pipe, (given, heat), self._timeout_s)
                 except (EOFError, OSError):
                     self._end()
         raise EngineError("the model's worker died twice on this request", "send other images; if it lasts, load the deployment again")

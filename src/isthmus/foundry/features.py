@@ -22,6 +22,7 @@ from onnx import TensorProto, helper
 
 from isthmus.contracts.errors import InputError
 from isthmus.contracts.head import Stage
+from isthmus.contracts.parts import of_patches
 from isthmus.contracts.sums import FEATURE_MAX
 from isthmus.foundry.backbone import TRAINED_MEAN, GraphWriter, add_blocks, weights_path
 from isthmus.foundry.basis import Basis, shipped_basis
@@ -58,6 +59,8 @@ def add_quantised_features(
 ) -> str:
     """Adds backbone, parts and quantisation; returns the name of the (n, features) float32 output that holds integers."""
     known, chosen = basis or shipped_basis(), checked_parts(parts)
+    if of_patches(parts):
+        raise InputError(f"the features {list(parts)} are of patches", "use parts of pictures")
     centre, half = public_ranges(tensors, parts, known)
     written = add_integer_blocks if checked_backbone(backbone).endswith(INTEGERS) else add_blocks
     maps = written(graph, tensors, image, last_block(chosen), BACKBONES[backbone])

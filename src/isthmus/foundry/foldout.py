@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 import numpy as np
@@ -160,6 +160,43 @@ def choose_thresholds(histogram: Ints | Floats, plan: ThresholdPlan) -> Threshol
         predicted_bound=float(bound[best]),
         reached=reached,
         note=note,
+    )
+
+
+LOOSE_SHARES = (0.3, 0.1)
+"""Of good records: above which edges their clustering is looked at. At a threshold that is worth a promise hardly any good record lies
+above, so nothing can be estimated there; and alarms come by groups, one odd lot raising most of them."""
+
+
+def loose_edges(histogram: Ints | Floats) -> tuple[float, ...]:
+    """The edge above which about each of LOOSE_SHARES of the good records lie."""
+    good = np.asarray(histogram, dtype=np.float64)[0]
+    above = good.sum() - np.concatenate([[0.0], np.cumsum(good)])
+    return tuple(bin_edge(int(np.flatnonzero(above <= share * good.sum())[0])) for share in LOOSE_SHARES)
+
+
+def choose_alarm_threshold(histogram: Ints | Floats, plan: ThresholdPlan, good_share: float) -> Thresholds:
+    """From good records alone: the lowest edge above which so few of them lie that the planned held-out bound on false alarms is met.
+
+    What lies above it goes to a person: nothing is known of defects, so nothing is called one. histogram: as in `choose_thresholds`; only
+    class 0 is looked at. good_share: of the planned held-out records. share: of good records below. error_rate: of those above. When no
+    edge meets the plan, the highest that any good record reaches, with reached=False.
+    """
+    good = np.asarray(histogram, dtype=np.float64)[0]
+    if good.shape != (SCORE_BINS,) or float(good.sum()) <= 0 or float(good.min()) < 0:
+        raise InputError("the histogram of fold-out scores holds no good record", "ask for the sums again")
+    total = float(good.sum())
+    above = total - np.concatenate([[0.0], np.cumsum(good)])
+    planned = replace(plan, records=max(1, round(plan.records * good_share)))
+    bound = _predicted(planned, above, np.full(SCORE_BINS + 1, total), total)
+    meets = np.flatnonzero(bound[:-1] <= plan.bar)
+    reached = meets.size > 0
+    edge = int(meets[0]) if reached else int(np.flatnonzero(good)[-1]) + 1
+    edge = min(edge, SCORE_BINS - 1)  # the last bin counts all that lies beyond it
+    note = "" if reached else f"no threshold is expected to prove at most {plan.bar:.1%} false alarms on {planned.records} good records"
+    share = float(above[edge]) / total
+    return Thresholds(
+        lo=bin_edge(edge), hi=NEVER, share=1.0 - share, error_rate=share, predicted_bound=float(bound[edge]), reached=reached, note=note
     )
 
 

@@ -9,16 +9,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.linalg import cho_factor, cho_solve
 
 from isthmus.contracts.errors import InputError
-from isthmus.contracts.head import Array, Head, Stage
+from isthmus.contracts.head import Array, Head, Link, Stage
 from isthmus.contracts.sums import FEATURE_MAX, Moments
-from isthmus.kit.pictures import DECODER
-from isthmus.kit.records import RECORD_DECODER
+from isthmus.kit.decoders import decoder_named
 
 LAMBDAS = (0.0003, 0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0)
 SCALE_FLOOR = 1.0
@@ -42,8 +42,10 @@ class Standard:
 class Candidate:
     """One ridge fit. Rows of its design are (1, (q - mean) / scale): the intercept comes first.
 
-    inverse: (d + 1, d + 1), of Z^T W Z + penalty. coefficients: (d + 1,).
+    inverse: (d + 1, d + 1), of Z^T W Z + penalty. coefficients: (d + 1,). link: what makes a score of them; see contracts.head.Head.
     """
+
+    link: ClassVar[Link] = "linear"
 
     lam: float
     mean: Floats
@@ -135,5 +137,5 @@ def head_from(candidate: Candidate, stage: Stage, lo: float, hi: float) -> Head:
     most = float(np.abs(slopes).sum()) * FEATURE_MAX * 2.0 + abs(float(candidate.coefficients[0]))
     slopes = snapped(slopes, most)
     bias = snapped(np.array(candidate.coefficients[0] - float(slopes @ candidate.mean)), most)  # takes up what snapping shifted
-    decoder = DECODER if stage.schema is None else RECORD_DECODER
-    return Head(stage=stage, coefficients=Array.of(slopes), bias=float(bias), lo=float(lo), hi=float(hi), decoder=decoder)
+    decoder, link = decoder_named(stage.schema), candidate.link
+    return Head(stage=stage, coefficients=Array.of(slopes), bias=float(bias), lo=float(lo), hi=float(hi), decoder=decoder, link=link)

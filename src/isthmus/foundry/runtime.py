@@ -29,7 +29,7 @@ RUNTIME_ERRORS = (
 BATCH_RECORDS_MAX = 4096
 Images = list[NDArray[np.uint8]]
 Given = list[NDArray[Any]]
-"""Decoded records: pictures, or float32 rows or windows."""
+"""Decoded records: pictures, float32 rows or windows, or texts as code points."""
 
 
 def image_input() -> onnx.ValueInfoProto:
@@ -66,12 +66,30 @@ def checked_records(records: Given) -> Given:
     return records
 
 
-def given_batches(given: Given) -> Iterator[tuple[list[int], NDArray[Any]]]:
-    """Pictures as `batches` groups them, or records in blocks of at most BATCH_RECORDS_MAX. Raises InputError."""
+def checked_texts(texts: Given) -> Given:
+    """The texts if each is (characters,) uint32 with at least one; raises InputError."""
+    for index, text in enumerate(texts):
+        if text.dtype != np.uint32 or text.ndim != 1 or text.size == 0:
+            raise InputError(f"text {index} has shape {text.shape} of {text.dtype}", "send texts, each with at least one character")
+    return texts
+
+
+def checked_given(given: Given) -> Given:
+    """Pictures, records or texts, all of the first one's kind; raises InputError."""
     if given and given[0].dtype == np.uint8:
-        yield from batches(checked_images(given))
+        return checked_images(given)
+    return checked_texts(given) if given and given[0].dtype == np.uint32 else checked_records(given)
+
+
+def given_batches(given: Given) -> Iterator[tuple[list[int], NDArray[Any]]]:
+    """Pictures as `batches` groups them, texts one at a time, or records in blocks of at most BATCH_RECORDS_MAX. Raises InputError."""
+    checked_given(given)
+    if given and given[0].dtype == np.uint8:
+        yield from batches(given)
         return
-    checked_records(given)
+    if given and given[0].dtype == np.uint32:
+        yield from (([place], text) for place, text in enumerate(given))
+        return
     for start in range(0, len(given), BATCH_RECORDS_MAX):
         chosen = list(range(start, min(len(given), start + BATCH_RECORDS_MAX)))
         yield chosen, np.stack([given[i] for i in chosen])

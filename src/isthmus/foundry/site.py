@@ -13,17 +13,19 @@ there are fewer labels than features (`prior_of`). bench/replicate.py measures i
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from isthmus.contracts.errors import InputError
+from isthmus.contracts.head import Head
 from isthmus.contracts.sums import Ints, Moments
 from isthmus.foundry.foldout import moments_of
 from isthmus.foundry.ridge import LAMBDAS, Candidate, candidates
 from isthmus.kit.hatmatrix import design, leave_group_out
+from isthmus.kit.treewalk import head_scores
 
 FACTORS = (1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0)
 FACTOR_UNIT = 16
@@ -31,6 +33,7 @@ SUM_MAX = 1 << 62
 TEMPERATURE = 4.0
 PRIOR = (0.5, 0.4, 0.1)
 LOSS_MIN = 1e-9
+SHORT_UNIT, SHORT_MAX = 1 << 12, 4.0
 Floats = NDArray[np.float64]
 
 
@@ -113,7 +116,7 @@ def _fits(moments: Moments, rows: LocalRows, times: int, factor: float, lambdas:
     return found
 
 
-def _least(fits: list[SiteFit]) -> SiteFit:
+def least_of(fits: list[SiteFit]) -> SiteFit:
     """Least loss; ties to the smaller factor, then to the larger lambda."""
     return min(fits, key=lambda f: (f.loss, f.factor, -f.candidate.lam))
 
@@ -130,19 +133,33 @@ def prior_of(fits: Sequence[SiteFit], groups: int) -> Floats:
     return np.asarray(prior / prior.sum())
 
 
-def mixed(fits: Sequence[SiteFit], rows: LocalRows) -> tuple[SiteFit, Floats]:
-    """The average of the fits, and the weight of each, (len(fits),). Its candidate stands on raw features; it has no inverse."""
-    groups = len(np.unique(rows.groups))
+def mixing_weights(fits: Sequence[SiteFit], groups: int) -> Floats:
+    """(len(fits),) weights of the average, by prior and loss; they sum to 1."""
     loss = np.array([fit.loss for fit in fits])
     least = max(float(loss.min()), LOSS_MIN)
     weight = prior_of(fits, groups) * np.exp(-groups * (loss - loss.min()) / (TEMPERATURE * least))
-    weight /= weight.sum()
+    return np.asarray(weight / weight.sum())
+
+
+def mixed(fits: Sequence[SiteFit], rows: LocalRows) -> tuple[SiteFit, Floats]:
+    """The average of the fits, and the weight of each, (len(fits),). Its candidate stands on raw features; it has no inverse."""
+    weight = mixing_weights(fits, len(np.unique(rows.groups)))
     raw = weight @ np.stack([fit.candidate.raw() for fit in fits])
     scores = weight @ np.stack([fit.scores for fit in fits])
     w, y = np.asarray(rows.w, dtype=np.float64), np.asarray(rows.y, dtype=np.float64)
     d, heaviest = raw.shape[0] - 1, fits[int(weight.argmax())]
     candidate = Candidate(heaviest.candidate.lam, np.zeros(d), np.ones(d), np.zeros((0, 0)), raw)
     return SiteFit(heaviest.factor, candidate, float(w @ (y - scores) ** 2 / w.sum()), scores), weight
+
+
+def checked_factors(factors: Sequence[float], rows: LocalRows) -> list[float]:
+    """The finite weightings, sorted. Raises InputError when one cannot be used, or there is nothing to weigh."""
+    finite = sorted({f for f in factors if 0 < f < float("inf")})
+    if not finite or any(not 1 / 32 < f <= 4096 for f in finite):
+        raise InputError(f"the weightings {list(factors)} cannot be used", "give numbers from 0.0625 to 4096")
+    if rows.q.shape[0] == 0 or bool((np.asarray(rows.w) <= 0).any()):
+        raise InputError("the site gave no labelled records, or one without weight", "label some")
+    return finite
 
 
 def combine(
@@ -152,15 +169,11 @@ def combine(
 
     factors: finite ones above 1 / 32 and at most 4096; 0 and infinity are always tried (fleet, local). Raises InputError.
     """
-    finite = sorted({f for f in factors if 0 < f < float("inf")})
-    if not finite or any(not 1 / 32 < f <= 4096 for f in finite):
-        raise InputError(f"the weightings {list(factors)} cannot be used", "give numbers from 0.0625 to 4096")
-    if rows.q.shape[0] == 0 or bool((np.asarray(rows.w) <= 0).any()):
-        raise InputError("the site gave no labelled records, or one without weight", "label some")
+    finite = checked_factors(factors, rows)
     own = rows.moments()
     if own.dimension != fleet.dimension:
         raise InputError(f"the fleet has {fleet.dimension} features, the site {own.dimension}", "use the fleet's stage at the site")
-    alone = _least(_fits(fleet, rows, 0, 0.0, [fleet_lambda]))
+    alone = least_of(_fits(fleet, rows, 0, 0.0, [fleet_lambda]))
     joined: list[SiteFit] = []
     for factor in finite:
         joined += _fits(weighted_sum(fleet, own, factor), rows, round(FACTOR_UNIT * factor), factor, lambdas)
@@ -175,4 +188,45 @@ def combine(
             note = error.message
     combined, weight = mixed([alone, *joined, *local_fits], rows)
     ends = (float(weight[0]), float(weight[1 : 1 + len(joined)].sum()), float(weight[1 + len(joined) :].sum()))
-    return SiteFits(alone, _least(local_fits) if local_fits else None, note, combined, ends)
+    return SiteFits(alone, least_of(local_fits) if local_fits else None, note, combined, ends)
+
+
+def corrected(
+    fleet: Moments,
+    rows: LocalRows,
+    head: Head,
+    fleet_lambda: float,
+    factors: Sequence[float] = FACTORS,
+    lambdas: Sequence[float] = LAMBDAS,
+) -> SiteFits:
+    """The same three for a fleet whose head has trees: it as it is, it and a linear correction, and a linear head of the site alone.
+
+    Candidates of the first two hold the linear part only; the trees come beside it. The correction is fitted to what a score lacks of a
+    margin of 1 on its label's side, nothing where it lacks nothing: one step of the squared hinge loss, which every `loss` here is. It is
+    joined with fleet sums that ask for no correction, and averaged as heads are. Raises InputError.
+    """
+    score = head_scores(head, rows.q)
+    short = np.asarray(rows.y) * np.maximum(0.0, 1.0 - np.asarray(rows.y) * score)
+    wanted = np.rint(np.clip(short, -SHORT_MAX, SHORT_MAX) * SHORT_UNIT).astype(np.int64)
+    span = int(SHORT_MAX * SHORT_UNIT) + 1
+    nothing = replace(fleet, sum_wy=0, sum_wyx=np.zeros_like(fleet.sum_wyx), span=span)
+    step = combine(nothing, replace(rows, y=wanted, span=span), fleet_lambda, factors, lambdas)
+    own = combine(fleet, rows, fleet_lambda, factors, lambdas)
+    fits = {name: _added(getattr(step, name), rows, head) for name in ("fleet", "combined")}
+    local = None if own.local is None else replace(own.local, loss=_lacking(rows, own.local.scores))
+    return SiteFits(fits["fleet"], local, own.local_note, fits["combined"], step.weights)
+
+
+def _lacking(rows: LocalRows, score: Floats) -> float:
+    """Weighted mean square of what scores lack of a margin of 1."""
+    w = np.asarray(rows.w, dtype=np.float64)
+    return float(w @ np.maximum(0.0, 1.0 - np.asarray(rows.y) * score) ** 2 / w.sum())
+
+
+def _added(fit: SiteFit, rows: LocalRows, head: Head) -> SiteFit:
+    """A correction in the units of a score, added to a head. Its candidate stands on raw features."""
+    raw = fit.candidate.raw() / SHORT_UNIT + np.concatenate([[head.bias], head.coefficients.array()])
+    total = head_scores(head, rows.q) + fit.scores / SHORT_UNIT
+    d = raw.shape[0] - 1
+    candidate = Candidate(fit.candidate.lam, np.zeros(d), np.ones(d), np.zeros((0, 0)), raw)
+    return SiteFit(fit.factor, candidate, _lacking(rows, total), total)

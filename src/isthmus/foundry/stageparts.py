@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from isthmus.contracts.errors import InputError, ModelFileError
-from isthmus.contracts.parts import BLOCK, DEFECTS, SOURCES, Part, parsed_part
+from isthmus.contracts.parts import BLOCK, DEFECTS, PATCH_DEFECTS, PATCH_RINGS, PATCHES, RINGS_MAX, SOURCES, Part, of_patches, parsed_part
 from isthmus.foundry.backbone import GraphWriter, blocks
 from isthmus.foundry.basis import DIRECTIONS, Basis, add_detectors, add_pool
 from isthmus.foundry.surfaces import KINDS
@@ -26,11 +26,16 @@ def checked_parts(parts: tuple[str, ...]) -> tuple[Part, ...]:
     found = tuple(parsed_part(text) for text in parts)
     if not found or len({part.shelf for part in found}) < len(found):
         raise InputError(f"the features {list(parts)} cannot be used together", "name at least one part, and none twice")
+    if of_patches(parts) and all(part.family == PATCH_RINGS for part in found):
+        raise InputError(f"the features {list(parts)} are none", "name a part with features beside the rings")
     for part in found:
+        if part.family == PATCH_RINGS and not 1 <= part.number <= RINGS_MAX:
+            raise InputError(f"there are no {part.number} rings", f"use {PATCH_RINGS}/1 to {PATCH_RINGS}/{RINGS_MAX}")
         if part.family == BLOCK and part.number >= len(blocks()):
             raise InputError(f"there is no block {part.number}", f"use block/0 to block/{len(blocks()) - 1}")
-        if part.family in DIRECTIONS and not 1 <= part.number <= DIRECTIONS[part.family]:
-            raise InputError(f"{part.text} is out of reach", f"use {part.family}/1 to {part.family}/{DIRECTIONS[part.family]}")
+        most = DIRECTIONS.get(PATCHES.get(part.family, part.family))
+        if most is not None and not 1 <= part.number <= most:
+            raise InputError(f"{part.text} is out of reach", f"use {part.family}/1 to {part.family}/{most}")
     return found
 
 
@@ -50,14 +55,16 @@ def part_columns(parts: tuple[Part, ...]) -> dict[str, int]:
 
 def part_size(part: Part) -> int:
     """How many features it has."""
-    if part.family == DEFECTS:
+    if part.family == PATCH_RINGS:
+        return 0
+    if part.family in (DEFECTS, PATCH_DEFECTS):
         return len(KINDS)
     return blocks()[part.number].channels_out if part.family == BLOCK else part.number
 
 
 def part_names(part: Part) -> list[str]:
     """What each of its features is, for people."""
-    if part.family == DEFECTS:
+    if part.family in (DEFECTS, PATCH_DEFECTS):
         return [f"{kind}, {POOL_WORDS[part.pool]}" for kind in KINDS]
     word = f"block {part.number}, channel" if part.family == BLOCK else part.family
     return [f"{word} {place}" for place in range(part_size(part))]
@@ -72,7 +79,7 @@ def last_block(parts: tuple[Part, ...]) -> int:
     """The last backbone block that is needed."""
     needed = [part.number for part in parts if part.family == BLOCK]
     needed += [number for part in parts for number in SOURCES.get(part.shelf, ())]
-    return max([*needed, *(10 for part in parts if part.family == DEFECTS)])
+    return max([*needed, *(10 for part in parts if part.family in (DEFECTS, PATCH_DEFECTS))])
 
 
 def add_part(graph: GraphWriter, known: dict[int, str], part: Part, basis: Basis) -> str:
@@ -83,17 +90,22 @@ def add_part(graph: GraphWriter, known: dict[int, str], part: Part, basis: Basis
     elif part.family == BLOCK:
         shown, pool = known[part.number], "mean"
     else:
-        sources = [known[number] for number in SOURCES[part.family]]
-        joined = graph.node("Concat", sources, f"{tag}_sources", axis=1) if len(sources) > 1 else sources[0]
-        matrix, offset = basis.directions[part.family]
-        graph.constant(f"{tag}_matrix", matrix[:, :, None, None])
-        graph.constant(f"{tag}_offset", offset)
-        every = graph.node("Conv", [joined, f"{tag}_matrix", f"{tag}_offset"], f"{tag}_all", kernel_shape=[1, 1])
-        for name, value in (("part_begin", 0), ("part_axis", 1), (f"{tag}_end", part.number)):
-            graph.constant(name, np.array([value], np.int64))
-        # All directions are computed and the first are kept: a smaller product could round the last bit otherwise in another stage.
-        shown, pool = graph.node("Slice", [every, "part_begin", f"{tag}_end", "part_axis"], f"{tag}_map"), "mean"
+        shown, pool = add_directions(graph, known, part.family, part.number, tag, basis), "mean"
     return graph.node("Flatten", [add_pool(graph, shown, pool, f"part_{tag}_pool")], f"part_{tag}", axis=1)
+
+
+def add_directions(graph: GraphWriter, known: dict[int, str], family: str, count: int, tag: str, basis: Basis) -> str:
+    """The map (n, count, h, w) of a family's leading directions."""
+    sources = [known[number] for number in SOURCES[family]]
+    joined = graph.node("Concat", sources, f"{tag}_sources", axis=1) if len(sources) > 1 else sources[0]
+    matrix, offset = basis.directions[family]
+    graph.constant(f"{tag}_matrix", matrix[:, :, None, None])
+    graph.constant(f"{tag}_offset", offset)
+    every = graph.node("Conv", [joined, f"{tag}_matrix", f"{tag}_offset"], f"{tag}_all", kernel_shape=[1, 1])
+    for name, value in (("part_begin", 0), ("part_axis", 1), (f"{tag}_end", count)):
+        graph.constant(name, np.array([value], np.int64))
+    # All directions are computed and the first are kept: a smaller product could round the last bit otherwise in another stage.
+    return graph.node("Slice", [every, "part_begin", f"{tag}_end", "part_axis"], f"{tag}_map")
 
 
 def _block_range(tensors: Tensors, number: int) -> tuple[Floats, Floats]:

@@ -1,7 +1,8 @@
 """Every kind of stage in one place: which extractor makes a stage, and how its graph begins.
 
-Pictures are seen through a backbone (foundry.features); rows of a table and windows of a series through public features of their declared
-columns (foundry.tablefeatures, foundry.seriesfeatures). What follows a stage, head and thresholds, is the same for all.
+Pictures and texts are seen through a backbone (foundry.features, foundry.textfeatures); rows of a table and windows of a series through
+public features of their declared columns (foundry.tablefeatures, foundry.seriesfeatures). What follows a stage, head and thresholds, is
+the same for all.
 """
 
 from __future__ import annotations
@@ -16,11 +17,13 @@ from onnx import TensorProto, helper
 
 from isthmus.contracts.errors import InputError
 from isthmus.contracts.head import Stage
+from isthmus.contracts.parts import of_patches
 from isthmus.contracts.ports import SharedExtractor
 from isthmus.contracts.schema import Schema, checked_schema
 from isthmus.contracts.seriesparts import checked_series_parts, series_part_names
 from isthmus.foundry import features
 from isthmus.foundry.backbone import GraphWriter
+from isthmus.foundry.patches import PatchStages, add_patch_features
 from isthmus.foundry.runtime import image_input
 from isthmus.foundry.seriesfeatures import SERIES, SeriesExtractor, add_series_features
 from isthmus.foundry.shared import SharedStages
@@ -28,8 +31,15 @@ from isthmus.foundry.stageparts import checked_parts, part_names
 from isthmus.foundry.tablefeatures import TABLE_BACKBONE as TABLE
 from isthmus.foundry.tablefeatures import TableExtractor, add_table_features
 from isthmus.foundry.tablefeatures import feature_names as table_feature_names
-from isthmus.kit.pictures import DECODER
-from isthmus.kit.records import RECORD_DECODER
+from isthmus.foundry.textfeatures import (
+    TEXT_BACKBONE,
+    TextStages,
+    add_text_features,
+    checked_text_parts,
+    text_feature_names,
+    tokens_input,
+)
+from isthmus.kit.decoders import decoder_named
 
 IMAGE_INPUT, RECORDS_INPUT = "image", "records"
 
@@ -50,7 +60,7 @@ def _series_feature_names(schema: Schema, parts: tuple[str, ...]) -> list[str]:
 _EXTRACTORS: dict[str, Callable[[Schema, tuple[str, ...], int], _RecordExtractor]] = {TABLE: TableExtractor, SERIES: SeriesExtractor}
 _NAMES: dict[str, Callable[[Schema, tuple[str, ...]], list[str]]] = {TABLE: table_feature_names, SERIES: _series_feature_names}
 _GRAPHS: dict[str, Callable[[GraphWriter, Schema, tuple[str, ...], str], str]] = {TABLE: add_table_features, SERIES: add_series_features}
-BACKBONES = (*features.BACKBONES, *_EXTRACTORS)
+BACKBONES = (*features.BACKBONES, *_EXTRACTORS, TEXT_BACKBONE)
 """Everything that a recipe may name as its backbone."""
 
 
@@ -59,8 +69,13 @@ def checked_source(backbone: str, schema: Schema | None) -> str:
     if backbone not in BACKBONES:
         raise InputError(f"the backbone {backbone!r} is not known here", f"use one of {', '.join(BACKBONES)}")
     wanted = TABLE if schema is not None and schema.steps == 1 else SERIES
-    if schema is None and backbone in _EXTRACTORS:
+    if schema is None and (backbone in _EXTRACTORS or backbone == TEXT_BACKBONE):
         raise InputError(f"the backbone {backbone!r} takes records, and no columns are declared", "declare the columns, or use pictures")
+    if schema is not None and schema.written != (backbone == TEXT_BACKBONE):
+        what = f"the backbone {backbone!r} does not take {'texts' if schema.written else 'records of numbers'}"
+        raise InputError(what, f"use {TEXT_BACKBONE if schema.written else wanted}")
+    if backbone == TEXT_BACKBONE:
+        return backbone
     if schema is not None and backbone != wanted:
         raise InputError(f"the backbone {backbone!r} does not take records of {schema.steps} steps", f"use {wanted}")
     return backbone
@@ -86,11 +101,17 @@ class RecordStages:
         return rows
 
 
-def extractor_of(backbone: str, parts: tuple[str, ...], schema: Schema | None, threads: int = 1) -> SharedStages | RecordStages:
+def extractor_of(
+    backbone: str, parts: tuple[str, ...], schema: Schema | None, threads: int = 1
+) -> SharedStages | RecordStages | PatchStages | TextStages:
     """The extractor that makes a stage. Raises InputError for a backbone, part or schema that cannot be used."""
+    if schema is not None and schema.written:
+        checked_source(backbone, checked_schema(schema))
+        return TextStages(parts, schema, threads)
     if schema is not None:
         return RecordStages(backbone, parts, schema, threads)
-    return SharedStages(checked_source(backbone, None), parts, threads)
+    known = checked_source(backbone, None)
+    return PatchStages(known, parts, threads) if of_patches(parts) else SharedStages(known, parts, threads)
 
 
 def checked_extractor(stage: Stage, threads: int = 1) -> SharedExtractor:
@@ -104,18 +125,30 @@ def checked_extractor(stage: Stage, threads: int = 1) -> SharedExtractor:
 def stage_of(backbone: str, parts: tuple[str, ...], schema: Schema | None = None, tensors: features.Tensors | None = None) -> Stage:
     """The stage document of these parts. tensors: the image backbone's, where they are at hand. Raises InputError."""
     checked_source(backbone, schema)
-    return features.stage(parts, tensors, backbone) if schema is None else RecordStages(backbone, parts, schema).stage
+    if schema is not None:
+        return TextStages(parts, checked_schema(schema)).stage if schema.written else RecordStages(backbone, parts, schema).stage
+    return PatchStages(backbone, parts, tensors=tensors).stage if of_patches(parts) else features.stage(parts, tensors, backbone)
+
+
+def check_parts(backbone: str, parts: tuple[str, ...], schema: Schema) -> None:
+    """Raises InputError when a stage of records cannot be made of these parts. Needs no weights, unlike `stage_of`."""
+    if schema.written:
+        checked_text_parts(parts)
+    else:
+        RecordStages(backbone, parts, schema)
 
 
 def decoder_of(stage: Stage) -> str:
     """The named decoder that makes records of bytes for a stage."""
-    return DECODER if stage.schema is None else RECORD_DECODER
+    return decoder_named(stage.schema)
 
 
 def feature_names(stage: Stage) -> list[str]:
     """The name of each feature of a stage."""
     if stage.schema is None:
         return [name for part in checked_parts(stage.parts) for name in part_names(part)]
+    if stage.schema.written:
+        return text_feature_names(stage.parts)
     return _NAMES[stage.backbone](stage.schema, stage.parts)
 
 
@@ -123,8 +156,12 @@ def add_stage(graph: GraphWriter, stage: Stage, tensors: features.Tensors | None
     """Adds a stage to a graph: (name of its quantised output, the graph's input)."""
     if stage.schema is None:
         known = tensors or features.load_tensors()
+        if stage.positions > 1:
+            return add_patch_features(graph, known, IMAGE_INPUT, stage.parts, stage.backbone), image_input()
         return features.add_quantised_features(graph, known, IMAGE_INPUT, stage.parts, stage.backbone), image_input()
     schema = stage.schema
+    if schema.written:
+        return add_text_features(graph, stage.parts), tokens_input()
     shape: list[str | int | None] = ["n", len(schema.columns)] if schema.steps == 1 else ["n", schema.steps, len(schema.columns)]
     given = helper.make_tensor_value_info(RECORDS_INPUT, TensorProto.FLOAT, shape)
     return _GRAPHS[stage.backbone](graph, schema, stage.parts, RECORDS_INPUT), given

@@ -38,7 +38,7 @@ class Surface:
 
 def surface(rng: np.random.Generator) -> Surface:
     """Draws one."""
-    image, masks = _with_defects(rng, _base(rng))
+    image, masks = with_defects(rng, _base(rng))
     light = image * rng.uniform(0.6, 1.25) + rng.normal(0, 0.012, image.shape) * rng.random()
     grey = (np.clip(light, 0, 1) * 255).astype(np.uint8)
     covered = masks.reshape(len(KINDS), GRID, CELL, GRID, CELL).mean((2, 4))
@@ -48,7 +48,7 @@ def surface(rng: np.random.Generator) -> Surface:
 def defect_shade(rng: np.random.Generator) -> Field:
     """(SIDE, SIDE) share of light that drawn defects leave, 1 where there is none; drawn again until there is one somewhere."""
     while True:
-        shade, masks = _with_defects(rng, np.ones((SIDE, SIDE), np.float32))
+        shade, masks = with_defects(rng, np.ones((SIDE, SIDE), np.float32))
         if masks.any():
             return shade
 
@@ -184,8 +184,9 @@ def _spot(rng: np.random.Generator) -> Field:
     return np.asarray(np.exp(-((_COLUMNS - x) ** 2 + (_ROWS - y) ** 2) / size**2), dtype=np.float32)
 
 
-def _with_defects(rng: np.random.Generator, image: Field) -> tuple[Field, Field]:
-    """(image, (len(KINDS), SIDE, SIDE) masks of 0 and 1)."""
+def with_defects(rng: np.random.Generator, image: Field) -> tuple[Field, Field]:
+    """Draws defects over an image (SIDE, SIDE), each kind with chance DEFECT_CHANCE: (image, (len(KINDS), SIDE, SIDE) masks of 0 and 1).
+    Over an image of ones it gives what any picture is to be multiplied by."""
     masks = np.zeros((len(KINDS), SIDE, SIDE), np.float32)
 
     def spoil(kind: int, shape: Field, depth: float, edge: float) -> None:

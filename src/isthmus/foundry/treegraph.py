@@ -1,126 +1,87 @@
-"""Boosted trees as one ONNX graph, behind a stage's quantised features, from records to score and verdict.
+"""Boosted trees in an ONNX graph, behind a stage's quantised features, and read back from it.
 
-The trees are a TreeEnsembleRegressor of ai.onnx.ml 3 over doubles. Leaves are multiples of 2^-VALUE_BITS and their sums stay below
-2^MARGIN_BITS, so every sum is exact: order, batch and threads change no digit. Outputs and the rule of the verdict are those of `export`.
+The trees are a TreeEnsembleRegressor of ai.onnx.ml 3 over doubles. Leaves are multiples of a power of two and their sums stay small
+(contracts.treesums), so every sum is exact: order, batch and threads change no digit.
 """
 
 from __future__ import annotations
 
+from typing import Literal
+
 import numpy as np
 import onnx
-from onnx import TensorProto, helper, numpy_helper
+from onnx import helper, numpy_helper
 
-from isthmus.contracts.errors import DocumentError, InputError
-from isthmus.contracts.forest import Forest, ForestHead
-from isthmus.foundry.backbone import OPSET, GraphWriter
-from isthmus.foundry.export import DEFECT, GOOD, PERSON
-from isthmus.foundry.features import Tensors
-from isthmus.foundry.stages import add_stage, stage_of
-from isthmus.kit.canonical import digest_of
+from isthmus.contracts.errors import ModelFileError
+from isthmus.contracts.head import SCORE_SHARE, Forest
+from isthmus.foundry.backbone import ML_DOMAIN, GraphWriter
+from isthmus.kit.treewalk import Nodes, checked_forest, forest_doc, share_of
 
-ML_DOMAIN, ML_OPSET = "ai.onnx.ml", 3
-
-
-def checked_forest(forest: Forest, features: int) -> Forest:
-    """The forest if its tables belong together and every path ends in a leaf; raises DocumentError."""
-    feature, edge, left, right = (part.array() for part in (forest.feature, forest.edge, forest.left, forest.right))
-    value, roots, size = forest.value.array(), forest.roots.array(), forest.feature.array().shape[0]
-    same = all(part.shape == (size,) for part in (feature, edge, left, right, value)) and roots.ndim == 1
-    if not same or not len(roots) or not np.isfinite(forest.base) or forest.loss not in ("logistic", "squared"):
-        raise DocumentError("the trees' tables do not belong together", "grow them again")
-    inner, own = feature >= 0, np.arange(size)
-    ends = np.append(roots[1:], size)
-    ascending = int(roots[0]) == 0 and bool((ends > roots).all())
-    last = ends[np.searchsorted(roots, own, side="right") - 1] if ascending else own
-    children = np.concatenate([left[inner], right[inner]])
-    fits = ascending and bool((children > np.tile(own[inner], 2)).all() and (children < np.tile(last[inner], 2)).all())
-    if not fits or len(np.unique(children)) + len(roots) != size or bool((feature >= features).any()):
-        raise DocumentError("the trees' nodes lead nowhere, or ask about features that are not there", "grow them again")
-    return forest
+OPERATOR = "TreeEnsembleRegressor"
+NAME = "trees_"
+"""The operator's output, with the loss after it."""
 
 
-def _node_lists(forest: Forest) -> dict[str, list[int] | list[str]]:
-    feature, left, right = forest.feature.array(), forest.left.array(), forest.right.array()
-    roots = forest.roots.array()
-    tree = np.searchsorted(roots, np.arange(len(feature)), side="right") - 1
-    first, inner = roots[tree], feature >= 0
+def _node_lists(trees: list[Nodes]) -> dict[str, list[int] | list[str]]:
+    feature = np.concatenate([nodes.feature for nodes in trees])
+    left = np.concatenate([nodes.left for nodes in trees])
+    tree = np.repeat(np.arange(len(trees)), [nodes.size for nodes in trees])
+    number = np.concatenate([np.arange(nodes.size) for nodes in trees])
+    inner = feature >= 0
     return {
         "nodes_treeids": tree.tolist(),
-        "nodes_nodeids": (np.arange(len(feature)) - first).tolist(),
+        "nodes_nodeids": number.tolist(),
         "nodes_featureids": np.maximum(feature, 0).tolist(),
         "nodes_modes": np.where(inner, "BRANCH_LT", "LEAF").tolist(),
-        "nodes_truenodeids": np.where(inner, left - first, 0).tolist(),
-        "nodes_falsenodeids": np.where(inner, right - first, 0).tolist(),
+        "nodes_truenodeids": np.where(inner, left, 0).tolist(),
+        "nodes_falsenodeids": np.where(inner, left + 1, 0).tolist(),
         "nodes_missing_value_tracks_true": [0] * len(feature),
         "target_treeids": tree[~inner].tolist(),
-        "target_nodeids": (np.arange(len(feature)) - first)[~inner].tolist(),
+        "target_nodeids": number[~inner].tolist(),
         "target_ids": [0] * int((~inner).sum()),
     }
 
 
-def add_forest(graph: GraphWriter, quantised: str, forest: Forest) -> str:
-    """Adds the trees behind (n, features) integers; returns the name of the (n,) float32 score."""
-    inner = forest.feature.array() >= 0
-    edges, values = np.where(inner, forest.edge.array(), 0).astype(np.float64), forest.value.array()[~inner]
-    exact = graph.node("Cast", [quantised], "quantised_exact", to=TensorProto.DOUBLE)
-    graph.node(
-        "TreeEnsembleRegressor",
-        [exact],
-        "trees",
+def add_forest(graph: GraphWriter, quantised: str, forest: Forest, features: int) -> str:
+    """Adds the trees behind (n, features) doubles; returns the name of the (n,) float32 that they add to a score. Raises DocumentError."""
+    trees, share = checked_forest(forest, features), share_of(forest)
+    inner = np.concatenate([nodes.feature >= 0 for nodes in trees])
+    edges = np.where(inner, np.concatenate([nodes.edge for nodes in trees]), 0).astype(np.float64)
+    values = np.concatenate([nodes.value for nodes in trees])[~inner] * share
+    name = graph.node(
+        OPERATOR,
+        [quantised],
+        NAME + forest.loss,
         domain=ML_DOMAIN,
         n_targets=1,
         aggregate_function="SUM",
         post_transform="NONE",
         nodes_values_as_tensor=numpy_helper.from_array(edges, "edges"),
         target_weights_as_tensor=numpy_helper.from_array(values, "leaves"),
-        base_values_as_tensor=numpy_helper.from_array(np.array([forest.base]), "base"),
-        **_node_lists(forest),
+        base_values_as_tensor=numpy_helper.from_array(np.array([forest.base * share]), "base"),
+        **_node_lists(trees),
     )
     graph.constant("one_score", np.array([-1], np.int64))
-    return graph.node("Reshape", ["trees", "one_score"], "score")
+    return graph.node("Reshape", [name, "one_score"], "tree_sum")
 
 
-def add_verdict(graph: GraphWriter, score: str, lo: float, hi: float) -> str:
-    """Adds the rule of `export`: defect from hi, good up to lo, else a person; returns the name of the (n,) int64 verdict."""
-    for name, value in (("lo", lo), ("hi", hi)):
-        graph.constant(f"head_{name}", np.array(value, np.float64))
-    for name, code in (("good", GOOD), ("defect", DEFECT), ("person", PERSON)):
-        graph.constant(f"verdict_{name}", np.array(code, np.int64))
-    published = graph.node("Cast", [score], "score_published", to=TensorProto.DOUBLE)
-    is_good = graph.node("LessOrEqual", [published, "head_lo"], "is_good")
-    is_defect = graph.node("GreaterOrEqual", [published, "head_hi"], "is_defect")
-    sure = graph.node("Where", [is_good, "verdict_good", "verdict_person"], "good_or_person")
-    return graph.node("Where", [is_defect, "verdict_defect", sure], "verdict")
-
-
-def build_forest_artefact(head: ForestHead, tensors: Tensors | None = None) -> bytes:
-    """ONNX bytes of the trees with their stage: the same head gives the same bytes on one release of onnx. tensors: of an image stage.
-
-    Raises DocumentError when the head cannot be used or does not fit this build's extractor.
-    """
-    checked_forest(head.forest, head.stage.dimension)
-    if not (np.isfinite([head.lo, head.hi]).all() and head.lo <= head.hi):
-        raise DocumentError("the head's thresholds cannot be used", "fit it again")
-    wanted = head.stage
+def forest_in(model: onnx.ModelProto) -> Forest | None:
+    """The trees of a graph that `add_forest` made, or None. Raises ModelFileError when they cannot be read."""
+    nodes = [node for node in model.graph.node if node.op_type == OPERATOR and node.domain == ML_DOMAIN]
+    if not nodes:
+        return None
+    found = {attribute.name: helper.get_attribute_value(attribute) for attribute in nodes[0].attribute}
+    loss: Literal["logistic", "squared"] = "logistic" if nodes[0].output[0] == NAME + "logistic" else "squared"
     try:
-        here = stage_of(wanted.backbone, wanted.parts, wanted.schema, tensors)
-    except InputError as error:
-        raise DocumentError(error.message, error.next_step) from error
-    if here != wanted:
-        raise DocumentError(
-            f"the trees were grown on features {wanted.digest[:19]}, this build makes {here.digest[:19]}",
-            "use the same release and weights",
-        )
-    graph = GraphWriter()
-    quantised, given = add_stage(graph, wanted, tensors)
-    add_verdict(graph, add_forest(graph, quantised, head.forest), head.lo, head.hi)
-    outputs = [
-        helper.make_tensor_value_info("score", TensorProto.FLOAT, ["n"]),
-        helper.make_tensor_value_info("verdict", TensorProto.INT64, ["n"]),
-    ]
-    opsets = [helper.make_opsetid("", OPSET), helper.make_opsetid(ML_DOMAIN, ML_OPSET)]
-    whole = helper.make_graph(graph.nodes, "isthmus_trees", [given], outputs, graph.constants)
-    model = helper.make_model(whole, opset_imports=opsets, producer_name="isthmus", ir_version=9)
-    onnx.checker.check_model(model, full_check=True)
-    helper.set_model_props(model, {"decoder": head.decoder, "head_digest": digest_of(head), "stage_digest": head.stage.digest})
-    return bytes(model.SerializeToString(deterministic=True))
+        tree = np.array(found["nodes_treeids"], dtype=np.int64)
+        inner = np.array([mode == b"BRANCH_LT" for mode in found["nodes_modes"]])
+        value = np.zeros(len(tree))
+        value[~inner] = numpy_helper.to_array(found["target_weights_as_tensor"])
+        (base,) = numpy_helper.to_array(found["base_values_as_tensor"])
+        edge = np.where(inner, numpy_helper.to_array(found["nodes_values_as_tensor"]).astype(np.int64), -1)
+        parts = [tree == number for number in range(int(tree.max()) + 1)]
+        feature, left = (np.where(inner, np.array(found[name]), -1) for name in ("nodes_featureids", "nodes_truenodeids"))
+    except (KeyError, IndexError, ValueError) as error:
+        raise ModelFileError("the model's trees are not those of this release", "export it again") from error
+    share = SCORE_SHARE if loss == "logistic" else 1.0
+    return forest_doc(loss, float(base) / share, [Nodes(feature[p], edge[p], left[p], value[p] / share) for p in parts])

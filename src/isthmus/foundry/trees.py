@@ -1,47 +1,58 @@
 """Boosted trees from summed gradient histograms: the very trees that pooled rows give.
 
-Owners put each quantised feature into common bins. For each level of a tree, what leaves an owner is, for each open node, feature and bin,
-the sum of its records' gradients and curvatures, as integers in fixed point; the exchange adds the owners' and splits. So how the records
-are divided among owners changes no digit (Chen and Guestrin, "XGBoost", KDD 2016, section 3; their `hist` method grows the same trees).
-Growth is level by level; of equal gains the lowest feature, then the lowest bin, is taken. The two sides are pure functions:
+For each level of a tree, what leaves an owner is, for each open node and each cut that may be asked, the sum of its records' gradients and
+curvatures on the left of it, as integers in fixed point; the exchange adds the owners' and splits. So how the records are divided among
+owners changes no digit (Chen and Guestrin, "XGBoost", KDD 2016, section 3; their `hist` method grows the same trees). Growth is level by
+level; of equal gains the lowest feature, then the lowest edge, is taken. The two sides are pure functions:
 
     owner      histograms(growth, rows) -> integers             exchange      grown(growth, total) -> growth
 
-Bins are equal parts of the declared range, or come from one round of summed counts over fine bins, neighbours merged until each holds at
-least `group_min` records of all owners together (`merged_edges`); the second tells each bin's count.
+Cuts are equal parts of the declared range, or come from one round of summed counts (`merged_edges`), or are drawn anew for each tree
+(`drawn_edges`): few at a time, so that one node's sums are a statistic of few features, and many over all trees, so that they are fine
+(Geurts, Ernst, Wehenkel, "Extremely randomized trees", 2006).
 
-What gradient histograms reveal. They are sums over records, but many and sharp: the first tree's are counts of good and of defect in each
-bin of each feature; a node deep in a tree may hold few records, and the sums of a bin with one record in it are that record's. Masks hide
-an owner's part in the total and do not change what the total tells. `numbers_told` counts what leaves: for 11 features in 16 bins and 100
-trees of depth 3, 246,400 numbers. One node's histograms are a statistic of `node_dimension` features, here 165, so by the dimension rule
-each open node must hold four times as many records, 660. A record's curvature is at most its weight / 4 (logistic), so a plan whose
-`child_weight_min` is at least `node_dimension` (weights 1) keeps the rule in every node; it may then hardly split a small roster. The rule
-knows nothing of repetition: each tree tells the same records again with other weights. So with few records, and without that floor, trees
-are for owners who let the exchange see sums this fine, under an agreement that says so, or for one owner's own sites.
+What gradient histograms reveal. They are sums over records, but many and sharp: the first tree's are counts of good and of defect left of
+each cut; a node deep in a tree may hold few records. Masks hide an owner's part in the total and do not change what the total tells. One
+node's sums are a statistic of `node_dimension` features, so by the dimension rule each open node must hold that many times the agreed
+ratio, with the largest owner set aside. A plan with `owners_min` 2 keeps that in every node, by the owners' own word: a cut is only
+taken where on each side as many records stand with the largest owner set aside, and no owner with fewer than its least group size. The rule
+knows nothing of repetition: each tree tells the same records again with other weights (`numbers_told`); bench/tree_leak.py attacks that.
 """
 
 from __future__ import annotations
 
+import hashlib
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
 from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from isthmus.contracts.errors import InputError
-from isthmus.contracts.forest import VALUE_BITS, Forest
-from isthmus.contracts.head import Array
+from isthmus.contracts.head import Forest
 from isthmus.contracts.sums import FEATURE_MAX, Ints
+from isthmus.contracts.treesums import GRADIENT_UNIT, NUMBERS, VALUE_BITS
+from isthmus.kit.treewalk import (
+    EXACT_MAX,
+    MARGIN_MAX,
+    Features,
+    Nodes,
+    cut_sums,
+    forest_doc,
+    gradients,
+    standing_counts,
+    walked,
+)
 
-GRADIENT_UNIT = 1 << 30
 BINS_MAX = 256
 FINE_BINS = 256
 GAIN_MIN = 1e-6
 DEPTH_MAX, TREES_MAX = 10, 2000
-MARGIN_MAX = 2.0**10
 WEIGHT_MAX = 1 << 10
+SPREAD = 3.0
 Floats = NDArray[np.float64]
 Edges = tuple[tuple[int, ...], ...]
 
@@ -49,20 +60,39 @@ Edges = tuple[tuple[int, ...], ...]
 @dataclass(frozen=True, kw_only=True)
 class TreePlan:
     """How trees are grown. rate: each leaf's share. l2: added to a leaf's curvature. child_weight_min: least curvature on each side of a
-    split. edges: for each feature, ascending whole numbers; bin b holds values from edges[b - 1] up to below edges[b]."""
+    split. edges: for each feature, ascending whole numbers; bin b holds values from edges[b - 1] up to below edges[b]. drawn: edges of each
+    tree, instead. owners_min, owner_records_min: so many times so many records must stand on each side of a split, each owner's counted up
+    to the latter; with 2, that many remain with the largest owner set aside.
+    """
 
-    edges: Edges
     trees: int
     depth: int
+    edges: Edges = ()
+    drawn: tuple[Edges, ...] = ()
     rate: float = 0.1
     l2: float = 1.0
     child_weight_min: float = 1.0
     loss: Literal["logistic", "squared"] = "logistic"
+    owners_min: int = 0
+    owner_records_min: int = 1
 
     @property
-    def starts(self) -> Ints:
-        """(features + 1,) where each feature's bins begin in a node's histogram, and its length."""
-        return np.cumsum([0, *(len(edges) + 1 for edges in self.edges)])
+    def held_min(self) -> int:
+        """Records that must stand on each side of a split, each owner's counted up to `owner_records_min`."""
+        return self.owners_min * self.owner_records_min
+
+    def edges_of(self, tree: int) -> Edges:
+        """What the tree of this number may ask."""
+        return self.drawn[tree] if self.drawn else self.edges
+
+
+@lru_cache(maxsize=1024)
+def cuts_of(edges: Edges) -> Ints:
+    """(k, 2) feature and edge, ascending. Not to be changed."""
+    pairs = [(place, edge) for place, row in enumerate(edges) for edge in row]
+    found = np.array(pairs, dtype=np.int64).reshape(len(pairs), 2)
+    found.setflags(write=False)
+    return found
 
 
 def checked_plan(plan: TreePlan) -> TreePlan:
@@ -72,10 +102,13 @@ def checked_plan(plan: TreePlan) -> TreePlan:
     numbers = (plan.rate, plan.l2, plan.child_weight_min)
     if not all(math.isfinite(number) for number in numbers) or not 0 < plan.rate <= 1 or plan.l2 < 0 or plan.child_weight_min <= 0:
         raise InputError("the rate, l2 or least child weight cannot be used", "use 0 < rate <= 1, l2 >= 0 and a least child weight above 0")
-    sorted_up = all(list(edges) == sorted(set(edges)) for edges in plan.edges)
-    most = max((len(edges) for edges in plan.edges), default=0) + 1
-    if not sorted_up or not 2 <= most <= BINS_MAX:
-        raise InputError("the bins of trees cannot be used", f"give ascending edges, 2 to {BINS_MAX} bins for at least one feature")
+    if plan.drawn and len(plan.drawn) < plan.trees:
+        raise InputError(f"{len(plan.drawn)} trees' cuts for {plan.trees} trees", "draw as many")
+    for edges in {plan.edges_of(tree) for tree in range(plan.trees)}:
+        sorted_up = all(list(row) == sorted(set(row)) for row in edges)
+        most = max((len(row) for row in edges), default=0) + 1
+        if not sorted_up or not 2 <= most <= BINS_MAX:
+            raise InputError("the bins of trees cannot be used", f"give ascending edges, 2 to {BINS_MAX} bins for at least one feature")
     return plan
 
 
@@ -86,7 +119,25 @@ def equal_edges(features: int, bins: int) -> Edges:
     return (tuple(int(v) for v in np.ceil(np.linspace(-FEATURE_MAX, FEATURE_MAX + 1, bins + 1)[1:-1])),) * features
 
 
-def fine_counts(q: NDArray[np.int16], edges: Edges) -> Ints:
+def _uniform(*words: int) -> float:
+    """In [0, 1), from a hash of the words: the same everywhere, for all time."""
+    text = " ".join(str(word) for word in ("trees", *words))
+    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:6], "big") / 2.0**48
+
+
+def drawn_edges(mean: Floats, scale: Floats, tree: int, features: int, cuts: int) -> Edges:
+    """Cuts of one tree: up to `cuts` for each of `features` of them, chosen by a hash, evenly over SPREAD deviations on either side of the
+    mean. mean, scale: (d,) of the quantised features, from the fleet's moments. A cut that falls out of the range is left out."""
+    order = sorted(range(len(mean)), key=lambda place: _uniform(tree, place))
+    chosen = set(order[:features])
+    result = []
+    for place, (middle, width) in enumerate(zip(mean, scale, strict=True)):
+        drawn = {round(middle + width * SPREAD * (2.0 * _uniform(tree, place, number + 1) - 1.0)) for number in range(cuts)}
+        result.append(tuple(sorted(edge for edge in drawn if -FEATURE_MAX < edge <= FEATURE_MAX)) if place in chosen else ())
+    return tuple(result) if any(result) else tuple((round(m),) if place == order[0] else () for place, m in enumerate(mean))
+
+
+def fine_counts(q: Features, edges: Edges) -> Ints:
     """(features, FINE_BINS) records in each of the fine equal bins: the owner's part of the round that chooses bins."""
     binned = binned_rows(q, edges)
     return np.stack([np.bincount(column, minlength=FINE_BINS) for column in binned.T]).astype(np.int64)
@@ -111,7 +162,7 @@ def merged_edges(counts: Ints, group_min: int, bins: int) -> Edges:
     return tuple(result)
 
 
-def binned_rows(q: NDArray[np.int16], edges: Edges) -> NDArray[np.uint8]:
+def binned_rows(q: Features, edges: Edges) -> NDArray[np.uint8]:
     """(n, d) features -> (n, d) bins. Raises InputError when there are not as many features as edges."""
     if q.ndim != 2 or q.shape[1] != len(edges):
         raise InputError(f"the features are {q.shape}, the bins are for {len(edges)}", "use the features that the plan was made for")
@@ -121,25 +172,12 @@ def binned_rows(q: NDArray[np.int16], edges: Edges) -> NDArray[np.uint8]:
     return result
 
 
-@dataclass(frozen=True)
-class Tree:
-    """Nodes in the order they were opened, root first. feature, edge, left, right, value as in contracts.forest. bin: a record goes left
-    when its bin is at most this."""
-
-    feature: Ints
-    bin: Ints
-    edge: Ints
-    left: Ints
-    right: Ints
-    value: Floats
+def _nodes(columns: Sequence[Sequence[int]], value: Sequence[float]) -> Nodes:
+    feature, edge, left = (np.array(column, dtype=np.int64) for column in columns)
+    return Nodes(feature, edge, left, np.array(value, dtype=np.float64))
 
 
-def _tree(columns: Sequence[Sequence[int]], value: Sequence[float]) -> Tree:
-    feature, bins, edge, left, right = (np.array(column, dtype=np.int64) for column in columns)
-    return Tree(feature, bins, edge, left, right, np.array(value, dtype=np.float64))
-
-
-ROOT = _tree([[-1]] * 5, [0.0])
+ROOT = _nodes([[-1]] * 3, [0.0])
 
 
 @dataclass(frozen=True)
@@ -148,8 +186,8 @@ class Growth:
 
     plan: TreePlan
     base: float
-    grown: tuple[Tree, ...] = ()
-    tree: Tree = ROOT
+    grown: tuple[Nodes, ...] = ()
+    tree: Nodes = ROOT
     open: tuple[int, ...] = (0,)
 
     @property
@@ -157,9 +195,14 @@ class Growth:
         return len(self.grown) == self.plan.trees
 
     @property
+    def cuts(self) -> Ints:
+        """(k, 2) what the growing tree may ask."""
+        return cuts_of(self.plan.edges_of(len(self.grown)))
+
+    @property
     def shape(self) -> tuple[int, ...]:
-        """Of the histograms that are asked for next: (open nodes, bins of all features in turn, 2); gradient first."""
-        return (len(self.open), int(self.plan.starts[-1]), 2)
+        """Of the histograms that are asked for next; see contracts.treesums.HistogramsParams."""
+        return (len(self.open), 1 + len(self.cuts), NUMBERS)
 
 
 def start(plan: TreePlan, sum_w: int, sum_wy: float) -> Growth:
@@ -181,34 +224,23 @@ def _snapped(value: float) -> float:
     return round(value * 2.0**VALUE_BITS) * 2.0**-VALUE_BITS
 
 
-def _walked(tree: Tree, binned: NDArray[np.uint8]) -> Ints:
-    """(n,) the node that each record has come to."""
-    at = np.zeros(binned.shape[0], dtype=np.int64)
-    rows = np.arange(binned.shape[0])
-    while True:
-        moving = rows[tree.feature[at[rows]] >= 0]
-        if not len(moving):
-            return at
-        here = at[moving]
-        goes_left = binned[moving, tree.feature[here]] <= tree.bin[here]
-        at[moving] = np.where(goes_left, tree.left[here], tree.right[here])
-        rows = moving
-
-
 @dataclass
 class Rows:
-    """An owner's records. binned: (n, d) of `binned_rows`. y: (n,) -1 or +1 for the logistic loss, numbers in -1..1 for the squared.
-    w: (n,) positive whole weights. Scores of whole trees are kept, so that each is walked once."""
+    """An owner's records. q: (n, d) int16 features. y: (n,) -1 or +1 for the logistic loss, numbers in -1..1 for the squared. w: (n,)
+    positive whole weights. few: the owner's least group size. first: (n,) scores to begin at, beside the growth's base. Scores of whole
+    trees are kept, so that each is walked once."""
 
-    binned: NDArray[np.uint8]
+    q: Features
     y: Floats
     w: Ints
-    _known: tuple[Tree, ...] = field(default=(), repr=False)
+    few: int = 1
+    first: Floats | None = None
+    _known: tuple[Nodes, ...] = field(default=(), repr=False)
     _scores: Floats | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
         least, most = int(self.w.min(initial=1)), int(self.w.max(initial=1))
-        if not len(self.y) == len(self.w) == len(self.binned) or least < 1 or most > WEIGHT_MAX or np.abs(self.y).max(initial=0) > 1:
+        if not len(self.y) == len(self.w) == len(self.q) or least < 1 or most > WEIGHT_MAX or np.abs(self.y).max(initial=0) > 1:
             raise InputError("the records' labels or weights cannot be used", f"give labels in -1..1 and weights from 1 to {WEIGHT_MAX}")
 
     def scores(self, growth: Growth) -> Floats:
@@ -216,85 +248,87 @@ class Rows:
         kept = len(self._known)
         same = self._scores is not None and all(a is b for a, b in zip(self._known, growth.grown, strict=False))
         if not same or kept > len(growth.grown) or kept == 0:
-            self._known, self._scores = (), np.full(len(self.y), growth.base)
+            self._known, self._scores = (), np.full(len(self.y), growth.base) + (0.0 if self.first is None else self.first)
         total = np.asarray(self._scores)
         for tree in growth.grown[len(self._known) :]:
-            total = total + tree.value[_walked(tree, self.binned)]
+            total = total + tree.value[walked(tree, self.q)]
         self._known, self._scores = growth.grown, total
         return total
 
 
-def gradients(growth: Growth, rows: Rows) -> Ints:
-    """(n, 2) gradient and curvature of the loss at each record's score, times its weight, in 1 / GRADIENT_UNIT."""
-    scores = rows.scores(growth)
-    if growth.plan.loss == "squared":
-        slope, curve = scores - rows.y, np.ones(len(rows.y))
-    else:
-        chance = 1.0 / (1.0 + np.exp(-scores))
-        slope, curve = chance - (rows.y > 0), np.maximum(chance * (1.0 - chance), 1e-16)
-    return np.asarray(np.rint(np.stack([slope, curve], axis=1) * GRADIENT_UNIT).astype(np.int64) * rows.w[:, None])
-
-
 def histograms(growth: Growth, rows: Rows) -> Ints:
-    """The owner's part of a round: `growth.shape` integers, sums of `gradients` over its records in each open node and bin."""
-    nodes, bins, _ = growth.shape
-    features, starts = len(growth.plan.edges), growth.plan.starts[:-1]
-    place = np.full(len(growth.tree.feature), -1, dtype=np.int64)
-    place[list(growth.open)] = np.arange(nodes)
-    node = place[_walked(growth.tree, rows.binned)]
-    inside = node >= 0
-    node, binned, found = node[inside], rows.binned[inside], gradients(growth, rows)[inside]
-    index = (node[:, None] * bins + starts + binned).reshape(-1)
-    # Sums stay below 2^53 (checked in `grown`), so doubles hold them exactly.
-    parts = [np.bincount(index, weights=np.repeat(found[:, part], features), minlength=nodes * bins) for part in range(2)]
-    return np.rint(np.stack(parts, axis=1)).astype(np.int64).reshape(nodes, bins, 2)
+    """The owner's part of a round: `growth.shape` integers."""
+    place = np.full(growth.tree.size, -1, dtype=np.int64)
+    place[list(growth.open)] = np.arange(len(growth.open))
+    plan = growth.plan
+    found = gradients(plan.loss, rows.scores(growth), rows.y, rows.w)
+    at = place[walked(growth.tree, rows.q)]
+    return cut_sums(rows.q, at, len(growth.open), found, growth.cuts, plan.owner_records_min, rows.few)
 
 
 def node_dimension(plan: TreePlan) -> int:
-    """How many features one open node's histograms are a statistic of: a record falls into one bin of each feature."""
-    return sum(len(edges) for edges in plan.edges)
+    """How many features one open node's histograms are a statistic of: one a cut, in the tree that has most."""
+    return max(sum(len(row) for row in plan.edges_of(tree)) for tree in range(plan.trees))
 
 
 def numbers_told(growth: Growth) -> int:
     """Numbers in the histograms of a whole forest, told so far."""
-    per_node = int(growth.plan.starts[-1]) * 2
-    trees = [*growth.grown, *([growth.tree] if growth.tree is not ROOT else [])]
-    return per_node * sum(_opened(tree, growth.plan.depth) for tree in trees)
+    plan, trees = growth.plan, [*growth.grown, *([growth.tree] if growth.tree is not ROOT else [])]
+    return sum(_opened(tree, plan.depth) * (1 + len(cuts_of(plan.edges_of(place)))) * NUMBERS for place, tree in enumerate(trees))
 
 
-def _opened(tree: Tree, depth_max: int) -> int:
+def _depths(tree: Nodes) -> Ints:
+    """(nodes,) the root's is 0."""
+    depth = np.zeros(tree.size, dtype=np.int64)
+    for node in np.flatnonzero(tree.feature >= 0):
+        depth[tree.left[node] : tree.left[node] + 2] = depth[node] + 1
+    return depth
+
+
+def _opened(tree: Nodes, depth_max: int) -> int:
     """Nodes above the last level: each had histograms."""
-    depth = np.zeros(len(tree.feature), dtype=np.int64)
-    for node in range(len(tree.feature)):
-        if tree.feature[node] >= 0:
-            depth[[tree.left[node], tree.right[node]]] = depth[node] + 1
-    return int((depth < depth_max).sum())
+    return int((_depths(tree) < depth_max).sum())
 
 
-def _score_of(gradient: Floats, curve: Floats, l2: float) -> Floats:
-    return np.asarray(gradient * gradient / (curve + l2))
+def _score_of(gradient: Any, curve: Any, l2: float) -> Any:
+    return gradient * gradient / (curve + l2)
 
 
-def _best_split(sums: Floats, plan: TreePlan) -> tuple[float, int, int]:
-    """(gain, feature, bin) of one node's histograms (bins, 2); of equal gains the lowest feature, then the lowest bin."""
-    starts, size = plan.starts, np.diff(plan.starts)
-    run = np.cumsum(sums, axis=0)
-    left = run - np.repeat(run[starts[:-1]] - sums[starts[:-1]], size, axis=0)
-    total = left[starts[1] - 1]
+def _best_split(sums: Floats, standing: Ints, plan: TreePlan) -> tuple[float, int]:
+    """(gain, cut) of one node's sums (1 + cuts, 2); of equal gains the lowest cut. standing: (cuts, 4) owners."""
+    total, left = sums[0], sums[1:]
     right = total - left
     enough = (left[:, 1] >= plan.child_weight_min) & (right[:, 1] >= plan.child_weight_min)
-    enough[starts[1:] - 1] = False
+    if plan.owners_min:
+        enough &= (standing[:, :2] >= plan.held_min).all(axis=1) & (standing[:, 2:] == 0).all(axis=1)
     with np.errstate(divide="ignore", invalid="ignore"):
         parts = _score_of(left[:, 0], left[:, 1], plan.l2) + _score_of(right[:, 0], right[:, 1], plan.l2)
         gain = parts - _score_of(total[0], total[1], plan.l2)
     gain = np.where(enough, gain, -1.0).astype(np.float32)  # near ties are ties, as in single precision
     best = int(gain.argmax())
-    feature = int(np.searchsorted(starts, best, side="right")) - 1
-    return float(gain[best]), feature, best - int(starts[feature])
+    return float(gain[best]), best
 
 
 def _leaf(gradient: float, curve: float, plan: TreePlan) -> float:
     return _snapped(-plan.rate * gradient / (curve + plan.l2)) if curve + plan.l2 > 0 else 0.0
+
+
+def _checked(growth: Growth, total: Ints) -> Floats:
+    """The sums as doubles, (open, 1 + cuts, 2). Raises InputError when they do not fit the growth."""
+    if total.shape != growth.shape or growth.done:
+        raise InputError(f"histograms of shape {total.shape} came, {growth.shape} were asked for", "send the round that was asked for")
+    curve = total[..., 1]
+    if int(np.abs(total[..., :2]).max(initial=0)) >= EXACT_MAX:
+        raise InputError("the histograms hold more records than can be added exactly", "use smaller weights")
+    if bool((curve < 0).any()) or bool((curve > curve[:, :1]).any()):
+        raise InputError("the histograms belong to no records: a part is more than the whole", "run the round again; a share was damaged")
+    plan, held = growth.plan, int(standing_counts(total[:, 0, 2])[0, 0])
+    if growth.tree is ROOT and held < plan.held_min:
+        raise InputError(
+            f"with the largest owner set aside, fewer than {plan.owner_records_min} records are left to grow trees on",
+            "use fewer cuts or features for each tree, or ask owners with more records",
+        )
+    return total[..., :2].astype(np.float64) / GRADIENT_UNIT
 
 
 def grown(growth: Growth, total: Ints) -> Growth:
@@ -302,53 +336,29 @@ def grown(growth: Growth, total: Ints) -> Growth:
 
     total: the owners' histograms, added. Raises InputError when they do not fit the growth.
     """
-    plan = growth.plan
-    if total.shape != growth.shape or growth.done:
-        raise InputError(f"histograms of shape {total.shape} came, {growth.shape} were asked for", "send the round that was asked for")
-    starts = plan.starts
-    whole = np.add.reduceat(total, starts[:-1], axis=1)
-    if int(whole[..., 1].max(initial=0)) >= 1 << 52:
-        raise InputError("the histograms hold more records than can be added exactly", "use smaller weights")
-    sums = total.astype(np.float64) / GRADIENT_UNIT
-    parts = [growth.tree.feature, growth.tree.bin, growth.tree.edge, growth.tree.left, growth.tree.right]
-    feature, bins, edge, left, right = (part.tolist() for part in parts)
+    plan, sums, cuts = growth.plan, _checked(growth, total), growth.cuts
+    standing = standing_counts(total[:, 1:, 2])
+    feature, edge, left = (part.tolist() for part in (growth.tree.feature, growth.tree.edge, growth.tree.left))
     value = growth.tree.value.tolist()
     opened: list[int] = []
-    last = _level(growth) == plan.depth - 1
+    last = int(_depths(growth.tree)[growth.open[0]]) == plan.depth - 1
     for place, node in enumerate(growth.open):
-        if not (whole[place] == whole[place, 0]).all():
-            raise InputError("the histograms belong to no records: their features' sums differ", "run the round again; a share was damaged")
-        gain, best, cut = _best_split(sums[place], plan)
-        gradient, curve = whole[place, 0] / GRADIENT_UNIT
+        gain, best = _best_split(sums[place], standing[place], plan)
+        whole = sums[place, 0]
         if not gain > GAIN_MIN:
-            value[node] = _leaf(gradient, curve, plan)
+            value[node] = _leaf(whole[0], whole[1], plan)
             continue
-        begin, middle, end = starts[best], starts[best] + cut + 1, starts[best + 1]
-        sides = sums[place, begin:middle].sum(axis=0), sums[place, middle:end].sum(axis=0)
-        feature[node], bins[node], edge[node] = best, cut, plan.edges[best][cut]
-        left[node], right[node] = len(feature), len(feature) + 1
-        for side in sides:
-            for column in (feature, bins, edge, left, right):
+        below = sums[place, 1 + best]
+        feature[node], edge[node], left[node], value[node] = int(cuts[best, 0]), int(cuts[best, 1]), len(feature), 0.0
+        for side in (below, whole - below):
+            for column in (feature, edge, left):
                 column.append(-1)
             value.append(_leaf(side[0], side[1], plan))
-        opened += [left[node], right[node]]
-    tree = _tree((feature, bins, edge, left, right), value)
+        opened += [left[node], left[node] + 1]
+    tree = _nodes((feature, edge, left), value)
     if last or not opened:
-        return replace(growth, grown=(*growth.grown, _closed(tree)), tree=ROOT, open=(0,))
+        return replace(growth, grown=(*growth.grown, tree), tree=ROOT, open=(0,))
     return replace(growth, tree=tree, open=tuple(opened))
-
-
-def _closed(tree: Tree) -> Tree:
-    return replace(tree, value=np.where(tree.feature >= 0, 0.0, tree.value))
-
-
-def _level(growth: Growth) -> int:
-    """Of the open nodes; the root's is 0."""
-    parent = {int(child): node for node, children in enumerate(zip(growth.tree.left, growth.tree.right, strict=True)) for child in children}
-    node, level = growth.open[0], 0
-    while node != 0:
-        node, level = parent[node], level + 1
-    return level
 
 
 def grow(first: Growth, owners: Sequence[Rows], heard: Callable[[Growth], None] | None = None) -> Growth:
@@ -362,37 +372,9 @@ def grow(first: Growth, owners: Sequence[Rows], heard: Callable[[Growth], None] 
     return growth
 
 
-def forest_of(growth: Growth) -> Forest:
-    """The whole trees as a document. Raises InputError when scores could leave what is exact."""
-    starts = np.cumsum([0, *(len(tree.feature) for tree in growth.grown)])
-    if abs(growth.base) + sum(float(np.abs(tree.value).max()) for tree in growth.grown) >= MARGIN_MAX:
+def forest_of(growth: Growth, trees: int | None = None) -> Forest:
+    """The whole trees, or the first of them, as a document. Raises InputError when scores could leave what is exact."""
+    kept = growth.grown[:trees]
+    if abs(growth.base) + sum(float(np.abs(tree.value).max()) for tree in kept) >= MARGIN_MAX:
         raise InputError("the trees' values are too large to be added exactly", "use a larger l2 or fewer trees")
-
-    def joined(name: str, shift: bool = False) -> Array:
-        parts = [np.asarray(getattr(tree, name)) for tree in growth.grown]
-        moved = [np.where(part >= 0, part + start, -1) if shift else part for part, start in zip(parts, starts, strict=False)]
-        return Array.of(np.concatenate(moved) if moved else np.zeros(0, dtype=np.int64))
-
-    return Forest(
-        loss=growth.plan.loss,
-        base=growth.base,
-        roots=Array.of(starts[:-1].astype(np.int64)),
-        feature=joined("feature"),
-        edge=joined("edge"),
-        left=joined("left", shift=True),
-        right=joined("right", shift=True),
-        value=joined("value"),
-    )
-
-
-def forest_scores(forest: Forest, q: NDArray[Any]) -> Floats:
-    """(n,) scores of quantised features (n, d): exact sums."""
-    feature, edge, left, right = (part.array() for part in (forest.feature, forest.edge, forest.left, forest.right))
-    value, total, rows = forest.value.array(), np.full(q.shape[0], forest.base), np.arange(q.shape[0])
-    for root in forest.roots.array():
-        at = np.full(q.shape[0], int(root))
-        while (feature[at] >= 0).any():
-            asked = np.maximum(feature[at], 0)
-            at = np.where(feature[at] < 0, at, np.where(q[rows, asked] < edge[at], left[at], right[at]))
-        total = total + value[at]
-    return total
+    return forest_doc(growth.plan.loss, growth.base, kept)

@@ -6,6 +6,7 @@ import threading
 
 from isthmus.contracts.deployment import Deployment, Meter
 from isthmus.contracts.errors import ConflictError, IsthmusError, NotFoundError, RequestReusedError, StorageError
+from isthmus.contracts.lot import LotSection
 from isthmus.contracts.ports import Json
 from isthmus.contracts.price import Usage
 from isthmus.contracts.receipt import Receipt
@@ -71,9 +72,10 @@ class Attempts:
             self._owe(attempt, "the book was down when the attempt was opened")
             raise
 
-    def close(self, attempt: str, images: int) -> Receipt:
-        """Captures `images` inferences; the receipt is durable on return. If it cannot be written, the attempt is to be voided."""
-        return self._meter.close(attempt, Usage(inferences=images), "reported")
+    def close(self, attempt: str, images: int, lot: LotSection | None = None) -> Receipt:
+        """Captures `images` inferences; the receipt is durable on return. If it cannot be written, the attempt is to be voided. lot: what
+        the receipt says of their lot."""
+        return self._meter.close(attempt, Usage(inferences=images), "reported", lot)
 
     def void(self, attempt: str, reason: str) -> None:
         """Ends an attempt without charge. If the book is down, it is remembered and ended by a later `settle`, or by the book's own

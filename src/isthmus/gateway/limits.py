@@ -30,6 +30,9 @@ IMAGES_MAX = 128
 REQUEST_PIXELS_MAX = 40_000_000
 """Pixels of all images of one request after decoding (three bytes each), so that small files cannot fill the memory."""
 
+REQUEST_CHARACTERS_MAX = 16_384
+"""Characters of all texts of one request, as many as in one longest text: at worst some ten seconds of the text backbone on one core."""
+
 WORKERS = 2
 """Requests decoded and scored at the same time."""
 
@@ -59,3 +62,6 @@ IN_FLIGHT_BYTES_MAX = 256 * 1024 * 1024
 
 ATTEMPTS_MAX = 16
 """Attempts under one request id; each that failed was ended without charge."""
+
+ENGINES_AWAKE_MAX = 16
+"""Engine processes that run beside those in use (some 100 MB each); the least recently used sleep, and a request wakes them in a second."""

@@ -7,12 +7,14 @@ loaded anew. The refusal carries its reason; there is nothing to fall back to.
 
 A request holds its version from the moment it was found (`leased`) until it is answered: a version that is taken out of service meanwhile
 gets no new request, and its engine ends with the last one that it has.
+
+At most ENGINES_AWAKE_MAX engines run, and those in use. Others sleep: their bytes are verified again when a request wakes them.
 """
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -29,7 +31,8 @@ from isthmus.contracts.errors import (
     UnknownModelError,
 )
 from isthmus.contracts.ports import Clock
-from isthmus.gateway.limits import DIGEST_RECHECK_S, NAME_CHARS_MAX
+from isthmus.gateway.awake import Awake
+from isthmus.gateway.limits import DIGEST_RECHECK_S, ENGINES_AWAKE_MAX, NAME_CHARS_MAX
 from isthmus.kit.canonical import sha256_hex
 from isthmus.kit.ids import slug
 
@@ -39,7 +42,7 @@ Stamp = tuple[int, int, int, int]
 @dataclass
 class Loaded:
     """A deployment and what was last known of its bytes. `stopped` is why it no longer serves. users: requests that hold it.
-    dropped: it gets no new request, and its engine ends with the last user."""
+    dropped: it gets no new request, and its engine ends with the last user. engine: None while it sleeps, and once it is stopped."""
 
     deployment: Deployment
     artefact: Path
@@ -60,21 +63,30 @@ def _stamp(path: Path) -> Stamp:
 class Registry:
     """Loaded deployments by name and version. Safe to use from several threads.
 
-    decoders: names of the image decoders that this build has.
+    decoders: names of the image decoders that this build has. awake_max: engines that may run beside those in use.
     """
 
-    def __init__(self, gate: CertificateGate, engines: EngineMaker, clock: Clock, decoders: Mapping[str, object]) -> None:
+    def __init__(
+        self,
+        gate: CertificateGate,
+        engines: EngineMaker,
+        clock: Clock,
+        decoders: Mapping[str, object],
+        awake_max: int = ENGINES_AWAKE_MAX,
+    ) -> None:
         self._gate = gate
         self._engines = engines
         self._clock = clock
         self._decoders = decoders
         self._lock = threading.Lock()
+        self._awake = Awake(awake_max)
         self._loaded: dict[str, dict[str, Loaded]] = {}
         self._gone: dict[tuple[str, str | None], IsthmusError] = {}
 
-    def load(self, deployment: Deployment, artefact: Path, standby: bool = False) -> None:
+    def load(self, deployment: Deployment, artefact: Path, standby: bool = False, proven: bool = False) -> None:
         """Verifies certificate and bytes, starts the engine, then serves; a version loaded before is replaced, and ends with its last
-        request. standby: it answers only those who name the version, and when it is refused nothing changes.
+        request. standby: it answers only those who name the version, and when it is refused nothing changes. proven: it served before, so
+        where enough engines run it begins asleep.
 
         Raises CertificateError, ArtefactEditedError, and what gate and engine raise. A deployment that is refused and no standby stays
         known by name, so that requests get the reason, not a 404.
@@ -86,13 +98,15 @@ class Registry:
         refusal: IsthmusError | None = None
         try:
             self.check(deployment)
-            entry.engine = self._engines(self._checked_bytes(entry))
+            raw = self._checked_bytes(entry)
+            entry.engine = None if proven and self._enough() else self._engines(raw)
         except IsthmusError as error:
             refusal = error
         except OSError as error:
             refusal = _unreadable(entry, error)
         if refusal is None:
             self._put(entry, standby)
+            self._rest()
             return
         self._stop(entry, refusal)
         if not standby:
@@ -119,6 +133,7 @@ class Registry:
                 versions[current] = versions.pop(current)
             self._gone.pop((name, version), None)
             self._gone.pop((name, None), None)
+            self._awake.used(entry)
         if old is not None:
             self._drop(old)
 
@@ -177,6 +192,7 @@ class Registry:
                 engine = self._ended(entry)
             if engine is not None:
                 engine.close()
+            self._rest()
 
     def withdraw(self, name: str, version: str | None = None) -> None:
         """Stops a deployment; its name keeps answering why. Raises UnknownModelError."""
@@ -218,27 +234,53 @@ class Registry:
         with self._lock:
             return list(self._loaded.get(name, {}))
 
-    def admit(self, entry: Loaded) -> Engine:
-        """The engine, if the deployment may serve now. Raises the reason why not."""
+    def admit(self, entry: Loaded) -> None:
+        """Raises the reason why the deployment may not serve now, if there is one; one that sleeps may, and sleeps on."""
         if entry.stopped is not None:
             raise entry.stopped.with_traceback(None)
         self._check_certificate(entry.deployment)
         with entry.lock:
-            try:
-                fresh = self._clock.monotonic_s() - entry.hashed_at_s < DIGEST_RECHECK_S
-                if not (fresh and _stamp(entry.artefact) == entry.stamp):
-                    self._checked_bytes(entry)
-            except ArtefactEditedError as error:
-                self._stop(entry, error)
-                raise
-            except OSError as error:
-                refusal = _unreadable(entry, error)
-                self._stop(entry, refusal)
-                raise refusal from error
+            fresh = self._clock.monotonic_s() - entry.hashed_at_s < DIGEST_RECHECK_S
+            self._verified(entry, lambda: fresh and _stamp(entry.artefact) == entry.stamp)
+
+    def engine(self, entry: Loaded) -> Engine:
+        """The engine of a leased deployment that may serve now; it is woken when it sleeps. Raises why not."""
+        self.admit(entry)
+        with entry.lock:
             engine = entry.engine
-        if engine is None:
-            raise DeploymentStoppedError(f"{entry.deployment.name} has no engine", "load it again")
+            if engine is None:
+                engine = self._engines(self._verified(entry, lambda: False))
+                if entry.stopped is not None:
+                    engine.close()
+                    raise entry.stopped.with_traceback(None)
+                entry.engine = engine
+        self._rest(entry)
         return engine
+
+    def _verified(self, entry: Loaded, known: Callable[[], bool]) -> bytes:
+        """The certified bytes, or none when they are `known` to be unchanged; others stop the deployment. Its lock is held."""
+        try:
+            return b"" if known() else self._checked_bytes(entry)
+        except ArtefactEditedError as error:
+            self._stop(entry, error)
+            raise
+        except OSError as error:
+            refusal = _unreadable(entry, error)
+            self._stop(entry, refusal)
+            raise refusal from error
+
+    def _enough(self) -> bool:
+        with self._lock:
+            return self._awake.full
+
+    def _rest(self, used: Loaded | None = None) -> None:
+        """Sends engines to sleep that are more than may run. used: one that was needed now."""
+        with self._lock:
+            if used is not None:
+                self._awake.used(used)
+            surplus = self._awake.surplus()
+        for engine in surplus:
+            engine.close()
 
     def ready(self, entry: Loaded) -> bool:
         """Whether a request would be admitted now."""

@@ -95,6 +95,16 @@ def files_from_json(raw: bytes, count: int, what: str) -> list[bytes]:
         ) from error
 
 
+def texts_from_json(raw: bytes, count: int, what: str) -> list[bytes]:
+    """JSON list of `count` texts, as they are -> each in UTF-8."""
+    texts = _decoded(_TEXTS, raw, what)
+    _counted(len(texts), count, what)
+    try:
+        return [text.encode() for text in texts]
+    except UnicodeEncodeError as error:
+        raise InferenceRequestError(f"{what} holds half of a character pair", "send whole characters") from error
+
+
 def files_from_bytes(raw: bytes | memoryview, count: int, what: str) -> list[bytes]:
     """`count` elements, each a 4-byte little-endian length and as many bytes -> the elements."""
     view = memoryview(raw)

@@ -17,11 +17,16 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from isthmus.contracts.errors import BodyTooLargeError, InferenceRequestError
+from isthmus.contracts.errors import BodyTooLargeError, InferenceRequestError, InputError
+from isthmus.contracts.head import Link
 from isthmus.contracts.inference import (
+    HEAT,
     IMAGE,
+    PROBABILITY,
     RECORDS,
     SCORE,
+    TEXT,
+    VALUE_OUTPUTS,
     VERDICT,
     InferenceRequest,
     InferenceResponse,
@@ -30,6 +35,7 @@ from isthmus.contracts.inference import (
     RequestOutput,
     ResponseOutput,
 )
+from isthmus.contracts.lot import lot_name
 from isthmus.contracts.schema import Schema
 from isthmus.gateway.limits import (
     BODY_BYTES_MAX,
@@ -48,14 +54,17 @@ from isthmus.gateway.tensors import (
     files_to_bytes,
     floats_from_bytes,
     floats_from_json,
+    texts_from_json,
     uint8_from_bytes,
     uint8_from_json,
 )
+from isthmus.kit.logits import stated
 from isthmus.kit.pictures import SIDE_MIN
 
 HEADER_LENGTH = "Inference-Header-Content-Length"
 OUTPUT_NAMES = (SCORE, VERDICT)
-REQUEST_PARAMETERS = frozenset({"binary_data_output"})
+OUTPUT_KINDS = {SCORE: "FP32", VERDICT: "BYTES", PROBABILITY: "FP32"}
+REQUEST_PARAMETERS = frozenset({"binary_data_output", "lot"})
 INPUT_PARAMETERS = frozenset({"binary_data_size", "content_type"})
 OUTPUT_PARAMETERS = frozenset({"binary_data"})
 
@@ -76,18 +85,20 @@ class OutputChoice:
 @dataclass(frozen=True)
 class RecordRequest:
     """A parsed request for `count` records: either values, pixels (count, height, width, 3) uint8 or rows (count, [steps,] columns)
-    float32, or files to decode."""
+    float32, or files to decode. lot: the name under which they are judged, if any."""
 
     request_id: str | None
     count: int
     values: NDArray[Any] | None
     files: tuple[bytes, ...] | None
     outputs: tuple[OutputChoice, ...]
+    lot: str | None = None
 
 
 @dataclass(frozen=True)
 class Answer:
-    """What a request gets: scores (n,) float32, a verdict for each, and the response's parameters."""
+    """What a request gets: scores (n,) float32, a verdict for each, and the response's parameters. values: of a model that foretells
+    numbers instead, (n, 3, targets) float32 in the order of VALUE_OUTPUTS. heats: (n, h, w), where asked for."""
 
     model: str
     version: str
@@ -95,6 +106,25 @@ class Answer:
     parameters: Parameters
     scores: NDArray[np.float32]
     verdicts: tuple[str, ...]
+    values: NDArray[np.float32] | None = None
+    heats: NDArray[np.float32] | None = None
+
+    @property
+    def probabilities(self) -> NDArray[np.float32]:
+        """(n,) of a defect, as a logistic head's scores tell them."""
+        return stated(self.scores).astype(np.float32)
+
+
+def output_names(link: Link) -> tuple[str, ...]:
+    """What a model gives: a logistic head's score states a probability, which is given too."""
+    return (*OUTPUT_NAMES, PROBABILITY) if link == "logistic" else OUTPUT_NAMES
+
+
+def input_name(schema: Schema | None) -> str:
+    """What the input of a model of such records is called. schema: None for pictures."""
+    if schema is None:
+        return IMAGE
+    return TEXT if schema.written else RECORDS
 
 
 def header_length(value: str | None, body_bytes: int) -> int | None:
@@ -108,15 +138,17 @@ def header_length(value: str | None, body_bytes: int) -> int | None:
     return int(value)
 
 
-def parse_request(body: bytes, header_bytes: int | None, model: str, version: str, schema: Schema | None = None) -> RecordRequest:
+def parse_request(
+    body: bytes, header_bytes: int | None, model: str, version: str, schema: Schema | None = None, names: Sequence[str] = OUTPUT_NAMES
+) -> RecordRequest:
     """A request's body -> what it asks for. header_bytes as from `header_length`. schema: of the model's records, where they are not
-    pictures. Raises only IsthmusError.
+    pictures. names: of the model's outputs. Raises only IsthmusError.
 
     With header_bytes = 0 the whole body is one record's file and all outputs are returned as JSON.
     """
     if len(body) > BODY_BYTES_MAX:
         raise BodyTooLargeError(f"the body has {len(body)} bytes, more than the {BODY_BYTES_MAX} allowed", "send fewer records at once")
-    outputs = tuple(OutputChoice(name, False) for name in OUTPUT_NAMES)
+    outputs = tuple(OutputChoice(name, False) for name in names)
     if header_bytes == 0:
         if not body:
             raise InferenceRequestError("the body is empty", "send one record's file as the body")
@@ -125,13 +157,13 @@ def parse_request(body: bytes, header_bytes: int | None, model: str, version: st
     header = body if header_bytes is None else body[:header_bytes]
     document = _header(header)
     _named(document, model, version)
-    entry = _only_input(document.inputs, IMAGE if schema is None else RECORDS)
+    entry = _only_input(document.inputs, input_name(schema))
     _known(document.parameters, REQUEST_PARAMETERS, "the request")
-    choices = _choices(document)
+    choices = _choices(document, names)
     binary = None if header_bytes is None else view[header_bytes:]
     values, files = _tensor(entry, binary, schema)
     count = len(files) if files is not None else int(entry.shape[0])
-    return RecordRequest(document.id or None, count, values, files, choices)
+    return RecordRequest(document.id or None, count, values, files, choices, _lot(document.parameters))
 
 
 def _header(raw: bytes) -> InferenceRequest:
@@ -204,6 +236,18 @@ def _flag(parameters: Parameters, name: str, default: bool) -> bool:
     return value
 
 
+def _lot(parameters: Parameters) -> str | None:
+    value = parameters.get("lot")
+    if value is None:
+        return None
+    if not isinstance(value, str):
+        raise InferenceRequestError("lot is not text", "give the name of the lot")
+    try:
+        return lot_name(value)
+    except InputError as error:
+        raise InferenceRequestError(error.message, error.next_step) from error
+
+
 def _only_input(inputs: Sequence[RequestInput], wanted: str) -> RequestInput:
     if len(inputs) > INPUTS_MAX:
         raise InferenceRequestError(f"the request has {len(inputs)} inputs, more than {INPUTS_MAX}", f"send one, {wanted!r}")
@@ -215,15 +259,15 @@ def _only_input(inputs: Sequence[RequestInput], wanted: str) -> RequestInput:
     return inputs[0]
 
 
-def _choices(document: InferenceRequest) -> tuple[OutputChoice, ...]:
+def _choices(document: InferenceRequest, names: Sequence[str]) -> tuple[OutputChoice, ...]:
     default = _flag(document.parameters, "binary_data_output", False)
-    wanted = document.outputs or [RequestOutput(name=name) for name in OUTPUT_NAMES]
+    wanted = document.outputs or [RequestOutput(name=name) for name in names]
     if len(wanted) > OUTPUTS_MAX or len({output.name for output in wanted}) != len(wanted):
-        raise InferenceRequestError("the request asks for an output twice, or for too many", f"ask for {', '.join(OUTPUT_NAMES)}")
+        raise InferenceRequestError("the request asks for an output twice, or for too many", f"ask for {', '.join(names)}")
     choices: list[OutputChoice] = []
     for output in wanted:
-        if output.name not in OUTPUT_NAMES:
-            raise InferenceRequestError(f"there is no output {output.name[:NAME_CHARS_MAX]!r}", f"ask for {', '.join(OUTPUT_NAMES)}")
+        if output.name not in names and (output.name != HEAT or SCORE not in names):
+            raise InferenceRequestError(f"there is no output {output.name[:NAME_CHARS_MAX]!r}", f"ask for {', '.join(names)}")
         _known(output.parameters, OUTPUT_PARAMETERS, f"output {output.name}")
         choices.append(OutputChoice(output.name, _flag(output.parameters, "binary_data", default)))
     return tuple(choices)
@@ -234,6 +278,8 @@ def _tensor(entry: RequestInput, binary: memoryview | None, schema: Schema | Non
     _known(entry.parameters, INPUT_PARAMETERS, what)
     if schema is None:
         _checked_shape(entry)
+    elif schema.written:
+        _checked_text_shape(entry)
     else:
         _checked_record_shape(entry, schema)
     size = entry.parameters.get("binary_data_size")
@@ -244,7 +290,8 @@ def _tensor(entry: RequestInput, binary: memoryview | None, schema: Schema | Non
             raise InferenceRequestError(f"{len(binary)} bytes follow the JSON and no input has binary_data_size", "send nothing after it")
         raw = b"" if entry.data is msgspec.UNSET else bytes(entry.data)
         if entry.datatype == "BYTES":
-            return None, tuple(files_from_json(raw, entry.shape[0], what))
+            plain = schema is not None and schema.written and "content_type" not in entry.parameters
+            return None, tuple((texts_from_json if plain else files_from_json)(raw, entry.shape[0], what))
         return (uint8_from_json if schema is None else floats_from_json)(raw, entry.shape, what), None
     if isinstance(size, bool) or not isinstance(size, int) or size < 0:
         raise InferenceRequestError(f"{what} has a binary_data_size that is not a number of bytes", "give a whole number")
@@ -284,6 +331,18 @@ def _checked_content_type(entry: RequestInput) -> None:
         raise InferenceRequestError("content_type may only be base64, on a BYTES input", "leave it out")
 
 
+def _checked_text_shape(entry: RequestInput) -> None:
+    """The shape and datatype that a model of texts takes: BYTES [n]."""
+    shape, kind = entry.shape, entry.datatype
+    if kind != "BYTES" or len(shape) != 1:
+        raise InferenceRequestError(
+            f"input {TEXT!r} has datatype {kind[:NAME_CHARS_MAX]!r} and shape {shape[:8]}", "send BYTES of shape [n], each a text in UTF-8"
+        )
+    if not 1 <= shape[0] <= IMAGES_MAX:
+        raise InferenceRequestError(f"the request has {shape[0]} texts; 1 to {IMAGES_MAX} are taken", "send several requests")
+    _checked_content_type(entry)
+
+
 def _checked_record_shape(entry: RequestInput, schema: Schema) -> None:
     """The shape and datatype that a model of records takes: FP32 [n, columns] or [n, steps, columns], or BYTES [n] of JSON."""
     shape, kind = entry.shape, entry.datatype
@@ -307,12 +366,19 @@ def format_answer(answer: Answer, outputs: Sequence[OutputChoice]) -> tuple[byte
     tensors: list[ResponseOutput] = []
     count = len(answer.verdicts)
     for output in outputs:
-        kind = "FP32" if output.name == SCORE else "BYTES"
+        if answer.values is not None:
+            tensors.append(_numbers(answer.values[:, VALUE_OUTPUTS.index(output.name)], output, tail))
+            continue
+        if output.name == HEAT and answer.heats is not None:
+            tensors.append(_numbers(answer.heats, output, tail))
+            continue
+        kind = OUTPUT_KINDS[output.name]
+        numbers = answer.probabilities if output.name == PROBABILITY else answer.scores
         if not output.binary:
-            data: list[float | str] = [float(v) for v in answer.scores] if output.name == SCORE else list(answer.verdicts)
+            data: list[float | str] = list(answer.verdicts) if output.name == VERDICT else [float(v) for v in numbers]
             tensors.append(ResponseOutput(name=output.name, datatype=kind, shape=[count], data=data))
             continue
-        raw = answer.scores.astype("<f4").tobytes() if output.name == SCORE else files_to_bytes([v.encode() for v in answer.verdicts])
+        raw = files_to_bytes([v.encode() for v in answer.verdicts]) if output.name == VERDICT else numbers.astype("<f4").tobytes()
         tail.append(raw)
         tensors.append(ResponseOutput(name=output.name, datatype=kind, shape=[count], parameters={"binary_data_size": len(raw)}))
     header = msgspec.json.encode(
@@ -323,15 +389,26 @@ def format_answer(answer: Answer, outputs: Sequence[OutputChoice]) -> tuple[byte
     return b"".join([header, *tail]), len(header) if tail else None
 
 
+def _numbers(values: NDArray[np.float32], output: OutputChoice, tail: list[bytes]) -> ResponseOutput:
+    """Numbers of any shape as FP32; binary ones are added to `tail`."""
+    shape = [int(size) for size in values.shape]
+    if not output.binary:
+        return ResponseOutput(name=output.name, datatype="FP32", shape=shape, data=[float(one) for one in values.reshape(-1)])
+    raw = np.ascontiguousarray(values).astype("<f4").tobytes()
+    tail.append(raw)
+    return ResponseOutput(name=output.name, datatype="FP32", shape=shape, parameters={"binary_data_size": len(raw)})
+
+
 def format_request(
     given: NDArray[Any] | Sequence[bytes],
     request_id: str | None = None,
     binary: bool = True,
     outputs: Sequence[OutputChoice] = (),
     name: str = IMAGE,
+    lot: str | None = None,
 ) -> tuple[bytes, int | None]:
     """What a client sends: pixels (n, height, width, 3) uint8, rows (n, ...) float32, or records' files -> body and length of its JSON;
-    inverse of `parse_request`. name: of the model's input."""
+    inverse of `parse_request`. name: of the model's input. lot: as in RecordRequest."""
     files = None if isinstance(given, np.ndarray) else list(given)
     shape = [len(given)] if files is not None else [int(v) for v in np.shape(given)]
     kind = "BYTES" if files is not None else "UINT8" if name == IMAGE else "FP32"
@@ -341,11 +418,14 @@ def format_request(
         raw = files_to_bytes(files) if files is not None else np.ascontiguousarray(given).tobytes()
         entry["parameters"] = {"binary_data_size": len(raw)}
     else:
-        # msgspec writes bytes as base64, which is what a JSON BYTES tensor holds
+        # msgspec writes bytes as base64, which is what a JSON BYTES tensor holds; of texts that is said, as they may also stand plainly
         entry["data"] = files if files is not None else np.asarray(given).reshape(-1).tolist()
+        entry |= {"parameters": {"content_type": "base64"}} if name == TEXT else {}
     document: dict[str, Any] = {"inputs": [entry]}
     if request_id is not None:
         document["id"] = request_id
+    if lot is not None:
+        document["parameters"] = {"lot": lot}
     if outputs:
         document["outputs"] = [{"name": output.name, "parameters": {"binary_data": output.binary}} for output in outputs]
     header = msgspec.json.encode(document)
@@ -353,22 +433,30 @@ def format_request(
 
 
 def parse_answer(body: bytes, header_bytes: int | None) -> Answer:
-    """A response's body -> the answer; inverse of `format_answer` where both outputs were asked for. Raises InferenceRequestError."""
+    """A response's body -> the answer; inverse of `format_answer` where all outputs were asked for. Raises InferenceRequestError."""
     try:
         document = _RESPONSE.decode(body if header_bytes is None else body[:header_bytes])
         rest = memoryview(b"" if header_bytes is None else body)[header_bytes or 0 :]
         scores = np.zeros(0, dtype=np.float32)
         verdicts: tuple[str, ...] = ()
+        values: dict[str, NDArray[np.float32]] = {}
         for output in document.outputs:
             size = int(output.parameters.get("binary_data_size", 0))
             raw, rest = rest[:size], rest[size:]
             inline = None if output.data is msgspec.UNSET else output.data
-            if output.name == SCORE:
+            if output.name in (*VALUE_OUTPUTS, HEAT):
+                flat = np.array(inline, dtype=np.float32) if inline is not None else np.frombuffer(raw, dtype="<f4").astype(np.float32)
+                values[output.name] = flat.reshape(tuple(output.shape))
+            elif output.name == SCORE:
                 scores = np.array(inline, dtype=np.float32) if inline is not None else np.frombuffer(raw, dtype="<f4").astype(np.float32)
+            elif output.name == PROBABILITY:
+                continue  # it follows from the score
             elif inline is not None:
                 verdicts = tuple(str(v) for v in inline)
             else:
                 verdicts = tuple(element.decode() for element in files_from_bytes(raw, output.shape[0], VERDICT))
     except (msgspec.MsgspecError, RecursionError, ValueError, IndexError) as error:
         raise InferenceRequestError(f"the answer is not an inference response: {error}", "check what answers at this address") from error
-    return Answer(document.model_name, document.model_version, document.id, document.parameters, scores, verdicts)
+    foretold = np.stack([values[name] for name in VALUE_OUTPUTS], axis=1) if set(values) == set(VALUE_OUTPUTS) else None
+    heat = values.get(HEAT)
+    return Answer(document.model_name, document.model_version, document.id, document.parameters, scores, verdicts, foretold, heat)

@@ -38,6 +38,13 @@ class Settings:
     job_ttl_s: int = _setting(
         1800, "seconds", "How long owners have for one job of a run; then it fails and may be asked anew.", least=5, most=604_800
     )
+    engines_awake_max: int = _setting(
+        16,
+        "engines",
+        "Model processes that run beside those in use, some 100 MB each; others sleep until a request wakes them.",
+        least=1,
+        most=1000,
+    )
     language: str = _setting("en", "language code", "The language of sentences meant for people; English where a sentence is missing.")
     log_level: str = _setting("info", "level", "The least level that is logged.", choices=("debug", "info", "warning", "error"))
     log_file: str = _setting("", "file", "Where the log goes, one JSON object a line; empty means standard error.")

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from isthmus.contracts.errors import InputError
 
 WEIGHT_LEFT_MIN = 1e-9
+HALVINGS = 50
 Floats = NDArray[np.float64]
 
 
@@ -57,6 +58,27 @@ def scaled_inverse(z: Floats, w: NDArray[Any], penalty: float, total_weight: flo
     normal[1:, 1:] += penalty * total_weight * np.eye(z.shape[1] - 1)
     normal[0, 0] = total_weight
     return np.asarray(np.linalg.inv(normal))
+
+
+def matched_inverse(z: Floats, w: NDArray[Any], penalty: float, total_weight: float, freedom: float) -> Floats:
+    """As `scaled_inverse`, where the fit's effective number of parameters is known too: the sum of all rows' leverages.
+
+    penalty: of all rows, on each but the intercept. freedom: that number, the intercept's one included. Own products are scaled up so far,
+    between once and as much as the weight, that the own rows' leverages sum to their share of it; so over all owners they sum to it. Where
+    owners have few rows for each feature this is much nearer than the geometric mean, and one number tells next to nothing.
+    """
+    weights = np.asarray(w, dtype=np.float64)
+    share = float(weights.sum()) / total_weight
+    values, vectors = np.linalg.eigh((z[:, 1:] * weights[:, None]).T @ z[:, 1:])
+    values, wanted = np.maximum(values, 0.0), share * max(freedom - 1.0, 0.0)
+    low, high = 1.0, 1.0 / share
+    for _ in range(HALVINGS):
+        middle = (low + high) / 2.0
+        low, high = (middle, high) if float((values / (middle * values + penalty)).sum()) > wanted else (low, middle)
+    inverse = np.zeros((z.shape[1], z.shape[1]))
+    inverse[0, 0] = 1.0 / total_weight
+    inverse[1:, 1:] = (vectors / (high * values + penalty)) @ vectors.T
+    return inverse
 
 
 def leave_group_out(z: Floats, w: NDArray[Any], y: NDArray[Any], groups: NDArray[Any], inverse: Floats, coefficients: Floats) -> Floats:

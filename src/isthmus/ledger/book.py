@@ -34,7 +34,7 @@ from isthmus.kit.database import Database, named_sql
 
 _FOLDER = Path(__file__).parent / "sql"
 _SQL = named_sql(_FOLDER / "book.sql")
-SCHEMA = ((_FOLDER / "schema_1.sql").read_text(encoding="utf-8"),)
+SCHEMA = tuple((_FOLDER / f"schema_{number}.sql").read_text(encoding="utf-8") for number in (1, 2))
 UNLIMITED_ROLES = frozenset({"issued", "made", "residue"})
 """Roles whose accounts may go below zero without limit; all others have the floor 0 until `set_floor`."""
 

@@ -13,6 +13,7 @@ from pathlib import Path
 import msgspec
 
 from isthmus.contracts.errors import BookError, ConflictError, InputError, UnknownHoldError
+from isthmus.contracts.lot import LotSection
 from isthmus.contracts.money import AccountName, Entry, Hold, counted_unit
 from isthmus.contracts.ports import Clock, Json
 from isthmus.contracts.price import Price, ShareLine, Split, Usage
@@ -134,17 +135,18 @@ class Meter:
                 connection.execute(_SQL["attempt_add"], {"id": request_id, "digest": digest, "document": raw})
             return hold
 
-    def close(self, request_id: str, usage: Usage, outcome: Outcome) -> Receipt:
+    def close(self, request_id: str, usage: Usage, outcome: Outcome, lot: LotSection | None = None) -> Receipt:
         """Captures what was used, splits it, moves the counted units, and writes the receipt, in one transaction.
 
         Finish the answer only after it has returned. outcome: reported, recounted, partial or zero (see CHARGED). A charge
         beyond the hold is cut to the hold and noted as overrun. Again with the same content: the same receipt.
+        lot: what the receipt says of the lot that the parts belong to.
         Raises UnknownHoldError, Hold*Error, ConflictError (other content), AmountError, StorageError.
         """
         if outcome == "void" or outcome not in CHARGED:
             raise InputError(f"an attempt cannot be closed as {outcome!r}", "use reported, recounted, partial or zero; or void it")
         usage.checked()
-        digest = digest_of({"usage": usage, "outcome": outcome})
+        digest = digest_of({"usage": usage, "outcome": outcome} | ({} if lot is None else {"lot": lot}))
         with self.db.transaction():
             attempt, hold = self._opened(request_id)
             known = self.receipts.find(request_id)
@@ -160,7 +162,7 @@ class Meter:
             lines = divide(self.prices.split(attempt.split_id), charge, attempt.compute)
             entries = _share_entries(lines, price.currency) + (_unit_entries(attempt, usage) if CHARGED[outcome] else [])
             self.book.capture(request_id, charge, entries, f"{outcome}: {attempt.model}")
-            return self._record(attempt, price, usage, lines, outcome, "", digest)
+            return self._record(attempt, price, usage, lines, outcome, "", digest, lot)
 
     def void(self, request_id: str, reason: str) -> Receipt:
         """Gives the whole hold back and records that nothing was charged, and why.
@@ -228,17 +230,28 @@ class Meter:
         return self._record(attempt, price, Usage(), (), "void", reason, digest_of({"void": reason}))
 
     def _record(
-        self, attempt: Attempt, price: Price, usage: Usage, lines: tuple[ShareLine, ...], outcome: Outcome, reason: str, digest: str
+        self,
+        attempt: Attempt,
+        price: Price,
+        usage: Usage,
+        lines: tuple[ShareLine, ...],
+        outcome: Outcome,
+        reason: str,
+        digest: str,
+        lot: LotSection | None = None,
     ) -> Receipt:
         hold = self.book.find_hold(attempt.request_id)
         if hold is None or hold.ended_at_ms is None:
             raise BookError(f"the hold {attempt.request_id} has not ended", "end it before it is recorded")
         rule = self.prices.split(attempt.split_id)
         lines = lines or divide(rule, 0, attempt.compute)
-        bodies = _sections(attempt, hold, price, rule, usage, lines, outcome, reason)
+        bodies = _sections(attempt, hold, price, rule, usage, lines, outcome, reason) | ({} if lot is None else {"lot": lot})
         parties = [attempt.caller, attempt.compute, rule.vendor, *(line.party for line in lines if line.amount_micros)]
         index = {"outcome": outcome, "charge_micros": hold.captured, "currency": price.currency}
-        return self.receipts.add(attempt.request_id, hold.ended_at_ms, salted(bodies, self.entropy), parties, index, digest)
+        made = self.receipts.add(attempt.request_id, hold.ended_at_ms, salted(bodies, self.entropy), parties, index, digest)
+        if lot is not None:
+            self.receipts.add_to_lot(attempt.caller, lot.lot, made.leaf_index)
+        return made
 
 
 def _share_entries(lines: tuple[ShareLine, ...], currency: str) -> list[Entry]:

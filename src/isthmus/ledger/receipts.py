@@ -16,7 +16,7 @@ from isthmus.kit.database import Database, named_sql
 from isthmus.ledger.log import ReceiptLog
 
 SALT_BYTES = 16
-CALLER_SECTIONS = frozenset({"usage", "price", "split", "policy", "parties", "certificate", "outcome"})
+CALLER_SECTIONS = frozenset({"usage", "price", "split", "policy", "parties", "certificate", "outcome", "lot"})
 MAKER_SECTIONS = frozenset({"usage", "certificate", "outcome"})
 OWNER_SECTIONS = frozenset({"certificate", "outcome"})
 _SQL = named_sql(Path(__file__).parent / "sql" / "receipts.sql")
@@ -85,6 +85,15 @@ class ReceiptStore:
             for party in sorted(set(parties)):
                 connection.execute(_SQL["receipt_party_add"], {"party": party, "at_ms": at_ms, "leaf_index": place})
         return msgspec.json.decode(raw, type=Receipt)
+
+    def add_to_lot(self, party: str, lot: str, leaf_index: int) -> None:
+        """Notes that a receipt belongs to a party's lot. Call it inside the transaction that adds the receipt."""
+        with self.db.transaction() as connection:
+            connection.execute(_SQL["lot_receipt_add"], {"party": party, "lot": lot, "leaf_index": leaf_index})
+
+    def of_lot(self, party: str, lot: str, most: int) -> list[Receipt]:
+        """The receipts of a party's lot in the log's order, all sections; at most so many."""
+        return [receipt_of(row) for row in self.db.rows(_SQL["receipts_of_lot"], {"party": party, "lot": lot, "most": most})]
 
     def find(self, receipt_id: str) -> tuple[Receipt, str] | None:
         """A receipt with all its sections and the digest of the call that made it."""

@@ -28,7 +28,8 @@ def commitment(folder: DataFolder, file_digests: dict[str, str], salt: bytes) ->
     """`sha256:<root>`. file_digests: relative path -> sha256 hex of the file. salt: 32 secret bytes of the node."""
     leaves = []
     for file in folder.files:
-        entry = canonical_bytes([file.path, file_digests[file.path], file.label, file.sure, file.group, file.kind, file.split])
+        said = [file.path, file_digests[file.path], file.label, file.sure, file.group, file.kind, file.split]
+        entry = canonical_bytes([*said, *([[repr(value) for value in file.values]] if file.values else [])])
         own_salt = hmac.new(salt, entry, hashlib.sha256).digest()
         leaves.append(hashlib.sha256(b"\x00" + own_salt + entry).digest())
     return "sha256:" + merkle_root(leaves).hex()

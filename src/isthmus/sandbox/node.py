@@ -25,7 +25,7 @@ from isthmus.sandbox.nodestore import NodeStore, StoredJob
 from isthmus.sandbox.outlog import Leaving, OutLog
 from isthmus.sandbox.ownerdata import OwnerData
 from isthmus.sandbox.statistics.registry import STATISTICS, Statistic, computed
-from isthmus.sandbox.terms import PastJob, check_job, job_content, roster_digest, stage_blocks
+from isthmus.sandbox.terms import PastJob, check_effective, check_job, job_content, roster_digest, stage_blocks
 from isthmus.sandbox.uplink import Uplink
 
 JSON, OCTETS = "application/json", "application/octet-stream"
@@ -197,6 +197,8 @@ class Node:
         if stored.body is None:
             statistic, params, _ = self._checked(job, agreement)
             peers = self._peers(stored, job, agreement, digest, given)
+            if statistic.effective is not None:
+                check_effective(agreement, statistic, params, job, statistic.effective(params, job.stage, self._data))
             share = computed(statistic, params, job.stage, self._data, agreement.least_group_size)
             self._fix(stored, job, statistic, share, peers)
             stored = self._store.job(digest) or stored

@@ -11,23 +11,25 @@ from pathlib import Path
 import msgspec
 
 from isthmus.contracts.agreement import AGREEMENT_TYPE, Agreement
-from isthmus.contracts.asset import ASSET_TYPE, INSPECTION_SCHEMA, ROWS_SCHEMA, Asset
+from isthmus.contracts.asset import ASSET_TYPE, INSPECTION_SCHEMA, ROWS_SCHEMA, TEXTS_SCHEMA, Asset
 from isthmus.contracts.errors import FolderError, InputError, StorageError
 from isthmus.contracts.party import PARTY_TYPE, Party, PartyKind
 from isthmus.contracts.ports import Progress
 from isthmus.contracts.schema import Schema
+from isthmus.contracts.targets import Target
 from isthmus.kit.canonical import digest_of, parse_canonical
 from isthmus.kit.filelock import held
 from isthmus.kit.ids import slug
 from isthmus.kit.signing import Envelope, SigningKey, payload_of, seal
 from isthmus.sandbox.commitment import commitment
 from isthmus.sandbox.featurecache import FeatureCache
-from isthmus.sandbox.folder import AUDIT, HOLDOUT, TRAIN, DataFolder, read_folder
+from isthmus.sandbox.folder import AUDIT, HOLDOUT, TRAIN, DataFolder, is_text_file, read_folder
 from isthmus.sandbox.nodestore import NodeStore
 from isthmus.sandbox.outlog import LOG_NAME
 from isthmus.sandbox.ownerdata import OwnerData, file_digests, silent
 from isthmus.sandbox.ports import Tools
 from isthmus.sandbox.rowfiles import rows_named
+from isthmus.sandbox.statistics.records import kinds_in
 from isthmus.sandbox.terms import check_agreement
 
 KEY_NAME, STORE_NAME, LOCK_NAME, CACHE_NAME = "node.key", "node.sqlite", "node.lock", "features.sqlite"
@@ -35,7 +37,7 @@ SALT_BYTES = 32
 
 
 class NodeSettings(msgspec.Struct, frozen=True, kw_only=True):
-    """What `init` was told. data: absolute path of the owner's folder."""
+    """What `init` was told. data: absolute path of the owner's folder. targets: numbers that its records have in place of labels."""
 
     id: str
     name: str
@@ -43,6 +45,7 @@ class NodeSettings(msgspec.Struct, frozen=True, kw_only=True):
     data: str
     licence: str
     sample: bool
+    targets: tuple[Target, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -101,7 +104,7 @@ def init_home(root: Path, settings: NodeSettings, progress: Progress = silent, s
     Raises FolderError, PictureError, StorageError; InputError when the folder belongs to another party.
     """
     slug(settings.id, "party id")
-    folder = read_folder(Path(settings.data))
+    folder = read_folder(Path(settings.data), settings.targets)
     digests = file_digests(folder, progress, schema=schema)
     store = _store(root)
     known = store.fact("settings")
@@ -127,7 +130,7 @@ def open_home(root: Path, progress: Progress = silent) -> NodeHome:
         store.close()
         raise InputError(f"the state folder {root} was not finished", "run: isthmus node init")
     settings, asset = msgspec.json.decode(raw_settings, type=NodeSettings), msgspec.json.decode(raw_asset, type=Asset)
-    folder = read_folder(Path(settings.data))
+    folder = read_folder(Path(settings.data), settings.targets)
     key = SigningKey.load_or_create(root / KEY_NAME)
     digests = file_digests(folder, progress, check=False)
     if _asset(settings, folder, digests, salt) != asset:
@@ -161,10 +164,16 @@ def _party(settings: NodeSettings, key: SigningKey) -> Party:
     return Party(id=settings.id, name=settings.name, kind=settings.kind, public_key=key.public_hex, sample=settings.sample)
 
 
+def _kind(folder: DataFolder) -> str:
+    if any(rows_named(file.path) for file in folder.files):
+        return ROWS_SCHEMA
+    return TEXTS_SCHEMA if any(is_text_file(file.path) for file in folder.files) else INSPECTION_SCHEMA
+
+
 def _asset(settings: NodeSettings, folder: DataFolder, digests: dict[str, str], salt: bytes) -> Asset:
     return Asset(
         owner=settings.id,
-        schema=ROWS_SCHEMA if any(rows_named(file.path) for file in folder.files) else INSPECTION_SCHEMA,
+        schema=_kind(folder),
         licence=settings.licence,
         records_train=len(folder.of_split(TRAIN)),
         records_holdout=len(folder.of_split(HOLDOUT)),
@@ -173,7 +182,7 @@ def _asset(settings: NodeSettings, folder: DataFolder, digests: dict[str, str], 
         records_audit=len(folder.of_split(AUDIT)),
         commitment=commitment(folder, digests, salt),
         groups_inferred=folder.groups_inferred,
-        kinds_holdout=tuple(sorted({record.kind for record in folder.of_split(HOLDOUT)} - {""})),
+        kinds_holdout=tuple(sorted({kind for record in folder.of_split(HOLDOUT) for kind in kinds_in(record.kind)})),
         splits_inferred=folder.splits_inferred,
         sample=settings.sample,
     )

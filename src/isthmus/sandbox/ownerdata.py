@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -20,15 +20,19 @@ from isthmus.contracts.head import Stage
 from isthmus.contracts.ports import Progress
 from isthmus.contracts.schema import Schema
 from isthmus.contracts.statistic import CLEAN, Corruption, TrainingParams, condition_name
-from isthmus.kit.pictures import DECODER, decode
-from isthmus.kit.records import RECORD_DECODER, decode_record
+from isthmus.contracts.targets import Target
+from isthmus.kit.canonical import digest_of
+from isthmus.kit.decoders import decoded_record, decoder_named, row_text
+from isthmus.kit.pictures import decode
+from isthmus.kit.writing import decode_text
 from isthmus.sandbox.featurecache import FeatureCache
-from isthmus.sandbox.folder import TRAIN, DataFolder, LabelledFile
+from isthmus.sandbox.folder import TRAIN, DataFolder, LabelledFile, is_text_file
 from isthmus.sandbox.ports import Artefact, Given, Tools
 from isthmus.sandbox.rowfiles import RowFiles, rows_named
 from isthmus.sandbox.statistics.records import Records, TrainingRecords, group_codes
 
 BATCH_IMAGES, BATCH_ROWS = 16, 1024
+"""Records between two words of progress; texts take as long as pictures."""
 DRAWN = "drawn-defects/1"
 """The name that features of pictures with drawn defects are kept under."""
 Record = NDArray[Any]
@@ -57,10 +61,10 @@ def file_digests(folder: DataFolder, on_progress: Progress = silent, check: bool
         raw = record_of(folder.root, file, tables)
         if check and schema is not None:
             _check_kind(folder.root, file, schema, tables)
-        if check and rows_named(file.path) is None:
-            decode(raw, file.path)
-        elif check and schema is not None:
-            decode_record(raw, file.path, schema)
+        if check and schema is not None:
+            decoded_record(sent_bytes(raw, file, schema), file.path, schema)
+        elif check and rows_named(file.path) is None:
+            _ = decode_text(raw, file.path) if is_text_file(file.path) else decode(raw, file.path)
         digests[file.path] = hashlib.sha256(raw).hexdigest()
         on_progress(index + 1, len(folder.files), "reading")
     return digests
@@ -69,6 +73,10 @@ def file_digests(folder: DataFolder, on_progress: Progress = silent, check: bool
 def _check_kind(root: Path, file: LabelledFile, schema: Schema, tables: RowFiles) -> None:
     """Rows, of a table that has all columns: one that is misspelt in the header would count as missing everywhere."""
     rows = rows_named(file.path)
+    if rows is None and schema.written and is_text_file(file.path):
+        return
+    if rows is None and schema.written:
+        raise FolderError(f"{file.path} is no text, and the scenario takes texts", "give .txt files, or name rows of a CSV file")
     if rows is None:
         raise FolderError(f"{file.path} is a file, and the scenario takes rows of tables", "name rows of a CSV file, as in records.csv#1")
     absent = [column.name for column in schema.columns if column.name not in tables.columns(rows[0])]
@@ -90,15 +98,24 @@ def record_of(root: Path, file: LabelledFile, tables: RowFiles) -> bytes:
         ) from error
 
 
+def sent_bytes(raw: bytes, file: LabelledFile, schema: Schema | None) -> bytes:
+    """A record's bytes as its decoder takes them: of a text in a row of a table, the text alone. Raises InputError."""
+    of_row = schema is not None and schema.written and rows_named(file.path) is not None
+    return row_text(raw, file.path, schema) if of_row and schema is not None else raw
+
+
 @dataclass
 class OwnerData:
-    """The data of one asset. digests: relative path -> sha256 hex, as committed to."""
+    """The data of one asset. digests: relative path -> sha256 hex, as committed to. kept: features of the training split that were asked
+    for last, by stage and view: trees ask for them some hundred times in a row. begun: scores that trees begin at, likewise."""
 
     folder: DataFolder
     digests: Mapping[str, str]
     cache: FeatureCache
     tools: Tools
     progress: Progress = silent
+    kept: dict[tuple[str, str], NDArray[np.int16]] = field(default_factory=dict)
+    begun: dict[str, NDArray[np.float64]] = field(default_factory=dict)
 
     def records(self, split: str) -> Records:
         """Labels, groups and kinds of one split, in order."""
@@ -109,9 +126,11 @@ class OwnerData:
     def training(self, stage: Stage, params: TrainingParams) -> TrainingRecords:
         """The training split with the features of each view, and then of each augmentation."""
         files = self.folder.of_split(TRAIN)
+        if self.folder.targets:
+            raise RefusedError("data", "the asset's records end in numbers, not in labels", "use a scenario that foretells them")
         w = np.array([params.sure_weight if file.sure else params.unsure_weight for file in files], dtype=np.int64)
-        views = [self.features(stage, TRAIN, view) for view in params.views]
-        changed = [self.features(stage, TRAIN, corruption=one) for one in params.augmentations]
+        views = [self._training_features(stage, view) for view in params.views]
+        changed = [self._training_features(stage, "identity", one) for one in params.augmentations]
         records = self.records(TRAIN)
         if not params.drawn_weight:
             return TrainingRecords(records, (*views, *changed), w)
@@ -132,8 +151,16 @@ class OwnerData:
             extractor.select(np.array(found, dtype=np.int16).reshape(len(found), -1)) if found else np.zeros((0, stage.dimension), np.int16)
         )
 
+    def _training_features(self, stage: Stage, view: str, corruption: Corruption | None = None) -> NDArray[np.int16]:
+        name = view if corruption is None else condition_name(corruption)
+        if (stage.digest, name) not in self.kept:
+            if any(digest != stage.digest for digest, _ in self.kept):
+                self.kept.clear()
+            self.kept[stage.digest, name] = self.features(stage, TRAIN, view, corruption)
+        return self.kept[stage.digest, name]
+
     def features(self, stage: Stage, split: str, view: str = "identity", corruption: Corruption | None = None) -> NDArray[np.int16]:
-        """(n, d) int16 of one split under one view, corrupted first if so asked."""
+        """(n, d) int16 of one split under one view, corrupted first if so asked; (n, positions * d) where the stage has positions."""
         extractor = self.tools.extractor(stage)
         flip = FLIPS[view]
         condition = view if corruption is None else condition_name(corruption)
@@ -148,9 +175,9 @@ class OwnerData:
         found = self._each(split, extractor.digest, condition, compute, f"features {condition}", stage.schema)
         rows = np.array(found, dtype=np.int16).reshape(len(found), -1)
         rows = extractor.select(rows) if found else rows
-        if found and rows.shape[1] != stage.dimension:
-            raise RefusedError("stage", f"the extractor gives {rows.shape[1]} features, not {stage.dimension}", "use the same release")
-        return rows.reshape(len(found), stage.dimension)
+        if found and rows.shape[1] != stage.width:
+            raise RefusedError("stage", f"the extractor gives {rows.shape[1]} features, not {stage.width}", "use the same release")
+        return rows.reshape(len(found), stage.width)
 
     def artefact_scores(self, artefact: Artefact, stage: Stage, split: str) -> NDArray[np.float64]:
         """(n,) scores of the artefact itself, run on the decoded records of one split as they are."""
@@ -160,6 +187,41 @@ class OwnerData:
 
         found = self._each(split, artefact.digest, CLEAN, compute, "artefact", stage.schema)
         return np.array(found, dtype=np.float64).reshape(len(found))
+
+    def outcomes(self, split: str, targets: tuple[Target, ...]) -> NDArray[np.float64]:
+        """(n, targets) outcomes of one split, in the targets' units. Raises RefusedError when the asset declares other targets."""
+        known = {target.name: place for place, target in enumerate(self.folder.targets)}
+        for target in targets:
+            if target.name not in known:
+                raise RefusedError("data", f"the asset's records have no outcome {target.name}", "prepare the asset for this scenario")
+            if self.folder.targets[known[target.name]] != target:
+                what = f"the asset declares another range or scale of {target.name} than the job"
+                raise RefusedError("data", what, "prepare the asset by the scenario's present version")
+        places = [known[target.name] for target in targets]
+        found = [[file.values[place] for place in places] for file in self.folder.of_split(split)]
+        return np.array(found, dtype=np.float64).reshape(len(found), len(targets))
+
+    def newest(self, split: str, schema: Schema, column: str) -> NDArray[np.float64]:
+        """(n,) newest values of a number column; NaN where it is missing."""
+        place = [one.name for one in schema.columns].index(column)
+        source = f"newest {column} {digest_of(schema)}"
+        found = self._each(split, source, CLEAN, lambda given: np.array([np.atleast_2d(one)[-1, place] for one in given]), "newest", schema)
+        return np.array(found, dtype=np.float64).reshape(len(found))
+
+    def foretold(self, artefact: Artefact, stage: Stage, split: str, corruption: Corruption | None) -> NDArray[np.float64]:
+        """(n, 4, targets) score, value, low and high: the artefact itself, run on the records of one split, corrupted if so asked."""
+        run = artefact.foretold
+        if run is None:
+            raise RefusedError("artefact", "the artefact foretells no numbers", "send a head that does")
+
+        def compute(given: Given) -> NDArray[np.generic]:
+            if corruption is not None:
+                given = [self.tools.corrupt(record, corruption.family, corruption.severity, stage.schema) for record in given]
+            return np.asarray(run(given), dtype=np.float64)
+
+        condition = CLEAN if corruption is None else condition_name(corruption)
+        found = self._each(split, artefact.digest, condition, compute, f"artefact {condition}", stage.schema)
+        return np.array(found, dtype=np.float64).reshape(len(found), 4, -1)
 
     def _each(
         self,
@@ -173,10 +235,10 @@ class OwnerData:
     ) -> list[NDArray[Any]]:
         """One array for each record, or for each chosen one, from the cache or computed in batches."""
         files = [file for place, file in enumerate(self.folder.of_split(split)) if chosen is None or chosen[place]]
-        condition = f"{DECODER if schema is None else RECORD_DECODER}/{condition}"
+        condition = f"{decoder_named(schema)}/{condition}"
         found: dict[str, NDArray[Any]] = self.cache.found(digest, condition)
         missing = [file for file in files if self.digests[file.path] not in found]
-        step = BATCH_IMAGES if schema is None else BATCH_ROWS
+        step = BATCH_IMAGES if schema is None or schema.written else BATCH_ROWS
         tables = RowFiles(self.folder.root)
         for start in range(0, len(missing), step):
             batch = missing[start : start + step]
@@ -194,9 +256,10 @@ class OwnerData:
             raise RefusedError("data", "a record of the asset can no longer be read", "see the node's own log") from error
         if hashlib.sha256(raw).hexdigest() != self.digests[file.path]:
             raise RefusedError("data", "a record is no longer the one that the asset commits to", "make a new asset and agreement")
-        if (schema is None) != (rows_named(file.path) is None):
+        texts = schema is not None and schema.written and is_text_file(file.path)
+        if not texts and (schema is None) != (rows_named(file.path) is None):
             raise RefusedError("data", "the asset holds another kind of records than the scenario takes", "use a scenario of its kind")
         try:
-            return decode(raw, file.path) if schema is None else decode_record(raw, file.path, schema)
+            return decoded_record(sent_bytes(raw, file, schema), file.path, schema)
         except InputError as error:
             raise RefusedError("data", "a record of the asset cannot be decoded", "see the node's own log") from error

@@ -20,10 +20,12 @@ Given = list[NDArray[Any]]
 
 @dataclass(frozen=True)
 class Artefact:
-    """A rebuilt artefact. digest: `sha256:<hex>` of its bytes. scores: decoded records -> (n,) float64."""
+    """A rebuilt artefact. digest: `sha256:<hex>` of its bytes. scores: decoded records -> (n,) float64. foretold: of one that foretells
+    numbers, (n, 4, targets) float64: score, value, low and high."""
 
     digest: str
     scores: Callable[[Given], NDArray[np.float64]]
+    foretold: Callable[[Given], NDArray[np.float64]] | None = None
 
 
 class ArtefactBuilder(Protocol):

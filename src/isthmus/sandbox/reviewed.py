@@ -14,7 +14,8 @@ from pathlib import Path
 from isthmus.contracts.errors import FolderError
 from isthmus.contracts.ports import Clock
 from isthmus.kit.pictures import decode
-from isthmus.sandbox.folder import TRAIN, DataFolder, read_folder, read_labels
+from isthmus.kit.writing import decode_text
+from isthmus.sandbox.folder import TRAIN, DataFolder, is_text_file, read_folder, read_labels
 from isthmus.sandbox.labelbook import open_book, write_whole
 from isthmus.sandbox.ownerdata import file_digests
 
@@ -35,7 +36,8 @@ class Added:
 
 
 def add_reviewed(root: Path, reviewed: Path, clock: Clock) -> Added:
-    """Adds the labelled pictures of the folder `reviewed` to the owner's folder. Raises FolderError, PictureError, StorageError."""
+    """Adds the labelled pictures, or files of text, of the folder `reviewed` to the owner's folder. Raises FolderError, PictureError,
+    StorageError."""
     if reviewed.resolve() == root.resolve() or root.resolve() in reviewed.resolve().parents:
         raise FolderError(
             f"the reviews {reviewed} lie inside the owner's folder", "give the folder that the reviewed pictures were put into"
@@ -58,7 +60,7 @@ def add_reviewed(root: Path, reviewed: Path, clock: Clock) -> Added:
             if group in away:
                 held_back += 1
                 continue
-            decode(raw, file.path)
+            _ = decode_text(raw, file.path) if is_text_file(file.path) else decode(raw, file.path)
             path = f"{FOLDER_NAME}/{digest[:NAME_CHARS]}{Path(file.path).suffix.lower()}"
             (root / FOLDER_NAME).mkdir(exist_ok=True)
             write_whole(root / path, raw)

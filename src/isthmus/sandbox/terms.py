@@ -13,18 +13,43 @@ from isthmus.contracts.asset import ASSET_TYPE, Asset
 from isthmus.contracts.errors import AgreementError, IsthmusError, RefusedError
 from isthmus.contracts.job import Job
 from isthmus.contracts.parts import sources_of
-from isthmus.contracts.statistic import CLUSTERS, EVALUATE, FOLD_OUT, MOMENTS, OWN_HEAD, PAIR, SITE_HEAD, EvaluateParams, PairParams
+from isthmus.contracts.statistic import (
+    CLUSTERS,
+    EVALUATE,
+    FOLD_OUT,
+    GAUSSIAN,
+    GAUSSIAN_CLUSTERS,
+    GAUSSIAN_FOLD_OUT,
+    IRLS,
+    MOMENTS,
+    OWN_HEAD,
+    PAIR,
+    SITE_GAUSSIAN,
+    SITE_HEAD,
+    EvaluateParams,
+    PairParams,
+)
+from isthmus.contracts.textparts import text_sources
+from isthmus.contracts.treesums import ASIDE_CLUSTERS, ASIDE_SCORES, HISTOGRAMS, ROUNDS_MAX, HistogramsParams
+from isthmus.contracts.valuesums import VALUE_CLUSTERS, VALUE_EVALUATE, VALUE_FOLD_OUT, VALUE_MOMENTS
 from isthmus.kit.canonical import digest_of
 from isthmus.kit.signing import Envelope, key_id, unseal
 from isthmus.sandbox.overlap import Roster, reveals
-from isthmus.sandbox.statistics.registry import STATISTICS, Params, Statistic, parsed_params
+from isthmus.sandbox.statistics.registry import GOOD_SHARE_MIN, STATISTICS, Params, Statistic, parsed_params
 
 JOB_SECONDS_MAX = 7 * 24 * 3600
 CLOCK_SKEW_S = 300
 JOBS_PER_RUN_MAX = {MOMENTS: 1, FOLD_OUT: 2, CLUSTERS: 4, OWN_HEAD: 2, SITE_HEAD: 4, EVALUATE: 8, PAIR: 1}
+JOBS_PER_RUN_MAX |= {HISTOGRAMS: ROUNDS_MAX, ASIDE_SCORES: 2, ASIDE_CLUSTERS: 4}
+JOBS_PER_RUN_MAX |= {IRLS: 8}
+JOBS_PER_RUN_MAX |= {GAUSSIAN: 1, GAUSSIAN_FOLD_OUT: 2, GAUSSIAN_CLUSTERS: 6, SITE_GAUSSIAN: 4}
+JOBS_PER_RUN_MAX |= {VALUE_MOMENTS: 1, VALUE_FOLD_OUT: 2, VALUE_CLUSTERS: 4, VALUE_EVALUATE: 8}
 """Different jobs of each statistic in one run: every further answer about the same records is one more equation on them."""
 ROSTER_MAX = 256
-GRAM_STATISTICS = (MOMENTS, FOLD_OUT)
+GRAM_STATISTICS = (MOMENTS, IRLS, FOLD_OUT, HISTOGRAMS, ASIDE_SCORES, GAUSSIAN, GAUSSIAN_FOLD_OUT, VALUE_MOMENTS, VALUE_FOLD_OUT)
+SITE_STATISTICS = (SITE_HEAD, SITE_GAUSSIAN)
+WEIGHTINGS_MAX = 32
+"""Different rounds of logistic fits over shared features, over all runs: each is another weighting of the same records."""
 SINGLE_HEADS_MAX = 6
 """Different heads of one owner's records over shared features, over all runs."""
 
@@ -50,7 +75,10 @@ class PastJob:
 
 def stage_blocks(job: Job) -> frozenset[str]:
     """Names of what the job's features come from. The backbones of pictures that are known differ only in how pictures enter, which is
-    no protection, so parts count as shared across them. All features of a record are functions of its columns, so a column counts."""
+    no protection, so parts count as shared across them. All features of a record are functions of its columns, so a column counts; of a
+    text a family of directions, none of which is made of another family's."""
+    if job.stage.schema is not None and job.stage.schema.written:
+        return text_sources(job.stage.parts)
     if job.stage.schema is not None:
         return frozenset(f"column {column.name}" for column in job.stage.schema.columns)
     return sources_of(job.stage.parts)
@@ -246,23 +274,58 @@ def visible_records(agreement: Agreement, statistic: Statistic, assets: Mapping[
     it could subtract its own share, so: the roster's total less the largest single owner's, and none when fewer than two others are
     left.
     """
-    counts = [asset.records_train for _, asset in assets.values()]
+    share = GOOD_SHARE_MIN if statistic.of_good else 1.0
+    counts = [int(asset.records_train * share) for _, asset in assets.values()]
     if statistic.single or agreement.visibility == "individual":
-        return assets[agreement.owner][1].records_train
+        return int(assets[agreement.owner][1].records_train * share)
     return sum(counts) - max(counts) if len(counts) >= AGGREGATE_PARTICIPANTS_MIN else 0
 
 
-def _check_dimension(agreement: Agreement, statistic: Statistic, job: Job, assets: Mapping[str, tuple[str, Asset]]) -> None:
+def _check_dimension(agreement: Agreement, statistic: Statistic, params: Params, job: Job, assets: Mapping[str, tuple[str, Asset]]) -> None:
     if not statistic.releases_features:
         return
+    dimension = statistic.dimension(params, job.stage)
     ratio, records = agreement.dimension_records_min_ratio, visible_records(agreement, statistic, assets)
-    if statistic.single:  # a few heads are a few times d + 1 numbers, not a matrix of them: the least ratio holds
+    if statistic.single and not statistic.of_good:  # a few heads are a few times d + 1 numbers, not a matrix of them: the least ratio holds
         ratio = min(ratio, AGGREGATE_RATIO_MIN)
     _refuse_if(
-        job.stage.dimension * ratio > records,
+        dimension * ratio > records,
         "dimension",
-        f"{job.stage.dimension} features need {job.stage.dimension * ratio} records behind what becomes visible, there are {records}",
+        f"{dimension} features need {dimension * ratio} records behind what becomes visible, there are {records}",
         "use fewer features or more owners",
+    )
+    if isinstance(params, HistogramsParams):
+        cuts, least = params.cuts.shape[0], params.owner_records_min
+        _refuse_if(
+            cuts * ratio > least,
+            "dimension",
+            f"{cuts} cuts need {cuts * ratio} records in every node of a tree, the largest owner set aside, and {least} are asked for",
+            "ask for as many, or for fewer cuts",
+        )
+
+
+def check_effective(agreement: Agreement, statistic: Statistic, params: Params, job: Job, effective: float) -> None:
+    """The dimension rule and the least group, counted by the records that a job's own weighting leaves. effective: of this owner's.
+
+    Whoever asks for a round of a logistic fit chooses its weights p (1 - p): coefficients far out would leave a handful of records in it.
+    An owner knows its own weights only, and takes the others' to be like them. Raises RefusedError.
+    """
+    assets = roster_assets(job, agreement.participants)
+    own = assets[agreement.owner][1].records_train
+    ratio, share = agreement.dimension_records_min_ratio, effective / max(1, own)
+    left = int(visible_records(agreement, statistic, assets) * share)
+    wanted = statistic.dimension(params, job.stage) * ratio
+    _refuse_if(
+        wanted > left,
+        "dimension",
+        f"the weights of this round leave as much as {left} records behind what becomes visible, its features need {wanted}",
+        "use larger penalties, fewer features or the head ridge",
+    )
+    _refuse_if(
+        effective < agreement.least_group_size,
+        "least-group-size",
+        f"the weights of this round leave fewer than {agreement.least_group_size} of this owner's records",
+        "use larger penalties or the head ridge",
     )
 
 
@@ -277,7 +340,7 @@ def _check_single(job: Job, content: str, past: Sequence[PastJob]) -> None:
         f"{SINGLE_HEADS_MAX} heads of these features left before; more would add up to the sums behind them",
         "use those, or other features",
     )
-    summed = job.statistic == SITE_HEAD and any(p.statistic in GRAM_STATISTICS for p in shared)
+    summed = job.statistic in SITE_STATISTICS and any(p.statistic in GRAM_STATISTICS for p in shared)
     _refuse_if(
         summed, "would-reveal", "this owner's own sums are in a fleet's, so the fleet's must not come here", "fit a site with no part in it"
     )
@@ -308,6 +371,10 @@ def _check_history(agreement: Agreement, statistic: Statistic, job: Job, roster:
     if job.statistic in GRAM_STATISTICS:
         others = any(p.stage != job.stage.digest for p in of_run if p.statistic in GRAM_STATISTICS)
         _refuse_if(others, "rounds", "the run asked for sums of other features before", "use one stage for each run")
+    if statistic.effective is not None:
+        asked = {p.content for p in past if p.statistic == job.statistic and p.shares_features(job)} | {content}
+        message = f"{WEIGHTINGS_MAX} rounds over these features were answered before; more weightings of the same records would add up"
+        _refuse_if(len(asked) > WEIGHTINGS_MAX, "rounds", message, "use what was fitted, the head ridge, or other features")
     if statistic.single:
         _check_single(job, content, past)
         return
@@ -345,7 +412,7 @@ def check_job(agreement: Agreement, own_key: str, job: Job, past: Sequence[PastJ
         f"this owner has fewer than {least} training records",
         "ask owners with more",
     )
-    _check_dimension(agreement, statistic, job, assets)
+    _check_dimension(agreement, statistic, params, job, assets)
     roster = frozenset((party, digest) for party, (digest, _) in assets.items())
     _check_history(agreement, statistic, job, roster, past)
     return statistic, params, roster

@@ -6,7 +6,8 @@ cancellation names what it refers to. The status is `Exercise` unless the caller
 
 How a forecast is put into the standard's words. Urgency: Future, since it is a day or more ahead. Certainty: Likely when the forecast
 itself reaches the level, Possible when only the upper end of its band does, and no alert at all below that. Severity: by how far the
-forecast stands above the level; Extreme is never said, that is for a person.
+forecast stands above the level; Extreme is never said, that is for a person. Of a verdict without a number, the level that is met is
+Likely; one that the model leaves to a person is Unknown in both, says so, and is written only when it is asked for.
 """
 
 from __future__ import annotations
@@ -27,7 +28,11 @@ SEVERE_RATIO = 1.5
 LEAD_DAYS_MAX = 10
 TEXT_CHARS_MAX = 2000
 NAME_CHARS_MAX = 200
+ALERT_BYTES_MAX = 1024 * 1024
+"""An alert that is read back."""
+
 LASTS = timedelta(days=1)
+NO_UNIT = "1"
 PLAIN_NAME = re.compile(r"[^\s,<&]+")
 CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ufffe\uffff\ud800-\udfff]")
 Kind = Literal["Alert", "Update", "Cancel"]
@@ -46,7 +51,10 @@ class Area:
 @dataclass(frozen=True, kw_only=True)
 class FloodWarning:
     """One gauge, one lead time. sender: whose alert it is, a name of the internet such as warnings@river.example. issued: with a zone.
-    level: the gauge's warning level; value, low, high: the forecast and its band; all in `unit`. held: the band's rate, between 0 and 1."""
+    level: the gauge's warning level; value, low, high: the forecast and its band; all in `unit`. held: the band's rate, between 0 and 1.
+
+    verdict: met or doubtful, of a model that gives no number; value, low, high and held then say nothing. proof: pairs that say where the
+    forecast comes from, such as ("certificate", "sha256:…")."""
 
     sender: str
     sender_name: str
@@ -63,6 +71,60 @@ class FloodWarning:
     status: str = "Exercise"
     language: str = "en"
     web: str = ""
+    verdict: Literal["", "met", "doubtful"] = ""
+    proof: tuple[tuple[str, str], ...] = ()
+
+    @property
+    def onset(self) -> datetime:
+        return self.issued + timedelta(days=self.lead_days)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Issued:
+    """What an alert of ours says of itself, as it was read back. references: of the alerts that it replaces. onset: None where it has none;
+    gauge: empty where it names none."""
+
+    identifier: str
+    sender: str
+    sent: str
+    kind: str
+    gauge: str
+    onset: datetime | None
+    references: tuple[str, ...]
+
+    @property
+    def reference(self) -> str:
+        """sender,identifier,sent."""
+        return f"{_plain(self.sender, 'sender')},{_plain(self.identifier, 'identifier')},{self.sent}"
+
+
+def issued_from(raw: bytes, name: str) -> Issued:
+    """An alert's file, read back. Raises InputError when it is none."""
+    wrong = InputError(f"{name} is no CAP 1.2 alert", "give the folder of alerts as they were written")
+    if len(raw) > ALERT_BYTES_MAX or b"<!" in raw.replace(b"<!--", b""):  # no document type, hence no entities
+        raise wrong
+    try:
+        alert = ElementTree.fromstring(raw)
+        onset = alert.findtext(f"{{{NAMESPACE}}}info/{{{NAMESPACE}}}onset")
+        said = {key: alert.findtext(f"{{{NAMESPACE}}}{key}") or "" for key in ("identifier", "sender", "sent", "msgType", "references")}
+        pairs = {
+            one.findtext(f"{{{NAMESPACE}}}valueName"): one.findtext(f"{{{NAMESPACE}}}value") or ""
+            for one in alert.iterfind(f"{{{NAMESPACE}}}info/{{{NAMESPACE}}}parameter")
+        }
+        moment_of = None if onset is None else datetime.fromisoformat(onset)
+    except (ElementTree.ParseError, ValueError) as error:
+        raise wrong from error
+    if alert.tag != f"{{{NAMESPACE}}}alert" or not all(said[key] for key in ("identifier", "sender", "sent", "msgType")):
+        raise wrong
+    return Issued(
+        identifier=said["identifier"],
+        sender=said["sender"],
+        sent=said["sent"],
+        kind=said["msgType"],
+        gauge=pairs.get("isthmus:gauge", ""),
+        onset=moment_of,
+        references=tuple(said["references"].split()),
+    )
 
 
 def moment(time: datetime) -> str:
@@ -90,7 +152,7 @@ def _checked(warning: FloodWarning) -> FloodWarning:
     numbers = (warning.level, warning.value, warning.low, warning.high, warning.held)
     if not all(math.isfinite(number) for number in numbers) or warning.level <= 0:
         raise InputError("a number of the warning is not finite, or its level is not above 0", "give the forecast and the gauge's level")
-    if not warning.low <= warning.value <= warning.high or not 0.0 < warning.held < 1.0:
+    if (not warning.verdict and not warning.low <= warning.value <= warning.high) or not 0.0 < warning.held < 1.0:
         raise InputError("the band does not hold the forecast, or its rate is no share", "give low <= value <= high, and a rate below 1")
     if not 1 <= warning.lead_days <= LEAD_DAYS_MAX:
         raise InputError(f"a warning cannot be {warning.lead_days} days ahead", f"give 1 to {LEAD_DAYS_MAX} days")
@@ -100,12 +162,18 @@ def _checked(warning: FloodWarning) -> FloodWarning:
 
 
 def is_due(warning: FloodWarning) -> bool:
-    """Whether the upper end of the band reaches the level: what is below it is no warning."""
-    return _checked(warning).high >= warning.level
+    """Whether the upper end of the band reaches the level, or the model says that it is met, or cannot say: what is below is no warning."""
+    return _checked(warning).high >= warning.level or bool(warning.verdict)
+
+
+def _is_likely(warning: FloodWarning) -> bool:
+    return warning.verdict == "met" if warning.verdict else warning.value >= warning.level
 
 
 def severity(warning: FloodWarning) -> str:
     """Minor: only the band's upper end reaches the level. Moderate: the forecast does. Severe: by half as much again."""
+    if warning.verdict:
+        return "Moderate" if warning.verdict == "met" else "Unknown"
     ratio = warning.value / warning.level
     return "Severe" if ratio >= SEVERE_RATIO else "Moderate" if ratio >= 1.0 else "Minor"
 
@@ -148,12 +216,19 @@ def _add_area(info: ElementTree.Element, area: Area) -> None:
 def _words(warning: FloodWarning) -> tuple[str, str]:
     """(headline, description)."""
     days = "1 day" if warning.lead_days == 1 else f"{warning.lead_days} days"
+    if warning.verdict == "doubtful":
+        headline = f"{warning.gauge}: whether its warning level is met in {days} is doubtful"[:160]
+        return headline, f"The model does not say whether {warning.gauge} will meet its warning level in {days}. A person has to judge it."
+    if warning.verdict:
+        headline = f"{warning.gauge} expected to reach its warning level in {days}"[:160]
+        return headline, f"The model says that {warning.gauge} will meet its warning level in {days}; it gives no height."
     likely = "expected to reach" if warning.value >= warning.level else "could reach"
     headline = f"{warning.gauge} {likely} its warning level in {days}"[:160]
-    band = f"between {warning.low:.3g} and {warning.high:.3g} {warning.unit} in {warning.held:.0%} of such forecasts"
+    unit = "" if warning.unit == NO_UNIT else f" {warning.unit}"
+    band = f"between {warning.low:.3g} and {warning.high:.3g}{unit} in {warning.held:.0%} of such forecasts"
     return (
         headline,
-        f"Forecast for {warning.gauge} in {days}: {warning.value:.3g} {warning.unit}, {band}; level {warning.level:.3g} {warning.unit}.",
+        f"Forecast for {warning.gauge} in {days}: {warning.value:.3g}{unit}, {band}; level {warning.level:.3g}{unit}.",
     )
 
 
@@ -161,34 +236,39 @@ def _add_info(alert: ElementTree.Element, warning: FloodWarning, over: bool) -> 
     headline, description = _words(warning)
     if over:
         headline, description = f"Warning for {warning.gauge} withdrawn"[:160], f"The warning for {warning.gauge} is withdrawn."
-    onset = warning.issued + timedelta(days=warning.lead_days)
+    likely, doubtful = _is_likely(warning), warning.verdict == "doubtful"
     info = ElementTree.SubElement(alert, f"{{{NAMESPACE}}}info")
     pairs = [
         ("language", _plain(warning.language, "language")),
         ("category", "Met"),
         ("event", "Flood"),
-        ("responseType", "AllClear" if over else "Prepare" if warning.value >= warning.level else "Monitor"),
+        ("responseType", "AllClear" if over else "Assess" if doubtful else "Prepare" if likely else "Monitor"),
         ("urgency", "Past" if over else "Future"),
         ("severity", severity(warning)),
-        ("certainty", "Unlikely" if over else "Likely" if warning.value >= warning.level else "Possible"),
+        ("certainty", "Unlikely" if over else "Unknown" if doubtful else "Likely" if likely else "Possible"),
         ("effective", moment(warning.issued)),
-        ("onset", moment(onset)),
-        ("expires", moment(onset + LASTS)),
+        ("onset", moment(warning.onset)),
+        ("expires", moment(warning.onset + LASTS)),
         ("senderName", _text(warning.sender_name, "sender's name")),
         ("headline", _text(headline, "headline")),
         ("description", _text(description, "description")),
         ("web", warning.web and _plain(warning.web, "address")),
     ]
     _add(info, pairs)
-    for name, number in (("level", warning.level), ("value", warning.value), ("low", warning.low), ("high", warning.high)):
-        parameter = ElementTree.SubElement(info, f"{{{NAMESPACE}}}parameter")
-        _add(parameter, [("valueName", f"isthmus:{name}"), ("value", f"{number:.6g} {_text(warning.unit, 'unit')}")])
+    numbers = {"level": warning.level, "value": warning.value, "low": warning.low, "high": warning.high}
+    unit = "" if warning.unit == NO_UNIT else f" {_text(warning.unit, 'unit')}"
+    said = [(name, f"{number:.6g}{unit}") for name, number in numbers.items() if not warning.verdict]
+    said += [("verdict", warning.verdict), ("gauge", _text(warning.gauge, "gauge"))]
+    for name, value in (*said, *warning.proof):
+        if value:
+            parameter = ElementTree.SubElement(info, f"{{{NAMESPACE}}}parameter")
+            _add(parameter, [("valueName", f"isthmus:{_plain(name, 'name')}"), ("value", _text(value, name))])
     _add_area(info, warning.area)
 
 
-def flood_alert(warning: FloodWarning, kind: Kind = "Alert", before: tuple[FloodWarning, ...] = ()) -> bytes:
-    """UTF-8 XML of one alert. before: the warnings that an update or a cancellation replaces. Raises InputError, also when nothing is to be
-    warned of."""
+def flood_alert(warning: FloodWarning, kind: Kind = "Alert", before: tuple[FloodWarning | Issued, ...] = ()) -> bytes:
+    """UTF-8 XML of one alert. before: the warnings that an update or a cancellation replaces, or what was read of them. Raises InputError,
+    also when nothing is to be warned of."""
     over = kind == "Cancel"
     if kind not in ("Alert", "Update", "Cancel") or (kind == "Alert") == bool(before):
         raise InputError(
@@ -207,7 +287,7 @@ def flood_alert(warning: FloodWarning, kind: Kind = "Alert", before: tuple[Flood
         ("status", warning.status),
         ("msgType", kind),
         ("scope", "Public"),
-        ("references", " ".join(reference(one) for one in before)),
+        ("references", " ".join(one.reference if isinstance(one, Issued) else reference(one) for one in before)),
     ]
     _add(alert, pairs)
     _add_info(alert, warning, over)

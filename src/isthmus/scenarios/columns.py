@@ -21,6 +21,13 @@ NUMBERS_LEAST = 3
 WIDE = 1000.0
 """Largest over least, all above 0, from which a range is proposed on a logarithmic scale."""
 
+TEXT_NAMES = ("text", "sentence", "message", "comment", "review", "complaint")
+TEXT_CHARACTERS_LEAST = 12
+"""Mean length from which a column of ever different words is taken for texts."""
+
+LOG_LEAST = 1e-300
+"""Below it a power of ten is no number any more."""
+
 STEPS = (1.0, 2.0, 5.0, 10.0)
 
 
@@ -39,6 +46,10 @@ def proposed_columns(folder: Path) -> Proposed:
     if not path.is_file():
         raise FolderError(f"{folder} has no {RECORDS_NAME}", "give a folder with a row a record in it, or one with images")
     names, rows = table_rows(path)
+    written = _text_column(names, rows)
+    if written is not None:
+        others = {name: "a text is a record by itself" for name in names if name not in RESERVED | {written}}
+        return Proposed((Column(name=written, kind="text"),), others, len(rows))
     columns: list[Column] = []
     left_out: dict[str, str] = {}
     for place, name in enumerate(names):
@@ -74,6 +85,23 @@ def _proposed(name: str, values: Sequence[str]) -> Column | str:
     return f"it has {len(different)} different texts, more than {LEVELS_MAX}"
 
 
+def _text_column(names: Sequence[str], rows: Sequence[Sequence[str]]) -> str | None:
+    """The column that holds texts: one of a name in TEXT_NAMES, else the wordiest where no column could be seen as numbers or levels."""
+    candidates: dict[str, float] = {}
+    for place, name in enumerate(names):
+        values = [row[place].strip() for row in rows]
+        if name in RESERVED or not COLUMN_NAME.fullmatch(name) or not values or not all(values):
+            continue
+        if sum(map(len, values)) >= TEXT_CHARACTERS_LEAST * len(values) and isinstance(_proposed(name, values), str):
+            candidates[name] = sum(map(len, values)) / len(values)
+        elif name not in TEXT_NAMES and isinstance(_proposed(name, values), Column):
+            candidates[name] = 0.0
+    named = [name for name, length in candidates.items() if length and name in TEXT_NAMES]
+    if named or not candidates or not all(candidates.values()):
+        return named[0] if named else None
+    return max(candidates, key=lambda name: candidates[name])
+
+
 def _number(text: str) -> float | None:
     try:
         value = float(text)
@@ -84,7 +112,7 @@ def _number(text: str) -> float | None:
 
 def _range(least: float, largest: float) -> tuple[float, float, bool]:
     """Rounded outwards to 1, 2 or 5 times a power of ten of the span; logarithmic where it spans WIDE and more above 0."""
-    if least > 0 and largest / least >= WIDE:
+    if least >= LOG_LEAST and largest / least >= WIDE:
         return 10.0 ** math.floor(math.log10(least)), 10.0 ** math.ceil(math.log10(largest)), True
     span = largest - least
     power = 10.0 ** math.floor(math.log10(span / 5.0))

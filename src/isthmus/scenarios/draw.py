@@ -25,7 +25,8 @@ def draw(files: tuple[LabelledFile, ...], fit: int, proof: int, seed: int, chose
     chosen: records that a model picked to be labelled. They are no random sample, so they come first among those to fit on, all of them,
     also beyond `fit`, and never prove or measure.
 
-    Raises FolderError when there are too few, or the drawn ones for fitting are all of one class.
+    Raises FolderError when there are too few, or the drawn ones for fitting are all of one class; a folder of good ones alone may be drawn
+    from.
     """
     if fit < FIT_MIN or proof < 0:
         raise FolderError(f"{fit} samples to fit on and {proof} for proof cannot be drawn", f"ask for at least {FIT_MIN} to fit on")
@@ -39,7 +40,8 @@ def draw(files: tuple[LabelledFile, ...], fit: int, proof: int, seed: int, chose
             f" {len(files) - fit}",
             "label more drawn at random, or ask for fewer with --proof",
         )
-    if len({f.label for f in ranked[:fit]}) < 2:
+    drawn = {f.label for f in ranked[:fit]}
+    if drawn == {1} or drawn < {f.label for f in files}:
         raise FolderError(f"the {fit} samples drawn to fit on are all of one class", "give more samples, or use another --seed")
     places = {f.path: place for place, f in enumerate(ranked)}
     return {f.path: TRAIN if places[f.path] < fit else HOLDOUT if places[f.path] < fit + proof else AUDIT for f in files}

@@ -26,7 +26,8 @@ class OwnerFacts:
 @dataclass(frozen=True, kw_only=True)
 class Served:
     """One answered request. score, verdict: of its one image. latency_s: at the client. path: the picture; label: what its owner
-    says it is, where known."""
+    says it is, where known. foretold, outcomes: where numbers are foretold: (value, low, high) of each target, and what came of it, as the
+    caller's own folder has it."""
 
     path: Path
     label: str | None
@@ -37,6 +38,8 @@ class Served:
     latency_s: float
     receipt_id: str
     charge_micros: int
+    foretold: tuple[tuple[float, float, float], ...] = ()
+    outcomes: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,10 +58,10 @@ class ServingFacts:
 
 @dataclass(frozen=True, kw_only=True)
 class Reference:
-    """An independent fit on the pooled sample files. Only for sample data; see reference.py."""
+    """An independent fit on the pooled sample files. Only for sample data; see reference.py. weights_max_rel_diff: None for trees."""
 
     auc_pooled: float
-    weights_max_rel_diff: float
+    weights_max_rel_diff: float | None
     membership_auc: float
     membership: dict[str, float]
 

@@ -8,6 +8,7 @@ from isthmus.contracts.statistic import JOINT
 from isthmus.scenarios.facts import RunFacts
 from isthmus.scenarios.findings import (
     SITE_MODELS,
+    claims_of,
     entries_sum,
     finite,
     parties_of,
@@ -15,9 +16,11 @@ from isthmus.scenarios.findings import (
     promises_of,
     receipts_of,
     result_of,
+    share,
     split_of,
     visibility_of,
 )
+from isthmus.scenarios.story_values import value_figures
 
 
 def figures(facts: RunFacts) -> Json:
@@ -35,11 +38,14 @@ def figures(facts: RunFacts) -> Json:
                 "auc": _auc(facts),
                 "weights_max_rel_diff_to_pooled": None if given is None else given.weights_max_rel_diff,
                 **_proof(facts),
+                **(value_figures(facts) if facts.scenario.interface.foretold else {}),
+                "calibration": _calibration(result_of(facts.fleet)),
                 "bytes_left": {item.owner.party: item.bytes_left for item in parties_of(facts)} or None,
                 "images_left": sum(item.images_left for item in parties_of(facts)) if facts.owners else None,
                 "visibility": visibility_of(facts.owners),
                 "membership_auc": None if given is None else given.membership_auc,
                 "membership": None if given is None else dict(given.membership),
+                "trees": (result_of(facts.fleet) or {}).get("trees"),
                 "certificate": _certificate(result_of(facts.fleet)),
                 **_service(facts),
                 "site": _site(facts),
@@ -85,6 +91,21 @@ def _proof(facts: RunFacts) -> Json:
             }
             for promise in promises_of(result)
         ],
+    }
+
+
+def _calibration(result: Json | None) -> Json | None:
+    """Of stated probabilities, where the head states any. brier, error: least and most that the bins allow. rounds: that were summed."""
+    claims = None if result is None else claims_of(result)
+    found = None if claims is None else claims.calibration
+    if found is None or result is None:
+        return None
+    return {
+        "brier": [share(found.brier_low_ppm), share(found.brier_high_ppm)],
+        "brier_bound": share(found.brier_bound_ppm),
+        "brier_base": share(found.brier_base_ppm),
+        "error": [share(found.error_low_ppm), share(found.error_high_ppm)],
+        "rounds": result["irls"]["rounds"],
     }
 
 

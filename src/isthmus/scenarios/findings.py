@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from isthmus.contracts.bars import PPM, Bars
 from isthmus.contracts.build import RunView
-from isthmus.contracts.certificate import Certificate, Claims
+from isthmus.contracts.certificate import AlarmClaim, Certificate, Claims
 from isthmus.contracts.head import Head
 from isthmus.contracts.money import CURRENCY
 from isthmus.contracts.ports import Json
@@ -36,7 +36,8 @@ SITE_MODELS = ("fleet", "local", "combined")
 
 @dataclass(frozen=True, kw_only=True)
 class Promise:
-    """One promise that was tried. Shares are fractions; None where nothing was answered. missing: why it is not proven, in sentences."""
+    """One promise that was tried. Shares are fractions; None where nothing was answered. missing: why it is not proven, in sentences.
+    alarms: the error is that of good records, of not being called good."""
 
     error_goal: float
     answered_share: float
@@ -44,6 +45,7 @@ class Promise:
     error_bound: float | None
     proven: bool
     missing: tuple[str, ...]
+    alarms: bool = False
 
 
 def result_of(view: RunView | None) -> Json | None:
@@ -59,6 +61,12 @@ def share(ppm: int) -> float:
 def claims_of(result: Json) -> Claims | None:
     found = result.get("claims")
     return None if found is None else msgspec.convert(found, Claims)
+
+
+def alarms_of(result: Json) -> AlarmClaim | None:
+    """What is claimed of false alarms, where that was promised."""
+    claims = claims_of(result)
+    return None if claims is None or claims.alarms is msgspec.UNSET else claims.alarms
 
 
 def bars_of(result: Json) -> Bars:
@@ -95,15 +103,18 @@ def promises_of(result: Json) -> tuple[Promise, ...]:
     """Every promise that was tried, easiest first."""
     found = []
     for row in result.get("promises", ()):
-        claims = msgspec.convert(row["claims"], Claims)
+        claims, alarms = msgspec.convert(row["claims"], Claims), alarms_of(row)
+        rate, bound = (claims.error_ppm, claims.error_bound_ppm) if alarms is None else (alarms.alarms_ppm, alarms.alarms_bound_ppm)
+        known = claims.answered if alarms is None else alarms.good
         found.append(
             Promise(
                 error_goal=share(bars_of(row).error_ppm_max),
                 answered_share=share(claims.answered_ppm),
-                error_share=share(claims.error_ppm) if claims.answered else None,
-                error_bound=share(claims.error_bound_ppm) if claims.answered else None,
+                error_share=share(rate) if known else None,
+                error_bound=share(bound) if known else None,
                 proven=bool(row["passed"]),
                 missing=tuple(row["failures"]),
+                alarms=alarms is not None,
             )
         )
     return tuple(found)

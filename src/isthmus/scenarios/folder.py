@@ -13,7 +13,7 @@ from pathlib import Path
 
 from isthmus.contracts.errors import FolderError
 from isthmus.kit.pictures import SUFFIXES
-from isthmus.sandbox.folder import RECORDS_NAME, is_unlabelled
+from isthmus.sandbox.folder import RECORDS_NAME, UNLABELLED, is_unlabelled
 
 FILES_MAX = 200_000
 DEPTH_MAX = 12
@@ -140,6 +140,34 @@ def survey(folder: Path) -> Survey:
     return _survey_of(folder, name, walks, loose)
 
 
+def survey_good(folder: Path) -> Survey | None:
+    """Of a folder whose only class is the good one: its files, and after them those without a label, of class UNLABELLED. None for any
+    other folder, which `survey` then takes or refuses. Raises FolderError when it cannot be listed."""
+    if not folder.is_dir():
+        return None
+    entries = [e for e in _listed(folder) if not e.name.startswith(".") and e.name != "__MACOSX"]
+    classes = [e for e in entries if _is_dir(e) and not is_unlabelled(e.name)]
+    if len(classes) != 1 or not is_good(classes[0].name):
+        return None
+    root = folder.stat()
+    walks = {name: _Walk([], Counter(), []) for name in (classes[0].name, UNLABELLED)}
+    for entry in entries:
+        if _is_dir(entry):
+            stat, kind = Path(entry.path).stat(), UNLABELLED if is_unlabelled(entry.name) else entry.name
+            walks[kind].visit(Path(entry.path), (), frozenset({(root.st_dev, root.st_ino), (stat.st_dev, stat.st_ino)}))
+        elif Path(entry.name).suffix.lower() in SUFFIXES:
+            walks[UNLABELLED].files.append((Path(entry.path), ""))
+    good = shown(classes[0].name)
+    if not walks[classes[0].name].files:
+        return None
+    files = tuple(
+        ImageFile(path, shown(str(path.relative_to(folder))), shown(kind), shown(group))
+        for kind, walk in walks.items()
+        for path, group in walk.files
+    )
+    return Survey(folder, (good,), good, files, sum(w.others.total() for w in walks.values()), ())
+
+
 def _check_layout(name: str, classes: list[str], loose: int) -> None:
     sort = "make one sub-folder per class, such as good/ and defect/, and put the images there"
     if not classes and not loose:
@@ -186,6 +214,8 @@ def _survey_of(folder: Path, name: str, walks: dict[str, _Walk], loose: int) -> 
 
 
 def _no_images(name: str, walks: dict[str, _Walk], empty: list[str]) -> tuple[str, str]:
+    if any(walk.others[".txt"] for walk in walks.values()):
+        return (f"{name} holds texts, and a trial looks at images only", f"begin with: isthmus scenario init NAME --from {name}")
     kinds: Counter[str] = Counter()
     for walk in walks.values():
         kinds.update({k: n for k, n in walk.others.items() if k in FOREIGN_SUFFIXES})

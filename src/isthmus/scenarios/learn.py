@@ -21,13 +21,13 @@ from isthmus.client.http import ExchangeClient
 from isthmus.contracts.build import RunView
 from isthmus.contracts.certificate import Claims
 from isthmus.contracts.errors import ConflictError, InputError, NotFoundError
+from isthmus.contracts.operations import fleet_operations
 from isthmus.contracts.ports import Clock, Json
 from isthmus.contracts.scenario import Scenario
 from isthmus.sandbox.nodehome import settings_of
 from isthmus.sandbox.reviewed import Added, add_reviewed
 from isthmus.scenarios.local import LocalFleet, Owner, Tell, Terms, agree, ended_run, prepare_owner, wait_for_nodes
 from isthmus.scenarios.replicate import certified_run, open_package
-from isthmus.scenarios.run import FLEET_OPERATIONS
 
 HUNDRED = 100
 OWNERS_MIN = 2
@@ -189,7 +189,7 @@ def _agree_all(owners: list[Owner], exchange_key: str, scenario: Scenario, clock
     keys = {owner.party: owner.public_key for owner in owners}
     terms = Terms(
         purpose=scenario.purpose,
-        operations=FLEET_OPERATIONS,
+        operations=fleet_operations(scenario.recipe.head),
         allow_own_head=True,
         records_per_feature=scenario.recipe.records_per_feature,
     )

@@ -19,13 +19,15 @@ from typing import Any
 import httpx
 import msgspec
 
+from isthmus.client.address import standing
 from isthmus.client.http import ExchangeClient
 from isthmus.contracts.agreement import Agreement
-from isthmus.contracts.asset import ROWS_SCHEMA
+from isthmus.contracts.asset import INSPECTION_SCHEMA, ROWS_SCHEMA
 from isthmus.contracts.build import ENDED, RunView
 from isthmus.contracts.errors import ExchangeStateError, FolderError, JobFailedError, StorageError, UnreachableError
 from isthmus.contracts.ports import Clock
 from isthmus.contracts.schema import Schema
+from isthmus.contracts.targets import Target
 from isthmus.kit.config import process_environment
 from isthmus.sandbox.nodehome import NodeSettings, init_home, only_one, open_home
 
@@ -73,20 +75,36 @@ class Owner:
 
 
 def prepare_owner(
-    party: str, name: str, kind: str, data: Path, state: Path, licence: str, sample: bool, schema: Schema | None = None
+    party: str,
+    name: str,
+    kind: str,
+    data: Path,
+    state: Path,
+    licence: str,
+    sample: bool,
+    schema: Schema | None = None,
+    targets: tuple[Target, ...] = (),
 ) -> Owner:
-    """What `isthmus node init` does: makes the key, reads and checks the folder, by the schema of its records if given.
+    """What `isthmus node init` does: makes the key, reads and checks the folder, by the schema of its records if given, and by the numbers
+    that are foretold.
 
     Raises FolderError, PictureError, StorageError."""
     settings = NodeSettings(
-        id=party, name=name, kind="site" if kind == "site" else "owner", data=str(data.absolute()), licence=licence, sample=sample
+        id=party,
+        name=name,
+        kind="site" if kind == "site" else "owner",
+        data=str(data.absolute()),
+        licence=licence,
+        sample=sample,
+        targets=targets,
     )
     with only_one(state, make=True):
         home = init_home(state, settings, schema=schema)
         asset = home.asset
         home.store.close()
-    if schema is None and asset.schema == ROWS_SCHEMA:
-        raise FolderError(f"{data} holds rows of tables, and the scenario takes pictures", "give images, or name another scenario")
+    if schema is None and asset.schema != INSPECTION_SCHEMA:
+        held = "rows of tables" if asset.schema == ROWS_SCHEMA else "texts"
+        raise FolderError(f"{data} holds {held}, and the scenario takes pictures", "give images, or name another scenario")
     return Owner(
         party=party,
         name=name,
@@ -178,7 +196,11 @@ class LocalFleet:
         return child
 
     def start_exchange(self, state: Path, port: int = 0) -> tuple[str, str]:
-        """(address, public key) once it listens. Raises ExchangeStateError with what it said."""
+        """(address, public key) once it listens; of the one that runs on `state` already, which is left as it is. Raises ExchangeStateError
+        with what it said."""
+        known = standing(state / "exchange")
+        if known is not None:
+            return known
         child = self._spawn(EXCHANGE, ["up", "--state", str(state), "--port", str(port), "--json"], capture=True)
         assert child.stdout is not None
         line = child.stdout.readline()
@@ -199,7 +221,11 @@ class LocalFleet:
 
     def start_node(self, owner: Owner, url: str) -> None:
         """Starts the owner's node; it works until the fleet is stopped."""
-        self._spawn(owner.party, ["node", "start", "--state", str(owner.state), "--exchange", url])
+        self.start_home(owner.party, owner.state, url)
+
+    def start_home(self, party: str, home: Path, url: str) -> None:
+        """Starts the node whose state folder is `home`."""
+        self._spawn(party, ["node", "start", "--state", str(home), "--exchange", url])
 
     def check(self, names: Collection[str] | None = None) -> None:
         """Raises JobFailedError when a process has ended by itself. names: the ones that matter to the asker; None for all."""

@@ -104,7 +104,17 @@ def _syntax(file: str, text: str, error: yaml.YAMLError) -> Finding:
     lines = text.splitlines()
     if "\\t" in said or (line <= len(lines) and "\t" in lines[line - 1][: column + 1]):
         return fault("yaml-tab", file, f"{file} is not YAML: a tab stands where spaces are needed", "indent with spaces", line, column)
-    return fault("yaml-syntax", file, f"{file} is not YAML: {said}", "mend the line it names", line, column)
+    opened = getattr(error, "context_mark", None)
+    todo = "mend the line it names"
+    if opened is not None and opened.line + 1 <= line and (begun := _opened(lines, opened.line, opened.column)):
+        todo = f"close the {begun} that line {opened.line + 1} opens, or mend this line"
+    return fault("yaml-syntax", file, f"{file} is not YAML: {said}", todo, line, column)
+
+
+def _opened(lines: list[str], line: int, column: int) -> str:
+    """What stands open there: a bracket, a brace or a quote; empty when it is none of them."""
+    sign = lines[line][column : column + 1] if line < len(lines) else ""
+    return {"[": "bracket [", "{": "brace {", "'": "quote '", '"': 'quote "'}.get(sign, "")
 
 
 def _walked(file: str, node: yaml.Node, steps: Steps, into: Document, seen: set[int]) -> Iterator[Finding]:

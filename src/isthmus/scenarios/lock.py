@@ -12,6 +12,8 @@ from isthmus.kit.canonical import canonical_bytes, digest_of, parse_canonical, s
 from isthmus.scenarios.contents import LOCK, Contents, fault, warning
 
 RENEW = "isthmus scenario lock FOLDER"
+LOCK_CODES = frozenset({"lock-stale", "bad-lock", "no-lock"})
+"""Codes of what is mended by locking anew."""
 
 
 def lock_of(contents: Contents, name: str, version: str) -> PackageLock:
@@ -47,7 +49,7 @@ def lock_findings(contents: Contents, name: str, version: str) -> list[Finding]:
         return [fault("bad-lock", LOCK, error.message, f"write it anew: {RENEW}")]
     found = [
         fault("lock-stale", LOCK, f"{LOCK} is of {lock.id} {lock.version}, the manifest is of {name} {version}", RENEW)
-        for _ in range((lock.id, lock.version) != (name, version))
+        for _ in range(bool(name and version) and (lock.id, lock.version) != (name, version))
     ]
     return found + [fault("lock-stale", path, what, RENEW) for path, what in differences(contents, lock).items()]
 

@@ -1,4 +1,6 @@
-"""An independent reference on pooled sample files: scikit-learn's ridge, and how well the sums give members away.
+"""An independent reference on pooled sample files: scikit-learn's ridge or logistic regression, or its boosting where trees were grown.
+
+Beside it, how well the sums give members away.
 
 It reads the owners' files directly, so it exists only for sample data on one machine. Nothing here takes part in a run.
 """
@@ -7,12 +9,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import rankdata
 
-from isthmus.contracts.head import Head, Stage
+from isthmus.contracts.head import Head, Link, Stage
 from isthmus.contracts.statistic import TrainingParams
 from isthmus.sandbox.folder import HOLDOUT
 from isthmus.sandbox.nodehome import open_home
@@ -22,6 +25,7 @@ from isthmus.scenarios.facts import Reference
 from isthmus.scenarios.local import Owner
 
 JITTER = 1e-9
+POOLED_TOLERANCE, POOLED_STEPS_MAX = 1e-12, 200
 Floats = NDArray[np.float64]
 
 
@@ -56,17 +60,51 @@ def _pool(owner: Owner, stage: Stage, params: TrainingParams, tools: Tools) -> P
         home.store.close()
 
 
-def pooled_fit(x: Floats, y: Floats, w: Floats, penalty: float) -> tuple[Floats, float] | None:
-    """(coefficients on raw features, bias) of scikit-learn's Ridge on weighted, standardised features; None where it is not installed."""
+def pooled_sklearn() -> Any:
+    """scikit-learn, with what is fitted here; None where it is not installed."""
     try:
-        from sklearn.linear_model import Ridge
+        import sklearn.ensemble
+        import sklearn.linear_model
     except ImportError:
+        return None
+    return sklearn
+
+
+def pooled_fit(x: Floats, y: Floats, w: Floats, penalty: float, link: Link = "linear") -> tuple[Floats, float] | None:
+    """(coefficients on raw features, bias) of scikit-learn's Ridge or LogisticRegression on weighted, standardised features; None where it
+    is not installed."""
+    known = pooled_sklearn()
+    if known is None:
         return None
     mean = np.average(x, axis=0, weights=w)
     scale = np.maximum(np.sqrt(np.average((x - mean) ** 2, axis=0, weights=w)), 1.0)
-    model = Ridge(alpha=penalty * w.sum(), solver="cholesky").fit((x - mean) / scale, y, sample_weight=w)
-    coefficients = np.asarray(model.coef_, dtype=np.float64) / scale
-    return coefficients, float(model.intercept_ - coefficients @ mean)
+    if link == "logistic":
+        limits = {"tol": POOLED_TOLERANCE, "max_iter": POOLED_STEPS_MAX}
+        model = known.linear_model.LogisticRegression(C=1.0 / (penalty * w.sum()), solver="newton-cholesky", **limits)
+    else:
+        model = known.linear_model.Ridge(alpha=penalty * w.sum(), solver="cholesky")
+    model.fit((x - mean) / scale, y, sample_weight=w)
+    coefficients = np.ravel(np.asarray(model.coef_, dtype=np.float64)) / scale
+    return coefficients, float(np.ravel(model.intercept_)[0] - coefficients @ mean)
+
+
+def _against_linear(x: Floats, y: Floats, w: Floats, held: Floats, head: Head, penalty: float) -> tuple[Floats | None, float | None]:
+    """(scores of held-out rows by `pooled_fit`, how far the head's coefficients are from its)."""
+    fitted = pooled_fit(x, y, w, penalty, head.link)
+    if fitted is None:
+        return None, None
+    coefficients, bias = fitted
+    difference = np.max(np.abs(head.coefficients.array() - coefficients)) / np.max(np.abs(coefficients))
+    return held @ coefficients + bias, float(difference)
+
+
+def pooled_boosting(x: Floats, y: Floats, w: Floats, held: Floats) -> Floats | None:
+    """Scores of held-out rows by scikit-learn's gradient boosting on the pooled rows, as it comes; None where it is not installed."""
+    known = pooled_sklearn()
+    if known is None:
+        return None
+    model = known.ensemble.HistGradientBoostingClassifier(random_state=0).fit(x, y, sample_weight=w)
+    return np.asarray(model.decision_function(held), dtype=np.float64)
 
 
 def rank_auc(higher: Floats, lower: Floats) -> float:
@@ -112,11 +150,12 @@ def reference(owners: Sequence[Owner], head: Head, penalty: float, params: Train
     pools = [_pool(owner, head.stage, params, tools) for owner in owners]
     x, y, w = (np.concatenate([getattr(p, name) for p in pools]) for name in ("all_q", "y", "w"))
     held, held_y = np.concatenate([p.held for p in pools]), np.concatenate([p.held_y for p in pools])
-    fitted = pooled_fit(x, y, w, penalty)
-    if fitted is None:
+    if head.forest is None:
+        scores, difference = _against_linear(x, y, w, held, head, penalty)
+    else:
+        scores, difference = pooled_boosting(x, y, w, held), None
+    if scores is None:
         return None
-    coefficients, bias = fitted
-    ours, scores = head.coefficients.array(), held @ coefficients + bias
     views = params.rows_per_record
     membership = {"exchange, leverage": leverage_auc(*_view_major(pools, views), views)}
     for place, owner in enumerate(owners):
@@ -124,7 +163,7 @@ def reference(owners: Sequence[Owner], head: Head, penalty: float, params: Train
         membership[f"{owner.party} (total less its own), leverage"] = leverage_auc(*_view_major(rest, views), views)
     return Reference(
         auc_pooled=rank_auc(scores[held_y > 0], scores[held_y < 0]),
-        weights_max_rel_diff=float(np.max(np.abs(ours - coefficients)) / np.max(np.abs(coefficients))),
+        weights_max_rel_diff=difference,
         membership_auc=max(membership.values()),
         membership=membership,
     )

@@ -14,9 +14,9 @@ from isthmus.client.http import ExchangeClient
 from isthmus.contracts.bars import PPM
 from isthmus.contracts.build import RunView
 from isthmus.contracts.errors import FolderError, InputError, NotFoundError
+from isthmus.contracts.operations import site_operations
 from isthmus.contracts.ports import Clock, Json
 from isthmus.contracts.scenario import Scenario
-from isthmus.contracts.statistic import EVALUATE, PAIR, SITE_HEAD
 from isthmus.kit.ids import slug
 from isthmus.sandbox.folder import HOLDOUT, read_folder
 from isthmus.sandbox.labelbook import chosen_paths
@@ -49,11 +49,11 @@ class SiteSettings:
     candidate: bool = False
 
 
-def site_terms(purpose: str) -> Terms:
+def site_terms(purpose: str, head: str = "ridge") -> Terms:
     """What a site lets its exchange do: fit the site's own model beside the data, and count its verdicts."""
     return Terms(
         purpose=purpose + AT_SITE,
-        operations=(SITE_HEAD, EVALUATE, PAIR),
+        operations=site_operations(head),
         least_participants=1,
         least_group_size=1,
         visibility="individual",
@@ -152,6 +152,9 @@ def package_fields(settings: SiteSettings) -> Json:
 def open_package(name: str, state: Path, values: SiteValues | None = None) -> Scenario:
     """The scenario with site values, when there is an exchange in the state folder that may have run it. Raises NotFoundError."""
     scenario = load_package(find_package(name, state), values)
+    if scenario.interface.foretold:
+        what = f"{scenario.id} foretells numbers, which takes no labels of good and defect"
+        raise InputError(what, "let the site's own node join the owners and run anew, or use the fleet's model there")
     if not (state / "exchange").is_dir():
         raise NotFoundError(f"there is no exchange in {state}", f"first: isthmus run {scenario.id}, or name its --state")
     return scenario
@@ -168,7 +171,7 @@ def replicate(settings: SiteSettings, tell: Tell, before: Callable[[Json], None]
     site = prepare_site(settings, scenario)
     with LocalFleet(settings.state / "logs") as fleet:
         url, key = fleet.start_exchange(settings.state)
-        agree(site, key, {site.party: site.public_key}, site_terms(scenario.purpose), settings.clock)
+        agree(site, key, {site.party: site.public_key}, site_terms(scenario.purpose, scenario.recipe.head), settings.clock)
         fleet.start_node(site, url)
         token = (settings.state / "exchange" / "operator.token").read_text(encoding="ascii").strip()
         with ExchangeClient(url, token) as operator:

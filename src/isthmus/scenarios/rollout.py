@@ -246,7 +246,7 @@ def _one(way: _Way, one: SiteLine) -> Outcome:
         plan = plan_of(drawn(settings, package), package)
         _settled(wanted.state / "nodes" / one.site)
         site = prepare_site(settings, package)
-        agree(site, way.key, {site.party: site.public_key}, site_terms(package.purpose), wanted.clock)
+        agree(site, way.key, {site.party: site.public_key}, site_terms(package.purpose, package.recipe.head), wanted.clock)
         way.fleet.start_node(site, way.url)
         try:
             wait_for_nodes(way.operator, way.fleet, {site.party})

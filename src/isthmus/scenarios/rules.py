@@ -11,20 +11,26 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import msgspec
+
 from isthmus.assurance.certificate import VALIDITY_S_MAX
-from isthmus.assurance.corruptions import FAMILIES, families_of
+from isthmus.assurance.corruptions import FAMILIES, SCRATCH, families_of
 from isthmus.assurance.record_corruptions import RECORD_FAMILIES, SEVERITIES
+from isthmus.assurance.text_corruptions import TEXT_FAMILIES
 from isthmus.contracts.agreement import AGGREGATE_RATIO_MIN
 from isthmus.contracts.bars import PPM
 from isthmus.contracts.errors import InputError
 from isthmus.contracts.money import AMOUNT_MAX, CURRENCY
 from isthmus.contracts.package import Level
-from isthmus.contracts.parts import parsed_part, sources_of
-from isthmus.contracts.scenario import Certify, Interface, Recipe, Replicate, Scenario, Serve
+from isthmus.contracts.parts import of_patches, parsed_part, sources_of
+from isthmus.contracts.scenario import Certify, Interface, Recipe, Replicate, Scenario, Serve, Trees
 from isthmus.contracts.schema import checked_schema
 from isthmus.contracts.statistic import AUGMENTATIONS_MAX, CANDIDATES_MAX, WEIGHT_MAX
+from isthmus.contracts.targets import checked_targets, checked_weighing
+from isthmus.contracts.textparts import text_sources
+from isthmus.contracts.treesums import ASIDE_MAX, ASIDE_MIN, DEPTH_MAX, OWNER_RECORDS_MAX, ROUNDS_MAX, TREES_MAX
 from isthmus.foundry.stageparts import checked_parts
-from isthmus.foundry.stages import checked_source, stage_of
+from isthmus.foundry.stages import check_parts, checked_source
 from isthmus.kit.ids import slug
 from isthmus.scenarios.draw import FIT_MIN
 from isthmus.scenarios.located import Steps
@@ -41,6 +47,7 @@ VERSION_CHARS_MAX = 48
 TEXT_CHARS_MAX = 2000
 SMALL_PPM = 100
 WEIGHTING_LEAST_ABOVE, WEIGHTING_MOST = 1 / 32, 4096
+TREE_FEATURES_MAX, TREE_CUTS_MAX = 64, 16
 
 
 @dataclass(frozen=True)
@@ -71,17 +78,38 @@ def identity_breaches(fields: dict[str, Any]) -> Iterator[Breach]:
             yield Breach("long-text", (name,), f"{name} has more than {TEXT_CHARS_MAX} characters", "say it shorter")
     if "interface" in fields:
         yield from _interface_breaches(fields["interface"])
-        if "task" in fields and not fields["task"].startswith(fields["interface"].input):
-            what = f"task is {fields['task']} and the input is {fields['interface'].input}"
-            yield Breach("wrong-task", ("task",), what, f"write {fields['interface'].input}-inspection, or another input")
+        interface = fields["interface"]
+        task = f"{interface.input}-{'forecast' if interface.output == 'value' else 'inspection'}"
+        if "task" in fields and fields["task"] != task:
+            what = f"task is {fields['task']}, the input is {interface.input} and the output is {interface.output}"
+            yield Breach("wrong-task", ("task",), what, f"write {task}, or another input or output")
     if "interface" in fields and len({c.strip() for c in fields["interface"].classes} - {""}) < 2:
         yield Breach(
             "bad-classes", ("interface", "classes"), "the two classes have one name, or none", "name the good one, then the defect"
         )
 
 
+def _output_breaches(interface: Interface) -> Iterator[Breach]:
+    """Numbers that can be foretold, where the output is one; none where it is a verdict."""
+    if interface.output == "verdict":
+        if interface.foretold:
+            yield Breach(
+                "bad-targets", ("interface", "targets"), "targets are of numbers, and the output is a verdict", "write output: value"
+            )
+        return
+    schema = interface.schema
+    if schema is None:
+        yield Breach("bad-targets", ("interface", "output"), "numbers are not foretold from pictures", "take table or series as input")
+        return
+    try:
+        checked_targets(interface.foretold, schema)
+    except InputError as error:
+        yield Breach("bad-targets", ("interface", "targets"), error.message, error.next_step)
+
+
 def _interface_breaches(interface: Interface) -> Iterator[Breach]:
-    """Columns that records can be read by, where records are not pictures."""
+    """Columns that records can be read by, where records are not pictures, and numbers that can be foretold from them."""
+    yield from _output_breaches(interface)
     if interface.input == "image":
         if interface.columns or interface.steps != 1:
             what = "pictures have no columns and no steps"
@@ -93,7 +121,10 @@ def _interface_breaches(interface: Interface) -> Iterator[Breach]:
         checked_schema(schema)
     except InputError as error:
         yield Breach("bad-columns", ("interface", "columns"), error.message, error.next_step)
-    if (interface.input == "table") != (interface.steps == 1):
+    if (interface.input == "text") != schema.written:
+        what = f"input is {interface.input} and {'a' if schema.written else 'no'} column is of kind text"
+        yield Breach("bad-columns", ("interface", "columns"), what, "a text has one column, of kind text; a table or series none")
+    elif interface.input != "text" and (interface.input == "table") != (interface.steps == 1):
         what = f"input is {interface.input} and steps is {interface.steps}"
         yield Breach("bad-columns", ("interface", "steps"), what, "a table's row has one step, a series more")
 
@@ -111,20 +142,25 @@ def recipe_breaches(recipe: Recipe, interface: Interface | None = None) -> Itera
         for name in ("parts", "parts_after_leaving"):
             if schema is None and interface is not None:
                 yield from _part_breaches(name, getattr(recipe, name))
-            elif interface is not None and (name == "parts" or recipe.parts_after_leaving):
+            elif schema is not None and (name == "parts" or recipe.parts_after_leaving):
                 try:
-                    stage_of(recipe.backbone, getattr(recipe, name), schema)
+                    check_parts(recipe.backbone, getattr(recipe, name), schema)
                 except InputError as error:
                     yield Breach("bad-parts", ("recipe", name), f"{name}: {error.message}", error.next_step)
-    common = sorted(sources_of(recipe.parts) & sources_of(recipe.parts_after_leaving))
-    if schema is not None and recipe.parts_after_leaving:
+    texts = schema is not None and schema.written
+    sources = text_sources if texts else sources_of
+    common = sorted(sources(recipe.parts) & sources(recipe.parts_after_leaving))
+    if schema is not None and not texts and recipe.parts_after_leaving:
         common = ["the same columns"]
     if common:
         what = (
             f"parts_after_leaving and parts are both made of {', '.join(common)}: sums after a leaver could be subtracted from those before"
         )
-        next_step = "choose parts that share nothing with parts" if schema is None else "leave it empty: []"
+        next_step = "choose parts that share nothing with parts" if schema is None or texts else "leave it empty: []"
         yield Breach("shared-sources", ("recipe", "parts_after_leaving"), what, next_step)
+    yield from _weigh_breaches(recipe, interface)
+    if interface is not None and interface.output == "value" and recipe.head != "ridge":
+        yield Breach("bad-head", ("recipe", "head"), f"a head {recipe.head} foretells no numbers", "write head: ridge, or leave it out")
     if schema is not None and tuple(recipe.views) != ("identity",):
         yield Breach("bad-views", ("recipe", "views"), "records that are no pictures have one view", "write [identity]")
     views: Sequence[str] = recipe.views
@@ -134,8 +170,9 @@ def recipe_breaches(recipe: Recipe, interface: Interface | None = None) -> Itera
     yield from _augmentation_breaches(recipe, interface)
     if not 0 <= recipe.drawn_weight <= WEIGHT_MAX:
         yield Breach("out-of-range", ("recipe", "drawn_weight"), f"drawn_weight is {recipe.drawn_weight}", f"write 0 to {WEIGHT_MAX}")
-    elif recipe.drawn_weight and schema is not None:
-        yield Breach("bad-augmentations", ("recipe", "drawn_weight"), "defects are drawn into pictures only", "leave drawn_weight out")
+    elif recipe.drawn_weight and (schema is not None or recipe.head == "gaussian"):
+        what = "defects are drawn into pictures only, for a head that learns from both classes"
+        yield Breach("bad-augmentations", ("recipe", "drawn_weight"), what, "leave drawn_weight out")
     for name in ("sure_weight", "unsure_weight"):
         if not 1 <= getattr(recipe, name) <= WEIGHT_MAX:
             yield Breach("out-of-range", ("recipe", name), f"{name} is {getattr(recipe, name)}", f"write 1 to {WEIGHT_MAX}")
@@ -145,9 +182,85 @@ def recipe_breaches(recipe: Recipe, interface: Interface | None = None) -> Itera
     if not recipe.lambdas or len(recipe.lambdas) > CANDIDATES_MAX or len(set(recipe.lambdas)) < len(recipe.lambdas):
         what = f"lambdas has {len(recipe.lambdas)} penalties, or one twice"
         yield Breach("bad-lambdas", ("recipe", "lambdas"), what, f"name 1 to {CANDIDATES_MAX}, each once")
+    yield from _head_breaches(recipe)
     if recipe.records_per_feature < AGGREGATE_RATIO_MIN:
         what = f"records_per_feature is {recipe.records_per_feature}; no node agrees to fewer than {AGGREGATE_RATIO_MIN}"
         yield Breach("out-of-range", ("recipe", "records_per_feature"), what, f"write {AGGREGATE_RATIO_MIN} or more")
+    yield from _tree_breaches(recipe, interface)
+
+
+def _tree_breaches(recipe: Recipe, interface: Interface | None) -> Iterator[Breach]:
+    """Trees grow on rows and windows, by settings that can be used."""
+    if recipe.head != "trees":
+        if recipe.trees is not None:
+            what = f"trees says how trees are grown, and head is {recipe.head}"
+            yield Breach("bad-trees", ("recipe", "trees"), what, "write head: trees, or leave trees out")
+        return
+    if interface is not None and interface.input == "image":
+        what = "trees are grown on rows of tables or series, and the input is image"
+        yield Breach("bad-trees", ("recipe", "head"), what, "leave head out, so that it is ridge")
+    wanted = recipe.trees or Trees()
+    limits: tuple[tuple[str, float, float, str], ...] = (
+        ("trees", 1, TREES_MAX, "whole trees"),
+        ("depth", 1, DEPTH_MAX, "levels"),
+        ("rate", 0.01, 1, "a share"),
+        ("l2", 0, 1000, "a penalty"),
+        ("features", 1, TREE_FEATURES_MAX, "features that a tree may ask"),
+        ("cuts", 1, TREE_CUTS_MAX, "cuts of each"),
+        ("aside", ASIDE_MIN, ASIDE_MAX, "one group in so many"),
+    )
+    for name, least, most, unit in limits:
+        value = getattr(wanted, name)
+        if not (math.isfinite(value) and least <= value <= most):
+            yield Breach("bad-trees", ("recipe", "trees", name), f"{name} is {value:g}", f"write {least:g} to {most:g}, {unit}")
+    if wanted.trees * wanted.depth > ROUNDS_MAX:
+        what = f"{wanted.trees} trees of {wanted.depth} levels are {wanted.trees * wanted.depth} rounds"
+        yield Breach("bad-trees", ("recipe", "trees"), what, f"use fewer or smaller ones: at most {ROUNDS_MAX} rounds")
+    asked = wanted.features * wanted.cuts * recipe.records_per_feature
+    if asked > OWNER_RECORDS_MAX:
+        what = f"{wanted.features} features with {wanted.cuts} cuts need {asked} records in every node of a tree"
+        yield Breach("bad-trees", ("recipe", "trees"), what, f"use fewer, so that it is at most {OWNER_RECORDS_MAX}")
+
+
+def _weigh_breaches(recipe: Recipe, interface: Interface | None) -> Iterator[Breach]:
+    if recipe.weigh is msgspec.UNSET or interface is None:
+        return
+    if interface.output != "value" or interface.schema is None:
+        yield Breach("bad-weigh", ("recipe", "weigh"), "records are weighed by a column only where numbers are foretold", "leave weigh out")
+        return
+    try:
+        checked_weighing(recipe.weigh, interface.schema)
+    except InputError as error:
+        yield Breach("bad-weigh", ("recipe", "weigh"), error.message, error.next_step)
+
+
+def _head_breaches(recipe: Recipe) -> Iterator[Breach]:
+    """Patches need a head that looks at each; a Gaussian's lambdas are shrinkages."""
+    try:
+        patches = of_patches(recipe.parts)
+    except InputError:  # told for the parts themselves
+        patches = False
+    if patches and recipe.head != "gaussian":
+        what = f"the parts describe patches, and a head {recipe.head} looks at pictures as a whole"
+        yield Breach("bad-head", ("recipe", "head"), what, "write gaussian, or take parts of pictures")
+    if recipe.head == "gaussian":
+        for place, lam in enumerate(recipe.lambdas):
+            if lam > 1:
+                what = f"the shrinkage {lam:g} is above 1"
+                yield Breach("bad-lambdas", ("recipe", "lambdas", place), what, "with head gaussian write numbers above 0, at most 1")
+
+
+def _promise_breaches(scenario: Scenario) -> Iterator[Breach]:
+    """A bound on false alarms takes thresholds from good records, and something that shows the model is not blind."""
+    certify = scenario.certify
+    if certify.promise != "alarms":
+        if SCRATCH in certify.families:
+            what = "a scratch is a drawn defect, so a model that sees it would count as wrong"
+            yield Breach("unknown-family", ("certify", "families"), what, f"leave {SCRATCH} out, or write promise: alarms")
+        return
+    if scenario.recipe.head != "gaussian":
+        what = f"the promise is on alarms, and a head {scenario.recipe.head} is fitted on labelled defects"
+        yield Breach("bad-promise", ("certify", "promise"), what, "write head: gaussian in recipe, or promise: error")
 
 
 def _augmentation_breaches(recipe: Recipe, interface: Interface | None) -> Iterator[Breach]:
@@ -207,6 +320,7 @@ def certify_breaches(certify: Certify, interface: Interface | None = None) -> It
         yield Breach("blind-bars", at("recall_ppm_min"), what, "ask for two that add up to more than 1000000")
     if certify.auc_ppm_min < PPM // 2:
         yield Breach("blind-bars", at("auc_ppm_min"), f"auc_ppm_min is {certify.auc_ppm_min}: a coin passes", "write 500000 or more")
+    yield from _value_bar_breaches(certify, interface)
     yield from _least(certify, "certify", {"groups_min": 2, "slice_records_min": 1})
     yield from _condition_breaches("certify", certify.families, certify.severities, interface)
     if not (math.isfinite(certify.planning_design_effect) and certify.planning_design_effect >= 1):
@@ -218,6 +332,26 @@ def certify_breaches(certify: Certify, interface: Interface | None = None) -> It
     if not 1 <= certify.validity_days <= VALIDITY_DAYS_MAX:
         what = f"validity_days is {certify.validity_days}; a certificate lasts 1 to {VALIDITY_DAYS_MAX} days"
         yield Breach("out-of-range", at("validity_days"), what, f"write 1 to {VALIDITY_DAYS_MAX}, in days")
+
+
+def _value_bar_breaches(certify: Certify, interface: Interface | None) -> Iterator[Breach]:
+    """Bars of numbers, just where numbers are foretold."""
+    values, numbers = certify.values, interface is not None and interface.output == "value"
+    if isinstance(values, msgspec.UnsetType):
+        if numbers:
+            hint = "add values: {skill_ppm_min: 0, width_ppm_max: 600000}, say"
+            yield Breach("bad-value-bars", ("certify",), "certify has no field values, the bars of numbers", hint)
+        return
+    if interface is not None and not numbers:
+        yield Breach("bad-value-bars", ("certify", "values"), "values are bars of numbers, and the output is a verdict", "leave them out")
+    if not 0 <= values.skill_ppm_min < PPM:
+        what = f"skill_ppm_min is {values.skill_ppm_min}"
+        yield Breach(
+            "out-of-range", ("certify", "values", "skill_ppm_min"), what, "parts per million: 0 to 999999; 0 asks to beat the naive"
+        )
+    if not 0 < values.width_ppm_max <= PPM:
+        what = f"width_ppm_max is {values.width_ppm_max}"
+        yield Breach("out-of-range", ("certify", "values", "width_ppm_max"), what, "parts per million of the range: 1 to 1000000")
 
 
 def _condition_breaches(
@@ -234,7 +368,7 @@ def _condition_breaches(
 def _family_breaches(at: Steps, families: tuple[str, ...], interface: Interface | None) -> Iterator[Breach]:
     """Corruptions that are known for such records, each once. interface: None where it is not known what the records are."""
     schema = None if interface is None else interface.schema
-    known = families_of(schema) if interface else tuple(dict.fromkeys((*FAMILIES, *RECORD_FAMILIES)))
+    known = families_of(schema) if interface else tuple(dict.fromkeys((*FAMILIES, SCRATCH, *RECORD_FAMILIES, *TEXT_FAMILIES)))
     for place, family in enumerate(families):
         if family not in known:
             what = f"no corruption is called {family!r}"
@@ -308,4 +442,4 @@ def breaches(scenario: Scenario) -> list[Breach]:
     found = list(identity_breaches(fields))
     for name, rule in SECTIONS.items():
         found += rule(fields[name], scenario.interface)
-    return found
+    return [*found, *_promise_breaches(scenario)]

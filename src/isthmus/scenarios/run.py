@@ -16,9 +16,12 @@ from isthmus.assurance.certificate import check
 from isthmus.client.http import ExchangeClient
 from isthmus.contracts.errors import CertificateError, FolderError, InputError, JobFailedError, RemoteError
 from isthmus.contracts.head import Head
+from isthmus.contracts.operations import OPERATIONS, fleet_operations
 from isthmus.contracts.ports import Clock, Json
 from isthmus.contracts.scenario import Scenario
-from isthmus.contracts.statistic import CLUSTERS, EVALUATE, FOLD_OUT, MOMENTS, OWN_HEAD, PAIR
+from isthmus.contracts.statistic import EVALUATE, PAIR
+from isthmus.contracts.targets import Target
+from isthmus.contracts.valuesums import VALUE_STATISTICS
 from isthmus.kit.signing import Envelope, key_id
 from isthmus.sandbox.folder import LabelledFile, read_folder
 from isthmus.sandbox.outlog import undeclared, verify_log
@@ -34,7 +37,6 @@ from isthmus.scenarios.workbench import origin_of, probe_fields
 
 AFTER_LEAVING = "/after-leaving"
 OWNERS_MIN = 3
-FLEET_OPERATIONS = (MOMENTS, FOLD_OUT, CLUSTERS, EVALUATE, OWN_HEAD, PAIR)
 SITE = "line-4"
 NAME_CHARS = 40
 RESERVED = frozenset({"joint", "fleet", "exchange", "sample-user", "sample-compute", "sample-model-vendor", SITE})
@@ -141,7 +143,7 @@ class ScenarioRun:
         if self.facts.fleet.state == "certified" and not candidate:
             with self._timed("serve"):
                 self._serve(operator, line or owners[0], result)
-        if candidate:  # the life of what serves goes on: no next line, no leaver
+        if candidate or self._targets:  # the life of what serves goes on; numbers know no next line, and no other features for a leaver
             return
         if line is not None:
             with self._timed("next line"):
@@ -163,6 +165,10 @@ class ScenarioRun:
 
     # Owners.
 
+    @property
+    def _targets(self) -> tuple[Target, ...]:
+        return self._scenario.interface.foretold
+
     def _owners(self) -> tuple[list[Owner], Owner | None]:
         state = self._settings.state
         with self._timed("owners"):
@@ -173,8 +179,9 @@ class ScenarioRun:
             for place, party in enumerate(self._sample.of_kind("owner")):
                 self._tell("owners", place, len(self._sample.parties))
                 home, licence = state / "nodes" / party.party, self._sample.licence
-                owners.append(prepare_owner(party.party, party.name, "owner", folders[party.party], home, licence, True, schema))
-            sites = self._sample.of_kind("site")
+                data = folders[party.party]
+                owners.append(prepare_owner(party.party, party.name, "owner", data, home, licence, True, schema, self._targets))
+            sites = () if self._targets else self._sample.of_kind("site")  # a model of numbers is not carried on by a few labels
             return owners, prepare_site(self._site_settings(sites[0].party), self._scenario) if sites else None
 
     def _site_settings(self, site: str) -> SiteSettings:
@@ -194,7 +201,7 @@ class ScenarioRun:
     def _own(self, party: str, folder: Path) -> Owner:
         name = folder.resolve().name
         home, schema = self._settings.state / "nodes" / party, self._scenario.interface.schema
-        return prepare_owner(party, name, "owner", folder, home, "proprietary", False, schema)
+        return prepare_owner(party, name, "owner", folder, home, "proprietary", False, schema, self._targets)
 
     def _agreements(self, owners: list[Owner], line: Owner | None) -> None:
         """Each owner signs its terms: sums in aggregate only, and, should a partner leave, sums of other features seen singly."""
@@ -202,21 +209,23 @@ class ScenarioRun:
         keys = {o.party: o.public_key for o in owners}
         together = Terms(
             purpose=purpose,
-            operations=FLEET_OPERATIONS,
-            allow_own_head=True,
+            operations=VALUE_STATISTICS if self._targets else fleet_operations(self._scenario.recipe.head),
+            allow_own_head=not self._targets,
             records_per_feature=self._scenario.recipe.records_per_feature,
         )
         for owner in owners:
             agree(owner, key, keys, together, clock)
+            if self._targets:
+                continue
             after = Terms(
                 purpose=purpose + AFTER_LEAVING,
-                operations=(MOMENTS, FOLD_OUT, CLUSTERS, EVALUATE, PAIR),
+                operations=(*OPERATIONS[self._scenario.recipe.head], EVALUATE, PAIR),
                 least_participants=2,
                 visibility="individual",
             )
             agree(owner, key, keys, after, clock)
         if line is not None:
-            agree(line, key, {line.party: line.public_key}, site_terms(purpose), clock)
+            agree(line, key, {line.party: line.public_key}, site_terms(purpose, self._scenario.recipe.head), clock)
 
     def _left(self, owner: Owner) -> OwnerFacts:
         """What left, by the owner's own signed log. Raises LogTamperedError."""
@@ -228,7 +237,7 @@ class ScenarioRun:
     # Steps at the exchange.
 
     def _serve(self, operator: ExchangeClient, user: Owner, result: Json) -> None:
-        files: list[LabelledFile] = list(read_folder(user.data).files)
+        files: list[LabelledFile] = list(read_folder(user.data, self._targets).files)
         wanted = self._scenario.serve.sample_requests
         chosen = files[:: max(1, len(files) // wanted)][:wanted]
         model, run_id = result["deployment"]["name"], result["artefact_digest"]
@@ -254,7 +263,8 @@ class ScenarioRun:
 
     def _reference(self, owners: list[Owner]) -> None:
         fleet = self.facts.fleet
-        if not self.facts.sample or fleet is None or fleet.result is None:
+        other = bool(self._targets) or self._scenario.recipe.head == "gaussian"
+        if not self.facts.sample or fleet is None or fleet.result is None or other:
             return
         head = msgspec.convert(fleet.result["head"], Head)
         params = self._scenario.recipe.training

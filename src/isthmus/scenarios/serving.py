@@ -10,14 +10,13 @@ import msgspec
 
 from isthmus.client.http import ExchangeClient
 from isthmus.contracts.errors import RemoteError
-from isthmus.contracts.inference import IMAGE, RECORDS
 from isthmus.contracts.ports import Progress
 from isthmus.contracts.receipt import Receipt
 from isthmus.contracts.schema import Schema
-from isthmus.gateway.wire import HEADER_LENGTH, format_request, parse_answer
+from isthmus.gateway.wire import HEADER_LENGTH, format_request, input_name, parse_answer
 from isthmus.kit.canonical import sha256_hex
 from isthmus.sandbox.folder import LabelledFile
-from isthmus.sandbox.ownerdata import record_of
+from isthmus.sandbox.ownerdata import record_of, sent_bytes
 from isthmus.sandbox.rowfiles import RowFiles
 from isthmus.scenarios.facts import Served, ServingFacts
 
@@ -25,6 +24,7 @@ CREDIT_MICROS = 10_000_000
 KEY_LIFE_S = 86_400
 CALLER = "sample-user"
 LABELS = {1: "defect", -1: "good"}
+"""Records whose outcomes are numbers have no label."""
 
 
 def open_account(operator: ExchangeClient, party: str, currency: str) -> str:
@@ -34,9 +34,13 @@ def open_account(operator: ExchangeClient, party: str, currency: str) -> str:
     return str(operator.post("/v1/keys", {"party": party, "label": "run", "expires_in_s": KEY_LIFE_S})["bearer"])
 
 
-def ask(caller: ExchangeClient, model: str, root: Path, file: LabelledFile, request_id: str, tables: RowFiles, name: str = IMAGE) -> Served:
-    """One record, sent as its file or as the JSON of its rows; the exchange decodes it with the certified decoder."""
-    body, header_bytes = format_request([record_of(root, file, tables)], request_id=request_id, name=name)
+def ask(
+    caller: ExchangeClient, model: str, root: Path, file: LabelledFile, request_id: str, tables: RowFiles, schema: Schema | None = None
+) -> Served:
+    """One record, sent as its file, as the JSON of its rows or as the text in its row; the exchange decodes it with the certified
+    decoder."""
+    sent = sent_bytes(record_of(root, file, tables), file, schema)
+    body, header_bytes = format_request([sent], request_id=request_id, name=input_name(schema))
     headers = {"content-type": "application/octet-stream", HEADER_LENGTH: str(header_bytes)}
     began = time.perf_counter()
     response = caller.send("POST", f"/v2/models/{model}/infer", content=body, headers=headers)
@@ -45,11 +49,13 @@ def ask(caller: ExchangeClient, model: str, root: Path, file: LabelledFile, requ
     answer = parse_answer(response.content, None if length is None else int(length))
     return Served(
         path=root / file.path,
-        label=LABELS[file.label],
+        label=LABELS.get(file.label),
         certainty="sure" if file.sure else "unsure",
         kind=file.kind,
-        score=float(answer.scores[0]),
-        verdict=str(answer.verdicts[0]),
+        score=float(answer.scores[0]) if answer.values is None else 0.0,
+        verdict=str(answer.verdicts[0]) if answer.values is None else "",
+        foretold=() if answer.values is None else tuple((float(v), float(a), float(b)) for v, a, b in answer.values[0].T),
+        outcomes=file.values,
         latency_s=latency_s,
         receipt_id=str(answer.parameters["receipt"]),
         charge_micros=int(answer.parameters["charge_micros"]),
@@ -90,7 +96,7 @@ def serve_samples(
     with ExchangeClient(operator.url, bearer) as caller:
         for place, file in enumerate(files):
             request_id = f"{run_id[-12:]}-{sha256_hex(file.path.encode())[:16]}"
-            served.append(ask(caller, model, root, file, request_id, tables, IMAGE if schema is None else RECORDS))
+            served.append(ask(caller, model, root, file, request_id, tables, schema))
             tell(place + 1, len(files), "serving")
     receipts = tuple(msgspec.convert(operator.get(f"/v1/receipts/{s.receipt_id}"), Receipt) for s in served)
     return ServingFacts(

@@ -11,11 +11,13 @@ from isthmus import __version__
 from isthmus.assurance.auc import roc_points
 from isthmus.assurance.bounds import more_records
 from isthmus.contracts import report as r
-from isthmus.contracts.certificate import Claims
+from isthmus.contracts.bars import PPM
+from isthmus.contracts.certificate import AlarmClaim, Claims
 from isthmus.contracts.head import Head
 from isthmus.contracts.ports import Json
 from isthmus.contracts.statistic import CLEAN, JOINT
 from isthmus.contracts.sums import SCORE_LIMIT
+from isthmus.contracts.treesums import HISTOGRAMS
 from isthmus.kit.canonical import canonical_bytes, sha256_hex
 from isthmus.kit.texts import Texts, load_texts
 from isthmus.sandbox.outlog import LogEntry
@@ -23,6 +25,7 @@ from isthmus.scenarios.cells import cells
 from isthmus.scenarios.facts import OwnerFacts, RunFacts
 from isthmus.scenarios.figures import figures
 from isthmus.scenarios.findings import (
+    alarms_of,
     bars_of,
     claims_of,
     clusters_of,
@@ -41,6 +44,7 @@ from isthmus.scenarios.findings import (
 )
 from isthmus.scenarios.story_next import leave_part, site_part
 from isthmus.scenarios.story_service import example_receipt, money_part, service_parties, serving_part
+from isthmus.scenarios.story_values import forecasts_shown, value_bars, value_corruptions, value_rows
 from isthmus.scenarios.trial_words import percent
 
 LANGUAGES = Path(__file__).parent / "languages"
@@ -51,7 +55,9 @@ def story(facts: RunFacts, language: str = "en") -> r.RunReport:
     """The report of one run. Raises SettingError for a language that has no sentences, and what reading pictures raises."""
     say = load_texts(language, LANGUAGES, records=facts.scenario.interface.schema is not None)
     result = result_of(facts.fleet)
-    shown = cells(facts)
+    numbers = bool(facts.scenario.interface.foretold)
+    verdicts = None if numbers else result
+    shown = () if numbers else cells(facts, say=say)
     return r.RunReport(
         scenario=facts.scenario.id,
         run_id="" if facts.fleet is None else facts.fleet.id,
@@ -62,12 +68,15 @@ def story(facts: RunFacts, language: str = "en") -> r.RunReport:
         parties=_parties(facts),
         owners=tuple(_owner(item, result) for item in facts.owners),
         model=_model(facts),
-        headline=None if result is None else _headline(result),
-        bars=() if result is None else _bars(result, say),
-        slices=() if result is None else _slices(result),
-        corruptions=() if result is None else _corruptions(result),
-        roc=() if result is None else _curves(result, names_of(facts), say),
-        scores=None if result is None else _scores(result),
+        headline=None if verdicts is None else _headline(verdicts),
+        values=value_rows(result) if numbers and result is not None else (),
+        forecasts=forecasts_shown(facts) if numbers else (),
+        bars=() if result is None else value_bars(result, say) if numbers else _bars(result, say),
+        slices=() if verdicts is None else _slices(verdicts),
+        corruptions=() if result is None else value_corruptions(result) if numbers else _corruptions(result),
+        roc=() if verdicts is None else _curves(verdicts, names_of(facts), say),
+        scores=None if verdicts is None else _scores(verdicts),
+        calibration=None if verdicts is None else _calibration(verdicts),
         certificate=None if result is None else certificate_part(result, facts.scenario.title),
         cells=shown,
         serving=serving_part(facts),
@@ -141,7 +150,7 @@ def _model(facts: RunFacts) -> r.ModelPart | None:
         auc_joint=result["auc"].get(JOINT),
         auc_pooled=None if given is None else given.auc_pooled,
         weights_max_rel_diff_to_pooled=None if given is None else given.weights_max_rel_diff,
-        regularisation=result.get("penalty"),
+        regularisation=None if result.get("trees", {}).get("steepness", 1) is None else result.get("penalty"),
         lo=head.lo,
         hi=head.hi,
         dimension=head.stage.dimension,
@@ -165,6 +174,9 @@ def _headline(result: Json) -> r.HeadlinePart | None:
         return None
     counts = row["counts"]
     defects, good = counts["answered_defects"], counts["answered_good"]
+    alarms = alarms_of(result)
+    if alarms is not None:
+        return _alarm_headline(claims, alarms, share(bars_of(result).error_ppm_max))
     return r.HeadlinePart(
         answered_share=share(claims.answered_ppm),
         error_share=_known(claims.error_ppm, claims.answered),
@@ -186,6 +198,30 @@ def _headline(result: Json) -> r.HeadlinePart | None:
     )
 
 
+def _alarm_headline(claims: Claims, alarms: AlarmClaim, goal: float) -> r.HeadlinePart:
+    """Of a model that only says good, and leaves all else to a person."""
+    return r.HeadlinePart(
+        answered_share=share(claims.answered_ppm),
+        error_share=_known(alarms.alarms_ppm, alarms.good),
+        error_bound=_known(alarms.alarms_bound_ppm, alarms.good),
+        error_goal=goal,
+        confidence=share(claims.confidence_ppm),
+        records=claims.records,
+        answered=claims.answered,
+        answered_good=claims.answered,
+        answered_defects=0,
+        missed_defects=alarms.defects - alarms.caught if alarms.defects else None,
+        false_alarms=alarms.alarms,
+        groups=claims.groups,
+        design_effect=share(claims.design_effect_ppm),
+        recall=_known(alarms.caught_ppm, alarms.defects),
+        recall_bound=_known(alarms.caught_bound_ppm, alarms.defects),
+        specificity=_known(PPM - alarms.alarms_ppm, alarms.good),
+        specificity_bound=_known(PPM - alarms.alarms_bound_ppm, alarms.good),
+        alarms=True,
+    )
+
+
 def _bar(name: str, value: float | None, goal: float, compare: str = ">=", holds: bool | None = None) -> r.BarRow:
     if holds is None and value is not None:
         holds = value <= goal if compare == "<=" else value >= goal
@@ -195,13 +231,21 @@ def _bar(name: str, value: float | None, goal: float, compare: str = ">=", holds
 def _bars(result: Json, say: Texts) -> tuple[r.BarRow, ...]:
     """Each promise's error bar, then the other bars of the promise that the figures are about."""
     rows = [
-        _bar(say("bar.promise", goal=percent(promise.error_goal)), promise.error_bound, promise.error_goal, "<=")
+        _bar(
+            say("bar.alarms" if promise.alarms else "bar.promise", goal=percent(promise.error_goal)),
+            promise.error_bound,
+            promise.error_goal,
+            "<=",
+        )
         for promise in promises_of(result)
     ]
     claims, row, bars = claims_of(result), evaluation(result), bars_of(result)
     if claims is None or row is None:
         return tuple(rows)
-    counts = row["counts"]
+    counts, alarms = row["counts"], alarms_of(result)
+    if alarms is not None:
+        drawn = _known(alarms.drawn_caught_bound_ppm, alarms.drawn)
+        return (*rows, _bar(say("bar.drawn"), drawn, share(alarms.alarms_bound_ppm)))
     rows += [
         _bar("answered-share", share(claims.answered_ppm), share(bars.answered_ppm_min)),
         _bar("recall-bound", _known(claims.recall_bound_ppm, counts["answered_defects"]), share(bars.recall_ppm_min)),
@@ -227,7 +271,8 @@ def _slices(result: Json) -> tuple[r.SliceRow, ...]:
     rows = []
     for part in () if claims is None else claims.slices:
         found = evaluation(result, part=part.name)
-        answered = 0 if found is None else found["counts"]["answered"]
+        counts = {} if found is None else found["counts"]
+        answered = counts.get("answered", 0)
         rows.append(
             r.SliceRow(
                 name=part.name,
@@ -238,6 +283,8 @@ def _slices(result: Json) -> tuple[r.SliceRow, ...]:
                 answered_share=share(part.answered_ppm),
                 error_share=None if found is None else ratio(found["counts"]["errors"], answered),
                 error_bound=1 - share(part.accuracy_bound_ppm) if answered else None,
+                false_alarm_share=ratio(counts.get("false_alarms", 0), counts.get("answered_good", 0)),
+                missed_share=ratio(counts.get("missed_defects", 0), counts.get("answered_defects", 0)),
             )
         )
     return tuple(rows)
@@ -288,6 +335,35 @@ def _curves(result: Json, names: dict[str, str], say: Texts) -> tuple[r.RocCurve
     return tuple(curves)
 
 
+def _calibration(result: Json) -> r.CalibrationPart | None:
+    claims = claims_of(result)
+    found = None if claims is None else claims.calibration
+    if found is None:
+        return None
+    rows = tuple(
+        r.CalibrationRow(
+            low=share(part.low_ppm),
+            high=share(part.high_ppm),
+            stated_low=share(part.stated_low_ppm),
+            stated_high=share(part.stated_high_ppm),
+            records=part.records,
+            defects=part.defects,
+            share_low=share(part.share_low_ppm),
+            share_high=share(part.share_high_ppm),
+        )
+        for part in found.ranges
+    )
+    return r.CalibrationPart(
+        brier_low=share(found.brier_low_ppm),
+        brier_high=share(found.brier_high_ppm),
+        brier_bound=share(found.brier_bound_ppm),
+        brier_base=share(found.brier_base_ppm),
+        error_low=share(found.error_low_ppm),
+        error_high=share(found.error_high_ppm),
+        rows=rows,
+    )
+
+
 def _scores(result: Json) -> r.ScoreHistogram | None:
     row = evaluation(result)
     if row is None:
@@ -300,7 +376,7 @@ def certificate_part(result: Json, name: str) -> r.CertificatePart:
     """The certificate, or the refusal with what is missing."""
     given = result.get("certificate")
     if given is None:
-        groups, records = _missing(result)
+        groups, records = (None, None) if head_of(result).outputs else _missing(result)
         return r.CertificatePart(
             issued=False, name=name, reasons=tuple(result["failures"]), more_groups_needed=groups, more_records_needed=records
         )
@@ -344,6 +420,16 @@ def _head_demo(facts: RunFacts) -> r.HeadDemo | None:
     return r.HeadDemo(text=text, digest=result["head_digest"], code=code, message=message, next=then)
 
 
+def _tree_notes(facts: RunFacts, result: Json, say: Texts) -> list[str]:
+    """How trees were grown, where they were. Bytes: of the owner whom most left."""
+    told = result.get("trees")
+    if told is None:
+        return []
+    left = max((sum(e.bytes for e in item.entries if e.statistic == HISTOGRAMS) for item in facts.owners), default=0)
+    counts = {name: told[name] for name in ("kept", "grown", "rounds")}
+    return [say("note.trees", **counts, numbers=f"{told['numbers_told']:,}", bytes=f"{left:,}")]
+
+
 def _notes(facts: RunFacts, result: Json | None, shown: Sequence[r.CellPart], say: Texts) -> list[str]:
     notes: list[str] = []
     if result is not None:
@@ -354,11 +440,14 @@ def _notes(facts: RunFacts, result: Json | None, shown: Sequence[r.CellPart], sa
         planned = result.get("thresholds", {}).get("note")
         if planned:
             notes.append(say("note.plan", note=planned))
+        notes += _tree_notes(facts, result, say)
     if facts.reference is not None and facts.reference.membership:
         attacks = ", ".join(f"{name} {auc:.2f}" for name, auc in facts.reference.membership.items())
         notes.append(say("note.membership", list=attacks))
     if any(cell.attributions for cell in shown):
         notes.append(say("note.cells"))
+    elif any(cell.heat for cell in shown):
+        notes.append(say("note.heat"))
     if facts.line is not None:
         line = facts.line
         notes.append(say("note.line", name=line.owner.name, bytes=f"{line.bytes_left:,}", images=line.images_left))

@@ -10,6 +10,7 @@ from isthmus.contracts.head import Array, Head, Stage
 from isthmus.contracts.parts import sources_of
 from isthmus.contracts.ports import Json
 from isthmus.contracts.statistic import JOINT
+from isthmus.contracts.textparts import text_sources
 from isthmus.foundry.features import stage
 from isthmus.foundry.stageparts import checked_parts, joined_parts, part_columns, part_size
 from isthmus.kit.texts import Texts
@@ -143,6 +144,8 @@ def _outcome(facts: RunFacts, party: str, before: Json, after: Json, say: Texts)
 
 def _in_common(first: Stage, second: Stage) -> tuple[bool, int]:
     """Whether two stages are made of the same things, and how many features of the second are also the first's."""
+    if first.schema is not None and first.schema.written and first.schema == second.schema:
+        return bool(text_sources(first.parts) & text_sources(second.parts)), 0
     if first.schema is not None or second.schema is not None:
         return first.schema == second.schema, second.dimension if first.parts == second.parts else 0
     shelves = {part.shelf: part for part in checked_parts(second.parts)}
@@ -154,8 +157,10 @@ def _in_common(first: Stage, second: Stage) -> tuple[bool, int]:
 def _together(first: Head, second: Head) -> tuple[Head, Head]:
     """Both heads over the features of both, so that they can be compared and the same features can be scored by both.
 
-    As they are when they rest on different backbones.
+    As they are when they rest on different backbones, or are no sums over features.
     """
+    if first.gaussian is not None or second.gaussian is not None:
+        return first, second
     if first.stage.backbone != second.stage.backbone or first.stage.schema is not None:
         return first, second
     union = stage(tuple(part.text for part in joined_parts(first.stage.parts, second.stage.parts)), backbone=first.stage.backbone)
@@ -172,7 +177,7 @@ def _state(result: Json, head: Head, split: tuple[r.SplitRow, ...]) -> r.ModelSt
     best = promise_of(result)
     return r.ModelState(
         owners=tuple(result["owners"]),
-        head=head,
+        head=None if head.gaussian is not None else head,
         head_digest=result["head_digest"],
         records=result["moments"]["records"],
         auc=result["auc"].get(JOINT),

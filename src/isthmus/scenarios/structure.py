@@ -8,6 +8,7 @@ from __future__ import annotations
 import difflib
 import math
 import re
+import types
 import typing
 from collections.abc import Iterable, Iterator
 from typing import Any
@@ -87,7 +88,7 @@ def _struct(document: Document, value: Any, wanted: type[msgspec.Struct], steps:
         what = f"{where} is {quoted(value)}, {kind_of(value)}; a table of fields is expected"
         yield fault("wrong-type", document.file, what, f"write its fields: {', '.join(_names(wanted))}", *document.place(steps))
         return
-    types, known = typing.get_type_hints(wanted), _names(wanted)
+    hints, known = {name: stated(hint) for name, hint in typing.get_type_hints(wanted).items()}, _names(wanted)
     meant: set[str] = set()
     for name in value:
         if name not in known:
@@ -98,10 +99,16 @@ def _struct(document: Document, value: Any, wanted: type[msgspec.Struct], steps:
             yield fault("unknown-field", document.file, what, next_step, *document.key_place((*steps, name)))
     for field in msgspec.structs.fields(wanted):
         if field.name in value:
-            yield from _value(document, value[field.name], types[field.name], (*steps, field.name))
+            yield from _value(document, value[field.name], hints[field.name], (*steps, field.name))
         elif field.required and field.name not in meant:
             what = f"{where} has no field {field.name}"
-            yield fault("missing-field", document.file, what, f"add {field.name}: {_wish(types[field.name])}", *document.place(steps))
+            yield fault("missing-field", document.file, what, f"add {field.name}: {_wish(hints[field.name])}", *document.place(steps))
+
+
+def stated(hint: Any) -> Any:
+    """The type of a field that may be left out, without the mark that it may."""
+    kept = [part for part in typing.get_args(hint) if part is not msgspec.UnsetType]
+    return kept[0] if len(kept) == 1 and msgspec.UnsetType in typing.get_args(hint) else hint
 
 
 def _names(wanted: type[msgspec.Struct]) -> list[str]:
@@ -109,6 +116,7 @@ def _names(wanted: type[msgspec.Struct]) -> list[str]:
 
 
 def _value(document: Document, value: Any, wanted: Any, steps: Steps) -> Iterator[Finding]:
+    wanted = _struct_or_none(wanted) if value is not None else wanted
     if isinstance(wanted, type) and issubclass(wanted, msgspec.Struct):
         yield from _struct(document, value, wanted, steps)
         return
@@ -121,6 +129,12 @@ def _value(document: Document, value: Any, wanted: Any, steps: Steps) -> Iterato
         msgspec.convert(value, wanted)
     except msgspec.ValidationError as error:
         yield _differs(document, value, wanted, steps, str(error))
+
+
+def _struct_or_none(wanted: Any) -> Any:
+    """The struct of a part that may be left out, such as Trees of Trees | None; any other type as it is."""
+    structs = [one for one in typing.get_args(wanted) if isinstance(one, type) and issubclass(one, msgspec.Struct)]
+    return structs[0] if isinstance(wanted, types.UnionType) and len(structs) == 1 else wanted
 
 
 def _struct_of_list(wanted: Any) -> type[msgspec.Struct] | None:

@@ -15,6 +15,7 @@ from isthmus.scenarios.facts import RunFacts
 from isthmus.scenarios.findings import (
     SITE_MODELS,
     bars_of,
+    claims_of,
     entries_sum,
     names_of,
     next_promise,
@@ -28,6 +29,7 @@ from isthmus.scenarios.findings import (
     statement_of,
     time_text,
 )
+from isthmus.scenarios.story_values import value_headline, value_lines
 from isthmus.scenarios.trial_words import bound_percent, percent
 
 LANGUAGES = Path(__file__).parent / "languages"
@@ -39,7 +41,10 @@ MICROS = 1_000_000
 def tables(facts: RunFacts, language: str = "en") -> list[Table | str]:
     """What to print, in order. Raises SettingError for a language that has no sentences."""
     say = load_texts(language, LANGUAGES, records=facts.scenario.interface.schema is not None)
-    parts: list[Table | str] = [headline(facts, say)]
+    numbers = bool(facts.scenario.interface.foretold)
+    parts: list[Table | str] = [value_headline(facts, say) if numbers else headline(facts, say)]
+    if numbers:
+        parts.append(_values(facts, say))
     if facts.owners:
         parts.append(_owners(facts, say))
     parts.append(_lines(_model_lines(facts, say) + _service_lines(facts, say)))
@@ -60,8 +65,9 @@ def headline(facts: RunFacts, say: Texts) -> str:
     goal = percent(promise.error_goal)
     if promise.error_bound is None:
         return say("headline.nothing", goal=goal)
+    kind = "headline.alarms." if promise.alarms else "headline."
     words = say(
-        "headline.proven" if promise.proven else "headline.refused",
+        kind + ("proven" if promise.proven else "refused"),
         share=percent(promise.answered_share),
         rest=percent(1 - promise.answered_share),
         goal=goal,
@@ -103,11 +109,12 @@ def _lines(rows: list[tuple[str, str]]) -> Table:
 
 def _owners(facts: RunFacts, say: Texts) -> Table:
     found = (result_of(facts.fleet) or {}).get("auc", {})
-    keys = ("owner", "train", "holdout", "auc", "bytes", "images")
+    ranked = not facts.scenario.interface.foretold
+    keys = [key for key in ("owner", "train", "holdout", "auc", "bytes", "images") if ranked or key != "auc"]
     table = _table([say(f"owners.{key}") for key in keys])
 
-    def row(name: str, *values: str) -> None:
-        table.add_row(*(Text(value) for value in (name, *values)))
+    def row(name: str, train: str, held: str, auc: str, *left: str) -> None:
+        table.add_row(*(Text(value) for value in (name, train, held, *([auc] if ranked else []), *left)))
 
     for item in facts.owners:
         owner = item.owner
@@ -122,6 +129,14 @@ def _owners(facts: RunFacts, say: Texts) -> Table:
     return table
 
 
+def _values(facts: RunFacts, say: Texts) -> Table:
+    """A line a number that is foretold, and one for each slice."""
+    table = _table([say(f"values.{key}") for key in ("name", "miss", "skill", "efficiency", "rmse", "width")])
+    for line in value_lines(facts, say):
+        table.add_row(*(Text(value) for value in line))
+    return table
+
+
 def _certificate_text(result: Json, say: Texts) -> str:
     given = result.get("certificate")
     if given is None:
@@ -133,14 +148,31 @@ def _certificate_text(result: Json, say: Texts) -> str:
     return say("certificate.issued", tier=found.tier, until=until, digest=given["digest"][:DIGEST_CHARS] + "…")
 
 
+def _stated_text(result: Json, say: Texts) -> str:
+    """What was found of stated probabilities; empty where the head states none."""
+    claims = claims_of(result)
+    if claims is None or claims.calibration is None:
+        return ""
+    found = claims.calibration
+    briers = (found.brier_low_ppm, found.brier_high_ppm, found.brier_bound_ppm, found.brier_base_ppm)
+    low, high, bound, base = (f"{share(ppm):.3f}" for ppm in briers)
+    error = f"{percent(share(found.error_low_ppm))} to {percent(share(found.error_high_ppm))}"
+    confidence = percent(share(claims.confidence_ppm))
+    return say("stated", low=low, high=high, bound=bound, base=base, confidence=confidence, error=error, rounds=result["irls"]["rounds"])
+
+
 def _model_lines(facts: RunFacts, say: Texts) -> list[tuple[str, str]]:
     rows = []
     if facts.reference is not None:
-        rows.append((say("line.weights"), say("weights", difference=f"{facts.reference.weights_max_rel_diff:.1e}")))
+        difference = facts.reference.weights_max_rel_diff
+        if difference is not None:
+            rows.append((say("line.weights"), say("weights", difference=f"{difference:.1e}")))
         rows.append((say("line.membership"), say("membership", auc=f"{facts.reference.membership_auc:.2f}")))
     result = result_of(facts.fleet)
     if result is not None:
         rows.append((say("line.certificate"), _certificate_text(result, say)))
+        stated = _stated_text(result, say)
+        rows += [(say("line.stated"), stated)] if stated else []
         rows += [(say("line.care"), note) for note in result["notes"]]
     return rows
 

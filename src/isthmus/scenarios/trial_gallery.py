@@ -6,8 +6,10 @@ import base64
 import io
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image
 
 from isthmus.contracts.errors import PictureError
@@ -23,6 +25,9 @@ HEAT_ALPHA_MAX = 200
 HEAT_POWER = 1.6
 TOWARDS = (214, 73, 38)
 AWAY = (38, 110, 200)
+DISTANCE_TYPICAL, DISTANCE_SPAN = 1.0, 3.0
+"""At which distance of a place its heat begins, and by how much farther it is at its strongest."""
+HEAT_CELLS = 16
 Look = Callable[[Pixels], Reals]
 Heater = Callable[[Reals, float, Reals], Look]
 
@@ -81,6 +86,12 @@ def _drawn(rows: list[int], outcomes: list[Outcome], reader: ImageReader, look: 
     maps = [heat for _, _, heat in found if heat is not None]
     scale = float(np.quantile(np.abs(np.stack(maps)), HEAT_QUANTILE)) if maps else 1.0
     return {row: Exhibit(row, thumb, "" if heat is None else heat_uri(heat, scale)) for row, thumb, heat in found}
+
+
+def distance_heat(distances: NDArray[Any]) -> Reals:
+    """(h, w) distances of places -> by how much each lies farther than a typical one, enlarged for `heat_uri`; never below 0."""
+    above = np.maximum(np.asarray(distances, dtype=np.float64) - DISTANCE_TYPICAL, 0.0)
+    return np.repeat(np.repeat(above, HEAT_CELLS, axis=0), HEAT_CELLS, axis=1)
 
 
 def heat_uri(heat: Reals, scale: float) -> str:

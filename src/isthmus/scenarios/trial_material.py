@@ -86,6 +86,33 @@ def gather(found: Survey, settings: TrialSettings, reader: ImageReader, progress
     )
 
 
+def gather_good(
+    found: Survey, settings: TrialSettings, reader: ImageReader, progress: Progress
+) -> tuple[Gathered, tuple[Reading, ...], tuple[Unread, ...]]:
+    """(good images, those without a label, files without a label that cannot be read). Raises FolderError when too few are left."""
+    labelled = replace(found, files=tuple(f for f in found.files if f.class_name == found.good))
+    files, skipped = _limited(labelled, settings.images_max)
+    readings, unread = read_all(files, reader, progress)
+    kept, copies, _ = _without_copies(readings)
+    if len(kept) < 2 * CLASS_IMAGES_MIN:
+        needed = needed_samples(settings.error, settings.confidence)
+        lost = f" ({len(unread)} unreadable and {len(copies)} copies set aside)" if unread or copies else ""
+        raise FolderError(
+            f"the folder '{found.good}' has {len(kept)} images{lost}; {2 * CLASS_IMAGES_MIN} are the least: one half teaches, one proves",
+            f"add good images; proving {100 * settings.error:.3g} % false alarms takes {needed} in the half that proves",
+        )
+    grouping = name_groups([r.file for r in kept])
+    keys, how = grouping if grouping else ([r.digest for r in kept], "")
+    numbers = {key: n for n, key in enumerate(dict.fromkeys(keys))}
+    groups = np.array([numbers[key] for key in keys], dtype=np.int64)
+    classes = np.zeros(len(kept), dtype=np.int64)
+    gathered = Gathered(labelled, found.classes, tuple(kept), classes, groups, how, tuple(unread), tuple(copies), (), skipped)
+    rest = [f for f in found.files if f.class_name != found.good][: settings.images_max]
+    others, unread_rest = read_all(rest, reader, progress)
+    known = {r.digest for r in kept}
+    return gathered, tuple(r for r in others if r.digest not in known), tuple(unread_rest)
+
+
 def _lot_notes(kept: list[Reading], grouped: bool) -> list[str]:
     lots = {r.file.group for r in kept if r.file.group}
     if grouped or len(lots) < 2:

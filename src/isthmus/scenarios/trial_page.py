@@ -55,7 +55,7 @@ def rendered(trial: Trial, shelves: Gallery) -> str:
         "private": say("page.private"),
     }
     blocks = {key: html.escape(value) for key, value in values.items()} | {
-        "headline": _emphasised(headline(trial)),
+        "headline": emphasised(headline(trial)),
         "cautions": "".join(
             f'<div class="caution {c.level}"><b>{html.escape(c.title)}</b><p>{html.escape(c.text)}</p></div>' for c in cautions(trial)
         ),
@@ -69,7 +69,8 @@ def rendered(trial: Trial, shelves: Gallery) -> str:
     return re.sub(r"\{\{(\w+)\}\}", lambda match: blocks[match.group(1)], page)
 
 
-def _emphasised(sentence: str) -> str:
+def emphasised(sentence: str) -> str:
+    """Escaped, its shares set off."""
     return re.sub(r"((?:≤ )?[\d.]+ %)", r"<b>\1</b>", html.escape(sentence))
 
 

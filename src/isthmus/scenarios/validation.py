@@ -13,9 +13,9 @@ import msgspec
 from isthmus.contracts.errors import FolderError, InputError
 from isthmus.contracts.package import Finding, Probes
 from isthmus.contracts.scenario import Interface, Scenario
-from isthmus.contracts.schema import Schema
-from isthmus.kit.pictures import SUFFIXES, decode
-from isthmus.kit.records import decode_record
+from isthmus.kit.decoders import decoded_record
+from isthmus.kit.pictures import SUFFIXES
+from isthmus.kit.writing import TEXT_SUFFIXES
 from isthmus.scenarios.contents import (
     HOOKS,
     LOCK,
@@ -33,7 +33,7 @@ from isthmus.scenarios.contents import (
 )
 from isthmus.scenarios.hooks import hook_faults
 from isthmus.scenarios.located import Document, dotted, read_json, read_yaml
-from isthmus.scenarios.lock import lock_findings
+from isthmus.scenarios.lock import LOCK_CODES, RENEW, lock_findings
 from isthmus.scenarios.rules import SECTIONS, Breach, breaches, identity_breaches, small_shares
 from isthmus.scenarios.structure import structure_faults
 from isthmus.scenarios.values import Knob, applied, default_faults, given_faults, read_knobs
@@ -52,8 +52,13 @@ def validate(folder: Path) -> tuple[Finding, ...]:
 
 
 def ordered(found: list[Finding]) -> tuple[Finding, ...]:
-    """In order of file and place, each once."""
-    return tuple(sorted(set(found), key=lambda one: (one.file, one.line, one.column, one.level, one.code, one.what)))
+    """In order of file and place, each once. What a new lock mends comes last, and after the rest is mended."""
+    kept = sorted(set(found), key=lambda one: (one.file, one.line, one.column, one.level, one.code, one.what))
+    rest = [one for one in kept if one.code not in LOCK_CODES]
+    last = [one for one in kept if one.code in LOCK_CODES]
+    if any(one.level == "error" for one in rest):
+        last = [msgspec.structs.replace(one, next=f"once the rest is mended: {RENEW}") for one in last]
+    return (*rest, *last)
 
 
 def content_findings(contents: Contents) -> list[Finding]:
@@ -63,11 +68,12 @@ def content_findings(contents: Contents) -> list[Finding]:
     found += wrong
     if manifest is not None:
         found += manifest_findings(manifest)
-    found += _site_findings(contents, manifest, not any(one.level == "error" and one.file == MANIFEST for one in found))
+    faulty = {(one.line, one.column) for one in found if one.level == "error" and one.file == MANIFEST}
+    found += _site_findings(contents, manifest, faulty)
     if HOOKS in contents:
         found += hook_faults(contents[HOOKS])
     found += _readme_findings(contents)
-    found += _probe_findings(contents, _schema_of(manifest))
+    found += _probe_findings(contents, _interface_of(manifest))
     named = manifest.value if manifest is not None and isinstance(manifest.value, dict) else {}
     return found + lock_findings(contents, str(named.get("id", "")), str(named.get("version", "")))
 
@@ -139,18 +145,20 @@ def knobs_of(contents: Contents) -> tuple[Document | None, tuple[Knob, ...], lis
     return document, knobs, [*found, *wrong]
 
 
-def _site_findings(contents: Contents, manifest: Document | None, whole: bool) -> list[Finding]:
-    """Of the schema and of the package's own values. whole: the manifest has no error, so that values can be tried on it."""
+def _site_findings(contents: Contents, manifest: Document | None, faulty: set[tuple[int, int]]) -> list[Finding]:
+    """Of the schema and of the package's own values. faulty: places of the manifest's errors; values are tried on one that has none, and a
+    default that differs from a faulty field is no fault of its own."""
     document, knobs, found = knobs_of(contents)
     if document is not None and manifest is not None:
-        found += default_faults(document, knobs, manifest.value)
+        sound = tuple(knob for knob in knobs if manifest.place(knob.path) not in faulty)
+        found += default_faults(document, sound, manifest.value)
     if VALUES not in contents:
         return found
     values, wrong = read_yaml(VALUES, contents[VALUES])
     if values is None:
         return found + wrong
     wrong += given_faults(values, knobs) if document is not None or SCHEMA not in contents else []
-    if whole and manifest is not None and not found and not wrong:
+    if not faulty and manifest is not None and not found and not wrong:
         wrong += applied_findings(manifest, knobs, values)
     return found + wrong
 
@@ -180,14 +188,20 @@ def _readme_findings(contents: Contents) -> Iterator[Finding]:
             yield fault("readme-use", README, what, f"add a paragraph that begins with **{use.capitalize()}.**", 1, 1)
 
 
-def _schema_of(manifest: Document | None) -> Schema | None:
-    """Of the manifest's records, where they are no pictures and the interface has no fault."""
-    found = _part(manifest.value.get("interface"), Interface) if manifest is not None and isinstance(manifest.value, dict) else None
-    return None if found is None else found.schema
+def _interface_of(manifest: Document | None) -> Interface | None:
+    """The manifest's, where it has no fault."""
+    found: Interface | None = (
+        _part(manifest.value.get("interface"), Interface) if manifest is not None and isinstance(manifest.value, dict) else None
+    )
+    return found
 
 
-def _probe_findings(contents: Contents, schema: Schema | None) -> Iterator[Finding]:
-    kinds = SUFFIXES if schema is None else frozenset({".json"})
+def _probe_findings(contents: Contents, interface: Interface | None) -> Iterator[Finding]:
+    schema = None if interface is None else interface.schema
+    if interface is not None and interface.output == "value" and PROBES_FILE in contents:
+        yield fault("probes-of-numbers", PROBES_FILE, "probes ask for verdicts, and this package gives numbers", "remove the probes")
+        return
+    kinds = SUFFIXES if schema is None else TEXT_SUFFIXES if schema.written else frozenset({".json"})
     images = {path for path in contents if path.startswith(f"{PROBES}/") and PurePosixPath(path).suffix.lower() in kinds}
     if PROBES_FILE not in contents:
         if images:
@@ -208,7 +222,7 @@ def _probe_findings(contents: Contents, schema: Schema | None) -> Iterator[Findi
             yield fault("probe-twice", PROBES_FILE, f"{probe.file} is listed twice", "keep one of the cases", line, column)
         elif probe.expect != "refused":
             try:
-                _ = decode(contents[path], probe.file) if schema is None else decode_record(contents[path], probe.file, schema)
+                decoded_record(contents[path], probe.file, schema)
             except InputError as error:
                 yield fault("probe-unreadable", PROBES_FILE, error.message, f"{error.next_step}; or expect: refused", line, column)
         if not probe.why.strip():

@@ -257,7 +257,7 @@ def default_faults(document: Document, knobs: tuple[Knob, ...], manifest: Any) -
             continue
         if said != knob.default or type(said) is not type(knob.default):
             what = f"the default is {quoted(knob.default)}, the manifest says {quoted(said)}"
-            yield _fault(document, ("properties", knob.name, "default"), what, "make them the same", "knob-default")
+            yield _fault(document, ("properties", knob.name, "default"), what, "write the same in both files", "knob-default")
 
 
 def given_faults(values: Document, knobs: tuple[Knob, ...]) -> Iterator[Finding]:

@@ -14,26 +14,30 @@ from isthmus.contracts.life import Origin
 from isthmus.contracts.package import Finding, PackageLock, ProbeCase, Probes
 from isthmus.contracts.ports import Json
 from isthmus.contracts.scenario import Scenario
-from isthmus.sandbox.folder import RECORDS_NAME
+from isthmus.contracts.schema import Column
+from isthmus.sandbox.folder import RECORDS_NAME, is_text_file, read_labels
 from isthmus.scenarios.archive import ARCHIVE_BYTES_MAX, archive_name, packed, unpacked
-from isthmus.scenarios.columns import proposed_columns
+from isthmus.scenarios.columns import Proposed, proposed_columns
 from isthmus.scenarios.contents import LOCK, MANIFEST, PROBES, PROBES_FILE, Contents, read_contents
 from isthmus.scenarios.located import read_yaml
-from isthmus.scenarios.lock import lock_bytes, lock_of, read_lock
+from isthmus.scenarios.lock import LOCK_CODES, lock_bytes, lock_of, read_lock
 from isthmus.scenarios.package import SiteValues, find_package, scenario_of, shipped, shipped_folder, site_values
 from isthmus.scenarios.shelves import Shelved, distributed, install, installed, write_contents
 from isthmus.scenarios.structure import structure_faults
-from isthmus.scenarios.template import begun, classes_of
+from isthmus.scenarios.template import begun, classes_of, text_classes_of
 from isthmus.scenarios.validation import content_findings, ordered
-
-LOCK_CODES = frozenset({"lock-stale", "bad-lock", "no-lock"})
 
 
 def begin(folder: Path, name: str, title: str, source: Path | None) -> PackageLock:
     """Writes a new package into a folder that is not there, or is empty. source: an owner's folder, of images by class or with records.csv,
     whose classes or columns the package begins with. Raises ConflictError, FolderError, InputError, StorageError."""
     table = proposed_columns(source) if source is not None and (source / RECORDS_NAME).is_file() else None
-    contents = begun(name, title, classes_of(source) if source is not None and table is None else None, table)
+    classes = None
+    if source is not None and table is None:
+        texts = source.is_dir() and any(is_text_file(file.path) for file in read_labels(source).files)
+        classes = text_classes_of(source) if texts else classes_of(source)
+        table = Proposed((Column(name="text", kind="text"),), {}, sum(classes.values())) if texts else None
+    contents = begun(name, title, classes, table)
     try:
         if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
             raise ConflictError(f"{folder} is there already", "choose another name, or another place with --into")
@@ -96,6 +100,13 @@ def contents_of(given: str, state: Path) -> dict[str, bytes]:
     if found:
         raise PackageError(f"{folder}: {found[0].place}: {found[0].what}", found[0].next)
     return contents
+
+
+def lock_given(given: str, state: Path) -> PackageLock:
+    """The lock of an archive, folder or name, once its files are those of the lock. Raises PackageError, NotFoundError."""
+    contents = contents_of(given, state)
+    checked(contents, [], lock_too=True)
+    return read_lock(contents[LOCK])
 
 
 def install_given(given: str, state: Path) -> tuple[PackageLock, Path, bool]:

@@ -12,7 +12,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-TIERS, DECODER = ("T1", "T2", "T3"), "isthmus-rgb8/1"
+TIERS, DECODER, RECORD_DECODER = ("T1", "T2", "T3"), "isthmus-rgb8/1", "isthmus-records/1"
 Point = tuple[int, int, int, int]
 P = 2**255 - 19
 ORDER = 2**252 + 27742317777372353535851937790883648493
@@ -33,8 +33,9 @@ def canonical(document: Any) -> bytes:
     return json.dumps(document, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
 
 
-def certified(folder: Path, target: dict[str, Any], pinned: str, tier: str, now_s: float) -> tuple[bytes, int]:
-    """(the model's bytes, until when), if the pinned key (hex) signed that these meet their bars, for the tier, now. Raises Refused."""
+def certified(folder: Path, target: dict[str, Any], pinned: str, tier: str, now_s: float) -> tuple[bytes, int, dict[str, Any] | None]:
+    """(the model's bytes, until when, the columns of its records or None for pictures), if the pinned key (hex) signed that these meet
+    their bars, for the tier, now. Raises Refused."""
     envelope, model = json.loads((folder / "certificate.json").read_bytes()), (folder / "model.onnx").read_bytes()
     payload, kind = base64.b64decode(envelope["payload"]), envelope["payloadType"].encode()
     signed = b"DSSEv1 %d %s %d %s" % (len(kind), kind, len(payload), payload)
@@ -57,9 +58,19 @@ def certified(folder: Path, target: dict[str, Any], pinned: str, tier: str, now_
         raise Refused(f"the certificate is for tier {found['tier']} only")
     if not {sha256(model), target["artefact_digest"]} <= {"sha256:" + subject["digest"]["sha256"] for subject in said["subject"]}:
         raise Refused("model.onnx is not the file that was certified")
-    if not found["decoder"] == target["decoder"] == DECODER:
-        raise Refused(f"the certificate is for pictures decoded by {found['decoder']}; this runner has {DECODER}")
-    return model, int(found["not_after_s"])
+    if found["decoder"] not in (DECODER, RECORD_DECODER) or found["decoder"] != target["decoder"]:
+        raise Refused(f"the certificate is for what is decoded by {found['decoder']}; this runner has {DECODER} and {RECORD_DECODER}")
+    until_s = int(found["not_after_s"])
+    return model, until_s, schema_of(folder, found["head_digest"]) if found["decoder"] == RECORD_DECODER else None
+
+
+def schema_of(folder: Path, digest: str) -> dict[str, Any]:
+    """The columns that the certified head names, from head.json. Raises Refused when it is another head."""
+    raw = (folder / "head.json").read_bytes()
+    if sha256(raw) != digest:
+        raise Refused("head.json is not the head that was certified")
+    found: dict[str, Any] = json.loads(raw)["stage"]["schema"]
+    return found
 
 
 def point_of(raw: bytes) -> Point | None:

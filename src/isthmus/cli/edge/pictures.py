@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import io
 import re
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,19 @@ if Image is not None:
     SUFFIXES |= {".png", ".jpg", ".jpeg", ".jpe", ".bmp", ".dib", ".tif", ".tiff", ".webp", ".gif", ".pgm"}
     Image.MAX_IMAGE_PIXELS = None  # our own limit is lower, and a refusal instead of a warning
 PIXELS_MAX, BYTES_MAX, SIDE_MIN = 40_000_000, 64 * 1024 * 1024, 8
-UNREADABLE = (OSError, ValueError, SyntaxError, EOFError, IndexError, OverflowError, MemoryError)
+UNREADABLE = (OSError, ValueError, SyntaxError, EOFError, IndexError, OverflowError, MemoryError, RecursionError)
+
+
+class Pictures:
+    """Files that are one picture each."""
+
+    noun, input, suffixes = "pictures", "image", SUFFIXES
+
+    def records(self, path: Path) -> Iterator[tuple[str, bytes]]:
+        yield path.name, read(path)
+
+    def decoded(self, raw: bytes, suffix: str) -> Any:
+        return decoded(raw, suffix)
 
 
 def read(path: Path) -> bytes:

@@ -28,6 +28,23 @@ function fill(id, head, rows, none) {
   byId(id).replaceChildren(h('table', '', h('thead', '', cells('th', head)), h('tbody', '', ...rows.map((row) => cells('td', row)))));
 }
 
+const DID = { deploy: 'deployed', propose: 'proposed', upgrade: 'upgraded', rollback: 'rolled back', retire: 'retired' };
+
+function step(row) {
+  const moved = row.action === 'propose' ? 'version ' + row.brought : row.after === null ? 'version ' + (row.before ?? '—') : row.before === null ? 'version ' + row.after : row.before + ' → ' + row.after;
+  return h('li', row.action, h('b', '', DID[row.action] ?? row.action), ' ', h('span', 'moved', moved), h('span', 'when', at(row.at_ms)), h('span', 'why', row.why + ' (' + row.who + ')'));
+}
+
+function lives(rows) {
+  if (!rows.length) { byId('lives').replaceChildren(h('p', 'none', 'Nothing was deployed yet.')); return; }
+  byId('lives').replaceChildren(...rows.map((row) => {
+    const now = row.current === null ? row.state : 'version ' + row.current + ' serves, ' + row.scenario;
+    return h('article', '', h('h3', '', row.name), h('p', row.problem ? 'bad' : 'now', row.problem || now + ' · ' + row.site),
+      row.shadow ? h('p', 'now', row.shadow) : null, row.earlier ? h('p', 'none', row.earlier + ' earlier steps: isthmus deployment history ' + row.name) : null,
+      h('ol', 'life', ...row.steps.map(step)));
+  }));
+}
+
 function draw(now) {
   const serving = now.deployments.filter((row) => row.serving).length;
   const totals = [['Serving', serving + ' of ' + now.deployments.length], ['Receipts', now.receipts_total ?? 'not measured'],
@@ -35,6 +52,7 @@ function draw(now) {
   byId('totals').replaceChildren(...totals.map(([name, value]) => h('div', name === 'The book sums to' && value !== 0 && value !== 'not measured' ? 'bad' : '', h('dt', '', name), h('dd', '', String(value)))));
   fill('deployments', ['Name', 'Site', 'Tier', 'Serves', 'Certificate', 'Artefact'], now.deployments.map((row) =>
     [h('b', '', row.name), row.site, row.tier, row.serving ? h('span', 'ok', 'yes') : h('span', 'bad', row.problem || 'no'), expiry(row, now.at_ms), digest(row.artefact_digest)]), 'Nothing is deployed.');
+  lives(now.lives);
   fill('scenarios', ['Name', 'State', 'Progress', 'Changed'], now.scenarios.map((row) => {
     const bar = row.progress === null ? '—' : document.createElement('progress');
     if (row.progress !== null) bar.value = row.progress;

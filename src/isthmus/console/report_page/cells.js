@@ -17,18 +17,21 @@ function attributionRows(cell) {
     h('em', {}, (value < 0 ? '\u2212' : '+') + number(Math.abs(value), 3)), h('i', { class: value < 0 ? 'minus' : 'plus' }, h('b', { css: { width: (50 * Math.abs(value)) / most + '%' } })))));
 }
 
-/* The parts must add up to the score: checked here, not believed. */
+/* The parts must add up to the score, or to the logarithm of its odds: checked here, not believed. */
 function sumCheck(cell) {
   if (!known(cell.score) || !known(cell.bias) || !cell.attributions.length) return null;
   const sum = cell.bias + (cell.rest || 0) + cell.attributions.reduce((total, item) => total + item.contribution, 0);
-  const exact = Math.abs(sum - cell.score) <= 1e-6 * Math.max(1, Math.abs(cell.score));
-  return h('p', { class: exact ? 'check ok' : 'check bad' }, t(exact ? 'cell.sum' : 'cell.sum.bad', { sum: number(sum, 3), score: number(cell.score, 3) }));
+  const odds = known(cell.probability), score = linked(odds ? 'logistic' : 'linear', sum);
+  const exact = Math.abs(score - cell.score) <= 1e-6 * Math.max(1, Math.abs(cell.score));
+  const key = (odds ? 'cell.odds' : 'cell.sum') + (exact ? '' : '.bad');
+  return h('p', { class: exact ? 'check ok' : 'check bad' }, t(key, { sum: number(sum, 3), score: number(cell.score, 3), probability: percent(cell.probability, 1), found: percent((score + 2) / 4, 1) }));
 }
 
 const agrees = (cell) => cell.verdict === 'person' ? 'person' : cell.verdict === cell.label ? 'right' : 'wrong';
 
 function fieldsOf(cell) {
-  return h('dl', { class: 'fields' }, cell.fields.map((item) => h('div', {}, h('dt', {}, item.column), h('dd', {}, item.value))));
+  return h('dl', { class: 'fields' }, cell.fields.map((item) =>
+    h('div', { class: item.value.length > 40 ? 'long' : '' }, h('dt', { dir: 'auto' }, item.column), h('dd', { dir: 'auto' }, item.value))));
 }
 
 function pictureOf(cell) {
@@ -44,7 +47,7 @@ function cellCard(cell) {
   return h('article', { class: 'cell' }, pictureOf(cell),
     h('div', { class: 'cell-body' },
       h('p', { class: 'cell-head' }, h('span', { class: 'verdict ' + (cell.verdict || '') }, known(cell.verdict) ? t('verdict.' + cell.verdict) : NOT_TEXT()),
-        h('b', {}, known(cell.score) ? (cell.score < 0 ? '\u2212' : '+') + number(Math.abs(cell.score), 2) : NOT_TEXT())),
+        h('b', {}, known(cell.probability) ? percent(cell.probability, 0) : known(cell.score) ? (cell.score < 0 ? '\u2212' : '+') + number(Math.abs(cell.score), 2) : NOT_TEXT())),
       scoreRule(cell),
       h('p', { class: 'fine' }, known(cell.label) ? t('cell.truth', { label: t('verdict.' + cell.label) }) : NOT_TEXT(), cell.certainty === 'unsure' ? t('cell.unsure') : '',
         known(cell.verdict) && known(cell.label) ? [' ', badge(t('cell.' + agrees(cell)), agrees(cell) === 'right' ? 'ok' : agrees(cell) === 'wrong' ? 'bad' : '')] : null),

@@ -1,10 +1,14 @@
 /* Puts the page together. */
 
-const SECTIONS = [
+const ALL_SECTIONS = [
   ['loop', loopSection], ['left', leftSection], ['model', modelSection], ['proof', proofSection], ['certificate', certificateSection],
   ['cells', cellsSection], ['money', moneySection], ['site', siteSection],
   ['head', headTouch, 'touch'], ['receipt', receiptTouch, 'touch'], ['leave', leaveTouch, 'touch'], ['parties', partiesSection],
 ];
+/* A run of numbers has no cells, next line, leaver or head to touch; its model and proof are told in other words. */
+const OF_NUMBERS = { model: valuesModel, proof: valuesProof };
+const SECTIONS = foretells() ? ALL_SECTIONS.filter(([key]) => !['cells', 'site', 'head', 'leave'].includes(key))
+  .map(([key, build, kind]) => [key, OF_NUMBERS[key] || build, kind]) : ALL_SECTIONS;
 
 function sectionOf([key, build, kind], index) {
   const about = Object.hasOwn(texts, key + '.about.section') ? para(key + '.about.section', {}, 'about') : null;
@@ -19,13 +23,13 @@ function sampleNote() {
 
 function invitation() {
   const links = SECTIONS.filter((entry) => entry[2]).map((entry) => h('a', { href: '#' + entry[0] }, t('invite.' + entry[0])));
-  return h('p', { class: 'invitation' }, t('touch.invite'), links.map((link) => [' ', link]));
+  return h('p', { class: 'invitation' }, t(links.length === 1 ? 'touch.invite.one' : 'touch.invite'), links.map((link) => [' ', link]));
 }
 
 function fillPage() {
   document.getElementById('eyebrow').append(t('eyebrow', { scenario: report.scenario }), ' · ', when(report.at), ' · ', h('code', {}, report.run_id));
   document.getElementById('top-title').textContent = report.title || t('title', { scenario: report.scenario });
-  document.getElementById('headline').append(...[headlineSection(), invitation(), sampleNote()].flat().filter(Boolean));
+  document.getElementById('headline').append(...[foretells() ? valuesHeadline() : headlineSection(), invitation(), sampleNote()].flat().filter(Boolean));
   const main = document.getElementById('sections'), nav = document.getElementById('contents');
   SECTIONS.forEach((entry, i) => {
     main.append(sectionOf(entry, i));

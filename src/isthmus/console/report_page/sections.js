@@ -19,7 +19,7 @@ function headlineSection() {
   const headline = report.headline, certificate = report.certificate;
   const share = headline && known(headline.answered_share) ? number(100 * headline.answered_share, 1) : null;
   const proven = headline && known(headline.error_bound) && known(headline.error_goal) && headline.error_bound <= headline.error_goal;
-  const words = !headline ? t('headline.none') : t(proven ? 'headline.proven' : 'headline.unproven', {
+  const words = !headline ? t('headline.none') : t((headline.alarms ? 'headline.alarms.' : 'headline.') + (proven ? 'proven' : 'unproven'), {
     bound: percent(proven ? headline.error_goal : headline.error_bound), goal: percent(headline.error_goal),
     confidence: percent(headline.confidence, 0), rest: percent(known(headline.answered_share) ? 1 - headline.answered_share : null) });
   const verdict = !certificate ? badge(t('certificate.none')) : certificate.issued
@@ -29,9 +29,9 @@ function headlineSection() {
     h('div', { class: 'words' }, h('p', { class: 'lead' }, words), h('p', {}, verdict))),
   headline ? answerBar(headline) : null,
   headline ? facts(
-    fact(t('headline.error'), percent(headline.error_share), h('small', {}, t('bound.most', { bound: percent(headline.error_bound) }))),
-    fact(t('headline.recall'), percent(headline.recall), h('small', {}, t('bound.least', { bound: percent(headline.recall_bound) }))),
-    fact(t('headline.specificity'), percent(headline.specificity), h('small', {}, t('bound.least', { bound: percent(headline.specificity_bound) }))),
+    fact(t(headline.alarms ? 'headline.alarms' : 'headline.error'), percent(headline.error_share), h('small', {}, t('bound.most', { bound: percent(headline.error_bound) }))),
+    fact(t(headline.alarms ? 'headline.alarms.recall' : 'headline.recall'), percent(headline.recall), h('small', {}, t('bound.least', { bound: percent(headline.recall_bound) }))),
+    fact(t(headline.alarms ? 'headline.alarms.specificity' : 'headline.specificity'), percent(headline.specificity), h('small', {}, t('bound.least', { bound: percent(headline.specificity_bound) }))),
     fact(t('headline.test'), number(headline.records), h('small', {}, t('headline.groups', { n: number(headline.groups), effect: number(headline.design_effect, 2) })))) : null,
   headline ? para('headline.method', { confidence: percent(headline.confidence, 0) }, 'fine') : null];
 }
@@ -70,6 +70,18 @@ function modelSection() {
   h('p', { class: 'fine' }, t('model.backbone') + ' ', plain(model.backbone), ' · ', t('model.artefact') + ' ', shortDigest(model.artefact_digest), ' · ', t('model.head') + ' ', shortDigest(model.head_digest))];
 }
 
+/* Stated probabilities beside the shares that were found. */
+function calibrationTable() {
+  const found = report.calibration;
+  if (!found) return null;
+  const rows = found.rows.map((row) => [`${percent(row.low, 1)} – ${percent(row.high, 1)}`, percent((row.stated_low + row.stated_high) / 2), number(row.records), number(row.defects), percent(row.defects / row.records),
+    `${percent(row.share_low, 0)} – ${percent(row.share_high, 0)}`, holdsBadge(row.share_low <= row.stated_high && row.share_high >= row.stated_low)]);
+  return [h('h3', {}, t('calibration.title')), para('calibration.about'),
+    table([t('calibration.range'), t('calibration.stated'), t('left.records'), t('calibration.defects'), t('calibration.share'), t('calibration.interval'), ''], rows),
+    facts(fact('Brier', `${number(found.brier_low, 3)} – ${number(found.brier_high, 3)}`, h('small', {}, t('calibration.bound', { bound: number(found.brier_bound, 3), base: number(found.brier_base, 3) }))),
+      fact(t('calibration.error'), `${percent(found.error_low)} – ${percent(found.error_high)}`, h('small', {}, t('calibration.between'))))];
+}
+
 function corruptionFigures(goal) {
   const families = Array.from(new Set(report.corruptions.map((row) => row.family)));
   const worst = Math.max(0.1, ...report.corruptions.map((row) => row.error_bound || row.error_share || 0));
@@ -85,10 +97,11 @@ function proofSection() {
   const bars = report.bars.map((bar) => [Object.hasOwn(texts, 'bar.' + bar.name) ? t('bar.' + bar.name) : bar.name,
     number(bar.value, 3), (bar.compare === '<=' ? '≤ ' : '≥ ') + number(bar.goal, 3), holdsBadge(bar.holds)]);
   const slices = report.slices.map((slice) => [slice.name, number(slice.records), number(slice.groups), percent(slice.accuracy), percent(slice.majority_rate),
-    percent(slice.answered_share), percent(slice.error_share), percent(slice.error_bound)]);
+    percent(slice.answered_share), percent(slice.error_share), percent(slice.error_bound), percent(slice.false_alarm_share), percent(slice.missed_share)]);
   const numbers = report.corruptions.map((row) => [`${row.family} ${row.severity}`, percent(row.answered_share), percent(row.error_share), percent(row.error_bound)]);
   return [bars.length ? table([t('bar.name'), t('bar.value'), t('bar.goal'), ''], bars) : missing('bars.none'),
-    slices.length ? [h('h3', {}, t('slices.title')), para('slices.about'), table([t('slices.name'), t('left.records'), t('left.groups'), t('slices.accuracy'), t('slices.majority'), t('slices.answered'), t('headline.error'), t('slices.bound')], slices)] : missing('slices.none'),
+    slices.length ? [h('h3', {}, t('slices.title')), para('slices.about'), table([t('slices.name'), t('left.records'), t('left.groups'), t('slices.accuracy'), t('slices.majority'), t('slices.answered'), t('headline.error'), t('slices.bound'), t('slices.alarms'), t('slices.missed')], slices)] : missing('slices.none'),
+    calibrationTable(),
     h('h3', {}, t('corruption.title')),
     report.corruptions.length ? [para('corruption.about', { goal: percent(goal) }), corruptionFigures(goal),
       folded(t('numbers.show'), table([t('corruption.condition'), t('slices.answered'), t('headline.error'), t('slices.bound')], numbers))] : missing('corruption.none')];

@@ -73,7 +73,7 @@ function leaveTouch() {
     if (!gone.size) nodes.push(h('p', { class: 'result none' }, t('touch.leave.hint')));
     const paid = leave.before.split.length ? h('div', {}, h('h4', {}, t('touch.leave.payout')), payoutRows(leave.before, after)) : null;
     nodes.push(h('div', { class: 'two leave' }, leaveTable(leave.before, after), paid));
-    if (a) nodes.push(figure(t(b ? 'touch.leave.coefficients.both' : 'touch.leave.coefficients'), coefficientChart(a, b)));
+    if (a && !a.trees) nodes.push(figure(t(b ? 'touch.leave.coefficients.both' : 'touch.leave.coefficients'), coefficientChart(a, b)));
     if (b) nodes.push(verdictChanges(a, b));
     out.replaceChildren(...nodes.filter(known));
   };

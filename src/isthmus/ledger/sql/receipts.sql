@@ -24,3 +24,11 @@ SELECT leaf_index, id, digest, at_ms, outcome, charge_micros, currency, document
 
 -- name: receipts_latest
 SELECT leaf_index, id, digest, at_ms, outcome, charge_micros, currency, document FROM receipts ORDER BY leaf_index DESC LIMIT :count
+
+-- name: lot_receipt_add
+INSERT INTO lot_receipts (party, lot, leaf_index) VALUES (:party, :lot, :leaf_index) ON CONFLICT DO NOTHING
+
+-- name: receipts_of_lot
+SELECT r.leaf_index, r.id, r.digest, r.at_ms, r.outcome, r.charge_micros, r.currency, r.document
+FROM lot_receipts l JOIN receipts r ON r.leaf_index = l.leaf_index
+WHERE l.party = :party AND l.lot = :lot ORDER BY r.leaf_index LIMIT :most

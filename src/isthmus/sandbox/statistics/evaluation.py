@@ -5,8 +5,10 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from isthmus.contracts.head import Link
 from isthmus.contracts.sums import EVALUATION_BINS, EVALUATION_COUNTS, Evaluation
 from isthmus.kit.hatmatrix import Floats
+from isthmus.kit.logits import scores_of
 from isthmus.sandbox.statistics.foldout import group_sums, score_histogram, verdicts
 from isthmus.sandbox.statistics.records import Records
 
@@ -34,6 +36,7 @@ def evaluation(records: Records, scores: Floats, lo: float, hi: float, chosen: N
     return Evaluation(counts, group_sums(answered, wrong, groups), histogram)
 
 
-def linear_scores(q: NDArray[np.int16], coefficients: Floats, bias: float) -> Floats:
-    """bias + q . coefficients, rounded to float32 as an artefact publishes it: (n,)."""
-    return (q.astype(np.float64) @ coefficients + bias).astype(np.float32).astype(np.float64)
+def linear_scores(q: NDArray[np.int16], coefficients: Floats, bias: float, link: Link = "linear") -> Floats:
+    """bias + q . coefficients behind a head's link, rounded to float32 as an artefact publishes it: (n,)."""
+    found = q.astype(np.float64) @ coefficients + bias
+    return (scores_of(found) if link == "logistic" else found).astype(np.float32).astype(np.float64)

@@ -13,8 +13,10 @@ from numpy.typing import NDArray
 
 from isthmus.contracts.errors import RefusedError
 from isthmus.contracts.statistic import Candidate, FoldOutParams
-from isthmus.contracts.sums import LOSS_UNIT, SCORE_BINS, FoldOut, GroupSums, score_bins
+from isthmus.contracts.sums import LOSS_UNIT, SCORE_BINS, SCORE_LIMIT, FoldOut, GroupSums, score_bins
 from isthmus.kit.hatmatrix import Floats, design, leave_group_out, scaled_inverse
+from isthmus.kit.logits import scores_of
+from isthmus.sandbox.statistics.irls import fold_out_logits
 from isthmus.sandbox.statistics.records import Ints, Records, TrainingRecords, sums_by_group
 
 RESIDUAL_MAX = 1024.0
@@ -41,7 +43,9 @@ def fold_out_scores(training: TrainingRecords, penalty: float, bias: float, coef
 
 
 def candidate_scores(training: TrainingRecords, candidate: Candidate, total_weight: int) -> Floats:
-    """`fold_out_scores` of a candidate document."""
+    """`fold_out_scores` of a candidate document; of a logistic one, the scores of its logits."""
+    if candidate.working is not None:
+        return scores_of(fold_out_logits(training, candidate, candidate.working, total_weight))
     return fold_out_scores(training, candidate.penalty, candidate.bias, candidate.coefficients.array(), total_weight)
 
 
@@ -57,11 +61,16 @@ def score_histogram(scores: Floats, y: Ints, bins: int = SCORE_BINS) -> Ints:
     return np.stack([np.bincount(places[y == label], minlength=bins) for label in (-1, 1)]).astype(np.int64)
 
 
+def _aimed(scores: Floats, candidate: Candidate) -> Floats:
+    """Scores that aim at -1 and +1: a logistic candidate's 4 p - 2 as 2 p - 1, so that its loss is four times Brier's."""
+    return scores if candidate.working is None else scores / SCORE_LIMIT
+
+
 def foldout(training: TrainingRecords, params: FoldOutParams) -> FoldOut:
     """One row of loss and histograms a candidate; zeros where histograms are not told."""
     y, w = training.records.y, training.w
     scores = [candidate_scores(training, candidate, params.total_weight) for candidate in params.candidates]
-    loss = np.array([weighted_loss(s, y, w) for s in scores], dtype=np.int64)
+    loss = np.array([weighted_loss(_aimed(s, c), y, w) for s, c in zip(scores, params.candidates, strict=True)], dtype=np.int64)
     counted = np.stack([score_histogram(s, y) for s in scores])
     return FoldOut(int(w.sum()), loss, counted if params.histograms else np.zeros_like(counted))
 

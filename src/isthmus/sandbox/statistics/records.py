@@ -11,9 +11,17 @@ from numpy.typing import NDArray
 Ints = NDArray[np.int64]
 
 
+KINDS_BETWEEN = ";"
+
+
+def kinds_in(text: str) -> tuple[str, ...]:
+    """The slices that a record's kind names: `women; under 30` belongs to two."""
+    return tuple(part.strip() for part in text.split(KINDS_BETWEEN) if part.strip())
+
+
 @dataclass(frozen=True)
 class Records:
-    """Labelled records in a fixed order. y: (n,) in {-1, +1}, +1 = defect. groups: (n,) group codes. kinds: n slice names."""
+    """Labelled records in a fixed order. y: (n,) in {-1, +1}, +1 = defect. groups: (n,) group codes. kinds: n texts of `kinds_in`."""
 
     y: Ints
     groups: Ints
@@ -25,7 +33,7 @@ class Records:
 
     def of_kind(self, kind: str) -> NDArray[np.bool_]:
         """(n,) mask of one slice."""
-        return np.array([k == kind for k in self.kinds], dtype=bool)
+        return np.array([kind in kinds_in(text) for text in self.kinds], dtype=bool)
 
 
 @dataclass(frozen=True)
