@@ -72,6 +72,7 @@ MANIFEST_FAULTS = [
     (RATIO, f"{RATIO}\n  augmentations: [{{family: turn, severities: [0, 2]}}]", "bad-augmentations", "turn", "such as [1, 2]"),
     (RATIO, f"{RATIO}\n  augmentations: [{{family: turn, severities: []}}]", "bad-augmentations", "turn", "such as [1, 2]"),
     (RATIO, f"{RATIO}\n  augmentations: [{{family: turn, severity: 2}}]", "unknown-field", "turn", "did you mean severities?"),
+    (RATIO, f"{RATIO}\n  drawn_weight: 99", "out-of-range", "drawn_weight", "write 0 to 16"),
     (RATIO, f"{RATIO}\n  augmentations:\n    - {MANY[0]}\n    - {MANY[1]}", "bad-augmentations", "family: noise", "name fewer"),
     ("planning_power: 0.9", "planning_power: 80", "out-of-range", "", "between 0 and 1"),
     ("currency: EUR", "currency: euro", "bad-currency", "", "three capitals"),

@@ -168,6 +168,11 @@ def recipe_breaches(recipe: Recipe, interface: Interface | None = None) -> Itera
         what = f"views {list(views)} do not begin with identity, or name one twice"
         yield Breach("bad-views", ("recipe", "views"), what, "put identity first, then each other view once")
     yield from _augmentation_breaches(recipe, interface)
+    if not 0 <= recipe.drawn_weight <= WEIGHT_MAX:
+        yield Breach("out-of-range", ("recipe", "drawn_weight"), f"drawn_weight is {recipe.drawn_weight}", f"write 0 to {WEIGHT_MAX}")
+    elif recipe.drawn_weight and (schema is not None or recipe.head == "gaussian"):
+        what = "defects are drawn into pictures only, for a head that learns from both classes"
+        yield Breach("bad-augmentations", ("recipe", "drawn_weight"), what, "leave drawn_weight out")
     for name in ("sure_weight", "unsure_weight"):
         if not 1 <= getattr(recipe, name) <= WEIGHT_MAX:
             yield Breach("out-of-range", ("recipe", name), f"{name} is {getattr(recipe, name)}", f"write 1 to {WEIGHT_MAX}")

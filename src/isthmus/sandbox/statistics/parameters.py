@@ -72,6 +72,7 @@ def check_bounds(params: Params, stage: Stage) -> None:
             f"{len(changed)} augmentations, or one twice",
             f"give up to {AUGMENTATIONS_MAX} distinct ones",
         )
+        require(0 <= params.drawn_weight <= WEIGHT_MAX, f"drawn_weight is {params.drawn_weight}", f"use 0 to {WEIGHT_MAX}")
         weights = (params.sure_weight, params.unsure_weight)
         require(all(1 <= w <= WEIGHT_MAX for w in weights), f"weights {weights} are out of bounds", f"use 1 to {WEIGHT_MAX}")
     if isinstance(params, IrlsParams):
