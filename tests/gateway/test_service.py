@@ -73,6 +73,25 @@ def test_an_answer_has_scores_verdicts_receipt_and_charge(house: House) -> None:
     assert [what for what, _ in house.meter.events] == ["open", "close"]
 
 
+def test_a_lot_is_named_in_the_request_and_its_verdicts_are_counted(house: House) -> None:
+    body, header = format_request(np.stack([grey(0), grey(255), grey(128), grey(0)]), "r1", lot="pallet-7")
+    reply = house.service.infer(USER, "cells", None, body, header)
+    found = parse_answer(reply.body, reply.header_bytes)
+    (section,) = house.meter.lots
+    assert section.lot == "pallet-7" and sum(section.counts.values()) == 4
+    assert section.counts == {verdict: found.verdicts.count(verdict) for verdict in ("good", "defect", "person")}
+    for wrong in ("", "a b", "../x"):
+        body, header = format_request(np.stack([grey(0)]), lot=wrong)
+        with pytest.raises(InferenceRequestError):
+            house.service.infer(USER, "cells", None, body, header)
+    for value in (7, True):
+        document = json.dumps(
+            {"parameters": {"lot": value}, "inputs": [{"name": "image", "datatype": "UINT8", "shape": [1, 8, 8, 3], "data": [0] * 192}]}
+        )
+        with pytest.raises(InferenceRequestError, match="lot is not text"):
+            house.service.infer(USER, "cells", None, document.encode(), None)
+
+
 def test_a_request_without_id_gets_one_and_each_is_charged(house: House) -> None:
     first, second = ask(house), ask(house)
     assert first.request_id and first.request_id != second.request_id

@@ -80,3 +80,14 @@ def test_reviewed_texts_teach_and_come_once(tmp_path: Path) -> None:
     added = add_reviewed(own, given, SetClock())
     assert (added.added, added.here_before, added.training) == (1, 1, 1)
     assert add_reviewed(own, given, SetClock()).added == 0
+
+
+def test_pictures_and_texts_are_not_taken_for_each_other(tmp_path: Path) -> None:
+    for name in ("good/a.png", "defect/b.png"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_bytes(b"picture")
+    with pytest.raises(FolderError, match="takes texts"):
+        file_digests(read_folder(tmp_path), schema=TEXTS)
+    given = letters(tmp_path / "mail", good_1="Works.", defect_1=b"\xff")
+    with pytest.raises(InputError, match="not UTF-8"):  # without a scenario too
+        file_digests(read_folder(given))
