@@ -17,6 +17,7 @@ from isthmus.kit.texts import Texts
 from isthmus.scenarios.facts import RunFacts
 from isthmus.scenarios.findings import (
     SITE_MODELS,
+    alarms_of,
     bars_of,
     claims_of,
     head_of,
@@ -67,12 +68,14 @@ def _candidate(name: str, result: Json) -> r.SiteCandidate:
     row, claims = result["candidates"][name], claims_of(result)
     counts = row["counts"] or {"records": 0, "answered": 0, "errors": 0}
     proven = name == result["best"] and claims is not None and claims.answered > 0
+    alarms = alarms_of(result)
+    bound_ppm = None if claims is None else claims.error_bound_ppm if alarms is None else alarms.alarms_bound_ppm
     return r.SiteCandidate(
         name=name,
         auc=row["auc"],
         answered_share=ratio(counts["answered"], counts["records"]),
         error_share=ratio(counts["errors"], counts["answered"]),
-        error_bound=share(claims.error_bound_ppm) if proven and claims is not None else None,
+        error_bound=share(bound_ppm) if proven and bound_ppm is not None else None,
     )
 
 
