@@ -24,6 +24,7 @@ import numpy as np
 from augment_drawn import drawn_section, drawn_table
 from bench_command import BarRows, Figures, Say, run_bench
 from datasets import table as read_table
+from elpv_tried import MEMBERSHIP_MAX, membership
 from numpy.typing import NDArray
 from solar_cells import BACKBONE, PARTS, Cells, area, bar, columns, fit, interval, scores, share_thresholds
 
@@ -58,6 +59,7 @@ SEVERITIES_TRIED = (1, 2, 3)
 CLEAN = ("clean", 0)
 TEST_MODULES, TEST_SHARE = 11, 4
 BATCH = 64
+LEAK_SEEDS = 6
 NAMES = ("auc", "answered", "error")
 Condition = tuple[str, int]
 Floats = NDArray[np.float64]
@@ -149,6 +151,12 @@ def row_split(
     return {one: judged(design(found[test], chosen.mean, chosen.scale) @ chosen.coefficients, y[test], cut) for one, found in seen.items()}
 
 
+def members(data: Cells, seen: dict[Condition, NDArray[np.int16]], parts: tuple[str, ...], learned: Sequence[Condition]) -> float:
+    """AUC of the best attack on sums over all views and these copies, see bench/elpv_tried.py."""
+    views = (*data.views, *(seen[one] for one in learned))
+    return round(membership(data, tuple(view[:, columns(parts)] for view in views), LEAK_SEEDS), 4)
+
+
 def compared(
     split: Callable[[Sequence[Condition], int], dict[Condition, Judged]],
     sets: dict[str, tuple[Condition, ...]],
@@ -217,12 +225,19 @@ class Bench:
             self._seeds,
             lambda name: say(f"heart patients: {name}"),
         )
-        figures = {scenario.id: cells, heart.id: patients, "drawn": drawn_section(data, scenario, cache, threads, self._seeds, say)}
+        say("who is in sums with copies")
+        told = {name: members(data, seen, scenario.recipe.parts, learned) for name, learned in (("none", ()), *SETS.items())}
+        figures = {
+            scenario.id: cells,
+            heart.id: patients,
+            "membership": told,
+            "drawn": drawn_section(data, scenario, cache, threads, self._seeds, say),
+        }
         bars = [
             bar(f"{one.id}: what ships as augmentations gains on held-out records", shipped_gain(figures[one.id], one), 1.0, "yes")
             for one in (scenario, heart)
         ]
-        return figures, bars
+        return figures, [*bars, bar("who is in sums with copies", max(told.values()), MEMBERSHIP_MAX, "membership AUC", at_most=True)]
 
 
 def table(result: dict[str, Any]) -> str:
@@ -243,6 +258,8 @@ def table(result: dict[str, Any]) -> str:
                     cells.append(f"{row[figure]['without']:>8.4f}{row[figure]['with']:>8.4f}{spread:>26}")
                 answers = f"{row['answered']['without']:>10.3f}{row['answered']['with']:>8.3f}"
                 lines.append(f"  {condition:16}{cells[0]} {cells[1]}{answers}{'  real' if real(row) else ''}")
+    told = ", ".join(f"{name} {value:.3f}" for name, value in figures["membership"].items())
+    lines.append(f"who is in sums over solar cells with copies, membership AUC: {told}")
     lines += drawn_table(figures["drawn"])
     return "\n".join(
         [*lines, "", *(f"{'holds' if b['holds'] else 'FAILS':6} {b['name']}: {b['value']} (goal {b['goal']})" for b in result["bars"])]

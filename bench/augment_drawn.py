@@ -8,7 +8,6 @@ penalty are taken, and the comparison is the distance from the good cells (Mahal
 
 from __future__ import annotations
 
-import hashlib
 import os
 from pathlib import Path
 from typing import Any
@@ -16,14 +15,13 @@ from typing import Any
 import numpy as np
 from bench_command import Say
 from numpy.typing import NDArray
-from PIL import Image
 from solar_cells import BACKBONE, Cells, area, columns, interval
 
 from isthmus.contracts.scenario import Scenario
 from isthmus.foundry.features import StageExtractor
 from isthmus.foundry.foldout import moments_of
 from isthmus.foundry.ridge import candidates
-from isthmus.foundry.surfaces import defect_shade
+from isthmus.foundry.surfaces import spoilt
 from isthmus.kit.hatmatrix import design, leave_group_out
 from isthmus.kit.pictures import read_picture
 
@@ -35,14 +33,6 @@ TRAIN_MODULES, TEST_MODULES = 15, 11
 BATCH = 64
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
-
-
-def spoilt(picture: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """The picture with drawn defects, always the same: the generator is keyed by its bytes."""
-    key = hashlib.sha256(np.ascontiguousarray(picture).tobytes()).digest()
-    shade = defect_shade(np.random.default_rng(int.from_bytes(key[:8], "little")))
-    wide = np.asarray(Image.fromarray(shade).resize((picture.shape[1], picture.shape[0]), Image.Resampling.BILINEAR))
-    return np.asarray(np.clip(np.rint(picture * wide[:, :, None]), 0, 255), dtype=np.uint8)
 
 
 def spoilt_cells(data: Cells, parts: tuple[str, ...], cache: Path, threads: int, say: Say) -> NDArray[np.int16]:

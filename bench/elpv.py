@@ -6,7 +6,9 @@ random: 75 % train, 25 % test, cell by cell, as in Deitsch et al. 2019 (Solar En
 88.42 % accuracy). Cells of one module then stand on both sides, which flatters any model. block: whole inferred modules,
 the figure to quote. Recipe, penalty and threshold are chosen inside training, for every seed anew. The dimension rule of DESIGN
 allows a quarter as many features as records that become visible: a third of the training set is taken as the largest owner's.
-Test images are single and not flipped. Images: ELPV data set, CC BY-NC-SA 4.0, for evaluation.
+Test images are single and not flipped. Answers and errors: the share answered, and wrong among those, with thresholds that answer most
+of the fold-out scores at no more than 5 % errors there. What else was tried: bench/elpv_tried.py.
+Images: ELPV data set, CC BY-NC-SA 4.0, for evaluation.
 """
 
 from __future__ import annotations
@@ -30,6 +32,7 @@ from solar_cells import (
     interval,
     lone_groups,
     scores,
+    share_thresholds,
 )
 
 from isthmus.assurance.bars import judge
@@ -49,12 +52,15 @@ RECIPES = ((*SEEN, "texture/24"), (*SEEN, "texture/46"), (*SEEN, "texture/82"))
 such bases to keep was chosen on these same images; a choice made elsewhere would have been fairer by an amount that cannot be told here."""
 UNRULED = (*RECIPES, (*SEEN, "texture/86", "deep/24"), ("block/10",), ("block/4", "block/13"))
 """And without it."""
+FIRST_LOOP = {"first_loop_begin": (("block/10",),), "first_loop_end": ((*SEEN, "texture/24"),)}
+"""What the first loop fitted, before and after it had a public basis; the second still ships."""
 TEST_CELLS = 656
 TEST_MODULES = 11
 NEW_MODULES = 12
 RULE = 4
 """The least that an agreement may ask; the shipped scenario asks for more."""
 AUC_GOAL = 0.91
+PUBLISHED_ACCURACY, ANSWERED_GAIN = 0.884, 0.1
 BROKEN_MAX = 3
 """Of 20 promises that each break with chance 1/20, more than 3 break with chance 1.6 %."""
 PUBLISHED = {"svm_accuracy": 0.8244, "vgg19_accuracy": 0.8842, "source": "Deitsch et al. 2019, random 75/25, not rerun here"}
@@ -78,21 +84,25 @@ class Promise:
     new_least: float
 
 
-def accuracy_cut(found: Fit, y: NDArray[np.int64]) -> float:
+def accuracy_cut(fold_out: NDArray[np.float64], y: NDArray[np.int64]) -> float:
     """The threshold of the best fold-out accuracy."""
-    order = np.argsort(found.scores)
+    order = np.argsort(fold_out)
     positive = (y[order] > 0).astype(np.int64)
     right = np.concatenate([[0], np.cumsum(1 - positive)]) + (positive.sum() - np.concatenate([[0], np.cumsum(positive)]))
     place = int(np.argmax(right))
-    ends = np.concatenate([[-np.inf], found.scores[order], [np.inf]])
+    ends = np.concatenate([[-np.inf], fold_out[order], [np.inf]])
     return float((ends[place] + ends[place + 1]) / 2) if 0 < place < len(order) else float(ends[-1 if place else 0])
 
 
 def tested(data: Cells, found: Fit, train: Mask, test: Mask) -> dict[str, float]:
     """Figures of one split."""
     score, truth = scores(data, found, test), data.y[test] > 0
-    said = score >= accuracy_cut(found, data.y[train])
+    said = score >= accuracy_cut(found.scores, data.y[train])
+    verdict = verdicts(score, *share_thresholds(found.histogram))
+    answered = verdict != 0
     return {
+        "answered": float(answered.mean()),
+        "error": float(np.mean((verdict > 0)[answered] != truth[answered])) if answered.any() else 0.0,
         "auc": area(truth, score),
         "accuracy": float(np.mean(said == truth)),
         "recall": float(np.mean(said[truth])),
@@ -107,8 +117,8 @@ def allowed(recipes: tuple[tuple[str, ...], ...], records: int) -> list[tuple[st
     return [parts for parts in recipes if len(columns(parts)) * RULE <= visible]
 
 
-def protocol(data: Cells, seeds: int, block: bool, rule: bool, say: Say) -> dict[str, Any]:
-    """One protocol over all seeds, nested choice inside each."""
+def protocol(data: Cells, seeds: int, block: bool, rule: bool, say: Say, only: tuple[tuple[str, ...], ...] | None = None) -> dict[str, Any]:
+    """One protocol over all seeds, nested choice inside each. only: recipes to choose from instead of those that the rule allows."""
     rows = []
     for seed in range(seeds):
         say(f"{'block' if block else 'random'} splits {'with' if rule else 'without'} the rule, {seed + 1} of {seeds}")
@@ -119,10 +129,10 @@ def protocol(data: Cells, seeds: int, block: bool, rule: bool, say: Say) -> dict
         else:
             test[rng.permutation(data.size)[:TEST_CELLS]] = True
         groups = data.groups if block else lone_groups(data.size, rng)
-        recipes = allowed(RECIPES, int((~test).sum())) if rule else list(UNRULED)
+        recipes = list(only) if only is not None else allowed(RECIPES, int((~test).sum())) if rule else list(UNRULED)
         found = best_fit(data, ~test, recipes, groups)
         rows.append(tested(data, found, ~test, test))
-    names = ("auc", "accuracy", "recall", "specificity", "features")
+    names = ("auc", "accuracy", "recall", "specificity", "answered", "error", "features")
     return {name: interval([row[name] for row in rows]) for name in names}
 
 
@@ -286,7 +296,10 @@ def arrangement(data: Cells, scenario: Scenario) -> dict[str, Any]:
 
 def bars_of(figures: dict[str, Any], seeds: int) -> list[dict[str, Any]]:
     auc, kept = figures["arrangement"]["auc"], figures["promises"]
+    now, first = (figures[name]["answered"]["mean"] for name in ("random", "random_first_loop_end"))
     return [
+        bar("accuracy, random 75/25, dimension rule on", figures["random"]["accuracy"]["mean"], PUBLISHED_ACCURACY, "share"),
+        bar("answered at 5 % fold-out error, random 75/25, above the first loop's", now - first, ANSWERED_GAIN, "share"),
         bar("AUC, random 75/25, single view, dimension rule on", figures["random"]["auc"]["mean"], AUC_GOAL, "AUC"),
         bar("joint AUC less the best owner's own head, held-out modules", auc["joint"] - max(auc["alone"].values()), 0.0, "AUC"),
         bar(
@@ -309,16 +322,21 @@ def bars_of(figures: dict[str, Any], seeds: int) -> list[dict[str, Any]]:
 def table(result: dict[str, Any]) -> str:
     """For people."""
     figures = result["figures"]
-    lines = [f"{'':44}{'AUC':>22}{'accuracy':>22}{'recall':>10}{'specificity':>13}{'features':>10}"]
+    lines = [f"{'':44}{'AUC':>22}{'accuracy':>22}{'answers':>9}{'errors':>8}{'recall':>9}{'specificity':>13}{'features':>10}"]
     for name, title in (
         ("random", "random 75/25, with the dimension rule"),
         ("random_without_rule", "random 75/25, without it"),
+        ("random_first_loop_begin", "random 75/25, first loop at its beginning"),
+        ("random_first_loop_end", "random 75/25, first loop at its end"),
         ("block", "whole modules, with the rule (quote this)"),
         ("block_without_rule", "whole modules, without it"),
+        ("block_first_loop_begin", "whole modules, first loop at its beginning"),
+        ("block_first_loop_end", "whole modules, first loop at its end"),
     ):
         row = figures[name]
         spread = [f"{row[k]['mean']:.3f} ({row[k]['low']:.3f}-{row[k]['high']:.3f})" for k in ("auc", "accuracy")]
-        rest = f"{row['recall']['mean']:>10.3f}{row['specificity']['mean']:>13.3f}{row['features']['mean']:>10.0f}"
+        wide = {"answered": 9, "error": 8, "recall": 9, "specificity": 13}
+        rest = "".join(f"{row[k]['mean']:>{width}.3f}" for k, width in wide.items()) + f"{row['features']['mean']:>10.0f}"
         lines.append(f"{title:44}{spread[0]:>22}{spread[1]:>22}{rest}")
     published = figures["published"]
     lines.append(f"{'published, random 75/25: SVM':44}{'':22}{published['svm_accuracy']:>22.3f}")
@@ -354,6 +372,8 @@ def measure(data: Cells, scenario: Scenario, seeds: int, say: Say) -> tuple[Figu
         for rule in (True, False):
             name = ("block" if block else "random") + ("" if rule else "_without_rule")
             figures[name] = protocol(data, seeds, block, rule, say)
+        for loop, recipes in FIRST_LOOP.items():
+            figures[f"{'block' if block else 'random'}_{loop}"] = protocol(data, seeds, block, True, say, recipes)
     figures["arrangement"] = arrangement(data, scenario)
     figures["promises"] = promises_kept(data, scenario, seeds, say)
     return figures, bars_of(figures, seeds)

@@ -14,6 +14,7 @@ from isthmus.app.worker import RunCancelled
 from isthmus.assurance.certificate import check_digest
 from isthmus.contracts.errors import CertificateArtefactError, InputError, JobFailedError
 from isthmus.contracts.job import JobRefusal, JobRequest
+from isthmus.contracts.scenario import Augmentation
 from isthmus.contracts.statistic import CLUSTERS, EVALUATE, FOLD_OUT, MOMENTS, OWN_HEAD
 from isthmus.foundry.export import artefact_digest
 from isthmus.kit.pictures import DECODER
@@ -240,3 +241,22 @@ def test_an_owner_without_agreement_is_named(ready: House) -> None:
     del ready.jobs.terms["brio", PURPOSE]
     with pytest.raises(InputError, match="brio has no agreement"):
         walked(ready, request())
+
+
+def test_augmentations_reach_every_job_on_training_records_and_add_no_records(ready: House) -> None:
+    plain = walked(ready, request())[1]
+    asked = request()
+    changed = (Augmentation(family="brightness", severities=(1, 3)), Augmentation(family="noise", severities=(2,)))
+    recipe = msgspec.structs.replace(asked.scenario.recipe, augmentations=changed)
+    certified, result = walked(
+        ready, msgspec.structs.replace(asked, scenario=msgspec.structs.replace(asked.scenario, recipe=recipe)), run_id="run_2"
+    )
+    rows = [{"family": "brightness", "severity": 1}, {"family": "brightness", "severity": 3}, {"family": "noise", "severity": 2}]
+    jobs = [one for one in ready.jobs.asked if one.params.get("augmentations")]
+    assert certified and {one.statistic for one in jobs} == {MOMENTS, FOLD_OUT, CLUSTERS, OWN_HEAD}
+    assert all(list(one.params["augmentations"]) == rows for one in jobs)
+    before, after = plain["moments"], result["moments"]
+    assert (before["records"], before["groups"]) == (after["records"], after["groups"])
+    views = len(recipe.views)
+    assert after["sum_w"] * views == before["sum_w"] * (views + 3)
+    assert plain["artefact_digest"] != result["artefact_digest"]

@@ -31,6 +31,13 @@ class PatchOwner(SyntheticOwner):
     """Pictures of independent places; in a defect, and in a scratched picture, a tenth of the places lie far off."""
 
     def features(self, stage: Stage, split: str, view: str = "identity", corruption: Corruption | None = None) -> NDArray[np.int16]:
+        known: dict[Any, NDArray[np.int16]] = self.__dict__.setdefault("_features", {})
+        asked = (stage.digest, split, corruption, self.parts[split].y.tobytes())
+        if asked not in known:
+            known[asked] = self._drawn(stage, split, corruption)
+        return known[asked]
+
+    def _drawn(self, stage: Stage, split: str, corruption: Corruption | None) -> NDArray[np.int16]:
         found = self.parts[split]
         rng = np.random.default_rng(found.y.size + 7 * sum(map(ord, self.party + split)))
         q = rng.normal(size=(found.y.size, POSITIONS, stage.dimension))
@@ -41,7 +48,7 @@ class PatchOwner(SyntheticOwner):
 
 
 def patch_owner(party: str, seed: int, defects: bool = True, **sizes: int) -> PatchOwner:
-    wanted = {"train": 200, "holdout": 120, **sizes}
+    wanted = {"train": 120, "holdout": 120, **sizes}
     parts = {
         name: part(seed + place, size, group=1 if "audit" in sizes else 8) for place, (name, size) in enumerate(wanted.items()) if size
     }
@@ -138,7 +145,7 @@ def test_without_a_scratch_nothing_shows_that_it_sees(tmp_path: Path) -> None:
 def test_too_few_good_ones_are_refused_by_the_node(tmp_path: Path) -> None:
     of = world(tmp_path)
     one = of.jobs.owners["alba"]
-    one.parts["train"] = dataclasses.replace(one.parts["train"], y=np.where(np.arange(200) < 150, 1, -1).astype(np.int64))
+    one.parts["train"] = dataclasses.replace(one.parts["train"], y=np.where(np.arange(120) < 90, 1, -1).astype(np.int64))
     with pytest.raises(JobRefusedError, match="labelled good"):
         walked(of, only_good())
 

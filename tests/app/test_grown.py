@@ -11,19 +11,23 @@ import numpy as np
 import pytest
 
 from isthmus.app.builders import build_of, site_build_of
+from isthmus.app.grown import asked_features, tree_plan
 from isthmus.app.worker import RunCancelled
 from isthmus.contracts.build import RunRequest, SiteRequest
 from isthmus.contracts.errors import InputError
 from isthmus.contracts.head import Forest, Head, Stage
 from isthmus.contracts.job import JobRequest
 from isthmus.contracts.scenario import Trees
-from isthmus.contracts.statistic import MOMENTS, TrainingParams
-from isthmus.contracts.sums import moments_from
+from isthmus.contracts.schema import Column, Schema
+from isthmus.contracts.statistic import MOMENTS, PAIR, PairParams, TrainingParams
+from isthmus.contracts.sums import moments_from, pair_from
 from isthmus.contracts.treesums import ASIDE_SCORES, HISTOGRAMS
+from isthmus.foundry.foldout import moments_of
 from isthmus.foundry.ridge import standard
 from isthmus.foundry.stages import stage_of
-from isthmus.foundry.trees import Rows, TreePlan, drawn_edges, forest_of, grow, start
+from isthmus.foundry.trees import Rows, TreePlan, cuts_of, drawn_edges, forest_of, grow, start
 from isthmus.kit.treewalk import head_scores
+from isthmus.sandbox.statistics.registry import computed, parsed_params
 from isthmus.sandbox.statistics.trees import set_aside
 from tests.app.world import LEAST_GROUP, OWNERS, PURPOSE, House, house, owner, owners, part, scenario, site
 
@@ -174,3 +178,30 @@ def test_a_site_gets_the_trees_with_thresholds_of_its_own(tmp_path: Path) -> Non
     assert np.isfinite(head_scores(head, q)).all()
     statistics = [asked.statistic for asked in of.jobs.asked if asked.run_id == "site_1"]
     assert HISTOGRAMS not in statistics and ASIDE_SCORES not in statistics
+
+
+def test_trees_and_a_ridge_head_are_compared_in_pairs(fleet: tuple[House, dict[str, Any]]) -> None:
+    of, result = fleet
+    new = head_of(result)
+    old = msgspec.structs.replace(new, forest=None, bias=-1.0, lo=0.0, hi=0.0)  # says good of every record
+    statistic, params = parsed_params(PAIR, msgspec.to_builtins(PairParams(old=old, new=new)), new.stage)
+    found = of.jobs.owners["alba"]
+    sums = pair_from(computed(statistic, params, new.stage, found, LEAST_GROUP))  # type: ignore[arg-type]
+    held = found.parts["holdout"].y
+    right, wrong, _ = sums.table.sum(axis=1)
+    assert (right, wrong) == ((held < 0).sum(), (held > 0).sum()) and sums.table.sum(axis=0)[0] > right * 0.5
+
+
+def test_trees_ask_about_columns_where_there_are_some_and_else_about_all_features() -> None:
+    columns = (Column(name="a", low=0, high=1, missing=True), Column(name="b", low=0, high=1))
+    row, window = Schema(columns=columns), Schema(columns=columns, steps=8)
+    assert asked_features(stage_of("table", ("columns", "bins/4"), row)) == 3
+    assert asked_features(stage_of("table", ("bins/4",), row)) == stage_of("table", ("bins/4",), row).dimension
+    series = stage_of("series", ("last/2",), window)
+    assert asked_features(series) == series.dimension
+    rng = np.random.default_rng(1)
+    q = rng.integers(-9000, 9000, (300, series.dimension)).astype(np.int16)
+    moments = moments_of(q, np.ones(300, np.int64), np.where(q[:, 0] > 0, 1, -1), np.arange(300))
+    plan = tree_plan(Trees(features=3, cuts=2), series, moments, ratio=4, owners=3)
+    assert all(len(edges) == series.dimension and 1 <= len(cuts_of(edges)) <= 6 for edges in plan.drawn)
+    assert plan.held_min == 2 * 4 * max(len(cuts_of(edges)) for edges in plan.drawn)

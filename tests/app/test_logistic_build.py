@@ -87,7 +87,7 @@ def test_cut_off_at_every_step_it_ends_as_one_that_was_not(tmp_path: Path, monke
     cut.jobs.before = counted
     ended: dict[str, Any] = {}
     for _ in range(40):
-        left["jobs"] = 1
+        left["jobs"] = 3
         try:
             ended = build_of(cut.shop, run_id, wanted).walk()[1]
             break

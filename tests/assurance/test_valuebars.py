@@ -12,6 +12,8 @@ from hypothesis import strategies as st
 
 from isthmus.assurance.banding import BandPlan, expected_bound, parted, plan_bands, planned_miss
 from isthmus.assurance.valuebars import ValueEvidence, efficiency, judge_values, skill, skill_lower, value_evidence_digest
+from isthmus.assurance.worth import worth
+from isthmus.cli.certificate import claim_sentence
 from isthmus.contracts.bars import Bars, Robustness, ValueBars
 from isthmus.contracts.errors import InputError
 from isthmus.contracts.targets import Target
@@ -151,3 +153,10 @@ def test_few_residuals_make_one_part_and_none_are_refused() -> None:
     assert parted(counts, GRID)[0] == ()
     with pytest.raises(InputError):
         plan_bands(np.zeros_like(counts), GRID, BandPlan(bar=0.1, records=10, groups=2, design_effect=1.0, confidence=0.95, power=0.8))
+
+
+def test_what_reads_a_certificate_knows_that_it_is_of_numbers() -> None:
+    claims = judge_values(bars(), evidence(sums())).claims
+    assert "of outcomes beyond the band" in claim_sentence(claims) and "person" not in claim_sentence(claims)
+    with pytest.raises(InputError, match="reckoned from verdicts"):
+        worth(claims, None)  # type: ignore[arg-type]

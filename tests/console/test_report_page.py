@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 from isthmus.console.report import render
 from isthmus.contracts.receipt import Receipt
-from isthmus.contracts.report import RunReport
+from isthmus.contracts.report import Attribution, CalibrationPart, CalibrationRow, CellPart, RunReport
 from isthmus.kit.canonical import canonical_bytes
 from isthmus.ledger.merkle import inclusion_path, leaf_hash, root_of
 from isthmus.ledger.verify import verify_receipt
@@ -314,5 +315,28 @@ def test_a_refused_certificate_and_a_missed_bar_are_told_plainly(browser: Browse
 def test_narrow_screens_do_not_scroll_sideways(browser: Browser, tmp_path: Path, width: int) -> None:
     watched = Watched(browser, tmp_path / "narrow.html", full_report(), width)
     assert watched.page.evaluate("document.documentElement.scrollWidth") <= width
+    assert watched.complaints == []
+    watched.page.close()
+
+
+def test_probabilities_add_up_in_log_odds_and_are_held_against_what_was_found(browser: Browser, tmp_path: Path) -> None:
+    cell = CellPart(id="c", owner="alder", licence_note="", score=4 / (1 + math.exp(-0.5)) - 2, probability=1 / (1 + math.exp(-0.5)))
+    cell = msgspec.structs.replace(cell, bias=-0.2, attributions=(Attribution(feature="heat", index=0, contribution=0.6),), rest=0.1)
+    wrong = msgspec.structs.replace(cell, id="d", rest=0.3)
+    row = CalibrationRow(low=0, high=0.125, stated_low=0.05, stated_high=0.08, records=40, defects=2, share_low=0.0, share_high=0.2)
+    over = msgspec.structs.replace(row, low=0.875, high=1.0, stated_low=0.93, stated_high=0.96, defects=20, share_low=0.3, share_high=0.7)
+    brier = {"brier_low": 0.1, "brier_high": 0.12, "brier_bound": 0.2, "brier_base": 0.25, "error_low": 0.02, "error_high": 0.05}
+    watched = Watched(
+        browser,
+        tmp_path / "odds.html",
+        msgspec.structs.replace(EMPTY, cells=(cell, wrong), calibration=CalibrationPart(rows=(row, over), **brier)),
+    )
+    said = watched.text()
+    assert "Stated probabilities" in said and "0.100 – 0.120" in said and "62 %" in said.replace("\u202f", " ").replace("\xa0", " ")
+    for summary in watched.page.locator("details summary").all():
+        summary.click()
+    good, bad = (watched.page.locator(f".cell .check.{kind}").inner_text() for kind in ("ok", "bad"))
+    assert "log odds add up to" in good and "not" in bad
+    assert [badge.inner_text() for badge in watched.page.locator("#proof table .badge").all()] == ["holds", "fails"]
     assert watched.complaints == []
     watched.page.close()

@@ -45,6 +45,7 @@ class FakeMeter:
         self.funds = {"user-1": funds_micros, "user-2": funds_micros}
         self.attempts: dict[str, dict[str, Any]] = {}
         self.receipts: dict[str, Receipt] = {}
+        self.lots: list[LotSection] = []
         self.events: list[tuple[str, str]] = []
         self.down: set[str] = set()
         self.lock = threading.Lock()
@@ -118,6 +119,7 @@ class FakeMeter:
             self._called("close", request_id)
             if request_id in self.receipts:
                 return self.receipts[request_id]
+            self.lots += [lot] if lot is not None else []
             return self._end(request_id, usage, outcome, "")
 
     def void(self, request_id: str, reason: str) -> Receipt:

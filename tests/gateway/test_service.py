@@ -37,7 +37,8 @@ from isthmus.contracts.errors import (
 )
 from isthmus.contracts.schema import Schema
 from isthmus.gateway import attempts, service
-from isthmus.gateway.wire import Answer, format_request, parse_answer
+from isthmus.gateway.registry import Loaded
+from isthmus.gateway.wire import Answer, OutputChoice, format_request, parse_answer
 from isthmus.kit.pictures import decode, encode_png
 from tests.gateway.fakes import KEY, PRICE_MICROS, FakeMeter, House, grey
 
@@ -70,6 +71,25 @@ def test_an_answer_has_scores_verdicts_receipt_and_charge(house: House) -> None:
     assert (answer.parameters["lo"], answer.parameters["hi"]) == (0.25, 0.75)
     assert house.meter.funds["user-1"] == FUNDS - 3 * PRICE_MICROS
     assert [what for what, _ in house.meter.events] == ["open", "close"]
+
+
+def test_a_lot_is_named_in_the_request_and_its_verdicts_are_counted(house: House) -> None:
+    body, header = format_request(np.stack([grey(0), grey(255), grey(128), grey(0)]), "r1", lot="pallet-7")
+    reply = house.service.infer(USER, "cells", None, body, header)
+    found = parse_answer(reply.body, reply.header_bytes)
+    (section,) = house.meter.lots
+    assert section.lot == "pallet-7" and sum(section.counts.values()) == 4
+    assert section.counts == {verdict: found.verdicts.count(verdict) for verdict in ("good", "defect", "person")}
+    for wrong in ("", "a b", "../x"):
+        body, header = format_request(np.stack([grey(0)]), lot=wrong)
+        with pytest.raises(InferenceRequestError):
+            house.service.infer(USER, "cells", None, body, header)
+    for value in (7, True):
+        document = json.dumps(
+            {"parameters": {"lot": value}, "inputs": [{"name": "image", "datatype": "UINT8", "shape": [1, 8, 8, 3], "data": [0] * 192}]}
+        )
+        with pytest.raises(InferenceRequestError, match="lot is not text"):
+            house.service.infer(USER, "cells", None, document.encode(), None)
 
 
 def test_a_request_without_id_gets_one_and_each_is_charged(house: House) -> None:
@@ -423,3 +443,39 @@ def test_metadata_names_what_is_served(house: House) -> None:
     assert [output["name"] for output in found["outputs"]] == ["score", "verdict"]
     assert found["properties"]["certificate"] == house.deployment.certificate_digest
     assert all(isinstance(value, str) for value in found["properties"].values())
+
+
+def with_heat(house: House) -> Loaded:
+    """The house's deployment as one whose model gives heat maps."""
+    entry = house.service.registry.find("cells", None)
+    entry.deployment = msgspec.structs.replace(entry.deployment, heat=True)
+    return entry
+
+
+def ask_heat(house: House, binary: bool) -> Answer:
+    choices = [OutputChoice(name, binary) for name in ("score", "heat", "verdict")]
+    body, header = format_request(np.stack([grey(0), grey(255)]), None, binary, choices)
+    reply = house.service.infer(USER, "cells", None, body, header)
+    return parse_answer(reply.body, reply.header_bytes)
+
+
+@pytest.mark.parametrize("binary", [True, False])
+def test_a_heat_map_comes_where_it_is_asked_for_and_the_model_has_one(house: House, binary: bool) -> None:
+    with pytest.raises(InferenceRequestError, match="no heat map"):
+        ask_heat(house, binary)
+    assert not house.meter.receipts, "refused before anything was held"
+    with_heat(house)
+    answer = ask_heat(house, binary)
+    assert answer.heats is not None and answer.heats.shape == (2, 2, 2) and answer.heats[1, 0, 0] == 1
+    assert answer.verdicts == ("good", "defect") and len(house.meter.receipts) == 1
+    assert [output.name for output in house.service.model("cells", None).outputs] == ["score", "verdict", "heat"]
+    assert ask(house).heats is None, "not asked for"
+
+
+def test_a_heat_map_that_is_none_ends_the_attempt(house: House) -> None:
+    engine = with_heat(house).engine
+    assert engine is not None
+    engine.heats = lambda images: np.full((1, 2, 2), np.nan)  # type: ignore[method-assign]
+    with pytest.raises(EngineFailedError, match="heat map"):
+        ask_heat(house, True)
+    assert [receipt.outcome for receipt in house.meter.receipts.values()] == ["void"]

@@ -1,4 +1,4 @@
-"""Good pictures only, by the real command lines: three nodes, a promise on alarms, a heat map by the protocol, a next site."""
+"""Good pictures only, by the real command lines: three nodes, a promise on alarms, a heat map by the protocol."""
 
 from __future__ import annotations
 
@@ -85,13 +85,3 @@ def test_the_protocol_gives_the_heat_map_where_it_is_asked_for(walked: Any) -> N
         assert 5 <= row <= 8 and 1 <= column <= 9, "where the bar was drawn"
         assert "heat" not in [o["name"] for o in client.infer("plate-watch", [given], headers=headers).get_response()["outputs"]]
     book_holds(root / "state")
-
-
-def test_the_next_site_brings_good_pictures_and_no_code(walked: Any) -> None:
-    root, scenario, _ = walked
-    samples = good_folder(root / "fir", 77, 80)
-    words = ("replicate", scenario, "--site", "fir", "--samples", samples, "--fit", "20", "--state", root / "state", "--json")
-    ended = isthmus(*words, cwd=root)
-    found = ended.document
-    assert found["state"] in ("certified", "refused") and found["proof"] == 60, ended.err
-    assert set(found["candidates"]) == {"fleet", "combined", "local"}

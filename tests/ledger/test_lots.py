@@ -171,6 +171,8 @@ def test_the_page_says_what_is_signed_and_runs_nothing(signed: SignedLot) -> Non
     page = lot_page(signed.lot, "<b>.json", KEY.public_hex)
     for word in ("pallet-7", "first_grade", "13", "Left to a person", "at most 7.4 %", "isthmus lot verify &lt;b&gt;.json", CERTIFICATE):
         assert word in page, word
+    unbound = msgspec.structs.replace(signed.lot, error_bound_ppm=1_000_000)
+    assert "no error among graded parts" in lot_page(unbound, "x", KEY.public_hex)
     assert "<script" not in page and "http" not in page.replace("http-equiv", "") and "<b>.json" not in page
 
 

@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from isthmus.assurance.corruptions import corrupt
+from isthmus.cli.node import node_tools
 from isthmus.contracts.errors import RefusedError
 from isthmus.contracts.head import Array
 from isthmus.contracts.statistic import (
@@ -18,16 +19,22 @@ from isthmus.contracts.statistic import (
     FOLD_OUT,
     MOMENTS,
     VIEWS,
+    WEIGHT_MAX,
     Candidate,
     Corruption,
     FoldOutParams,
+    GaussianParams,
     MomentsParams,
     TrainingParams,
 )
 from isthmus.contracts.sums import foldout_from, moments_from
+from isthmus.foundry.foldout import moments_of
+from isthmus.foundry.surfaces import spoilt
+from isthmus.kit.hatmatrix import design
 from isthmus.sandbox.statistics.foldout import fold_out_scores, score_histogram
 from isthmus.sandbox.statistics.moments import moments
 from isthmus.sandbox.statistics.own_head import fit
+from isthmus.sandbox.statistics.parameters import check_bounds
 from isthmus.sandbox.statistics.records import Records, TrainingRecords
 from isthmus.sandbox.statistics.registry import computed, parsed_params
 from tests.sandbox.world import D, World, tiny_stage, tiny_tools
@@ -123,3 +130,78 @@ def test_the_same_record_is_changed_the_same_way_at_every_node() -> None:
     for family in ("noise", "shift", "turn"):
         first, second = ([corrupt(picture, family, 2) for picture in order] for order in (pictures, pictures[::-1]))
         assert all((a == b).all() for a, b in zip(first, second[::-1], strict=True))
+
+
+DRAWN = TrainingParams(views=VIEWS, augmentations=(LIGHT,), drawn_weight=3)
+
+
+def with_drawing(world: World, name: str):
+    data = owner_data(world, name)
+    return dataclasses.replace(data, tools=dataclasses.replace(tiny_tools(), spoilt=lambda picture: picture // 2))
+
+
+def test_drawn_defects_are_rows_of_the_other_class_for_good_records_only(world: World) -> None:
+    data = with_drawing(world, "alfa")
+    plain, more = data.training(tiny_stage(), weighing(DRAWN, 0)), data.training(tiny_stage(), DRAWN)
+    good = more.records.y < 0
+    assert more.drawn is not None and len(more.drawn) == good.sum() and plain.drawn is None
+    q, y, w, groups = more.stacked()
+    rows = len(more.views) * more.records.size
+    assert (q[rows:] == more.drawn).all() and (y[rows:] == 1).all() and (w[rows:] == 3).all()
+    assert (groups[rows:] == more.records.groups[good]).all()
+    found, before = moments(more), moments(plain)
+    pooled = moments_of(q, w, y, groups, records=more.records.size)
+    assert (found.packed() == pooled.packed()).all()
+    assert (found.records, found.groups) == (before.records, before.groups)
+    assert found.sum_w - before.sum_w == found.sum_wy - before.sum_wy == 3 * good.sum()
+
+
+def weighing(params: TrainingParams, weight: int) -> TrainingParams:
+    return msgspec.structs.replace(params, drawn_weight=weight)
+
+
+def test_fold_out_scores_of_real_records_only_are_told(world: World) -> None:
+    training = with_drawing(world, "alfa").training(tiny_stage(), DRAWN)
+    total = moments(training)
+    raw = fit(total, 0.1).raw()
+    scores = fold_out_scores(training, 0.1, float(raw[0]), raw[1:], total.sum_w)
+    assert scores.shape == (training.records.size,)
+    q, y, w, groups = training.stacked()
+    group = training.records.groups[0]
+    kept = groups != group
+    f = fit(total, 0.1)
+    z = design(q[kept], f.mean, f.scale)
+    normal = (z * w[kept, None]).T @ z + np.diag([0.0] + [0.1 * total.sum_w] * D)
+    expected = design(training.views[0][:1], f.mean, f.scale) @ np.linalg.solve(normal, (z * w[kept, None]).T @ y[kept])
+    assert scores[0] == pytest.approx(expected[0], abs=1e-9)
+
+
+def test_a_node_that_cannot_draw_refuses(world: World) -> None:
+    with pytest.raises(RefusedError, match="drawn into pictures only"):
+        owner_data(world, "alfa").training(tiny_stage(), DRAWN)
+    for weight in (-1, WEIGHT_MAX + 1):
+        with pytest.raises(RefusedError, match="drawn_weight"):
+            parsed_params(MOMENTS, {"views": VIEWS, "drawn_weight": weight}, tiny_stage())
+
+
+def test_drawn_defects_darken_a_picture_and_are_the_same_each_time() -> None:
+    picture = np.full((40, 60, 3), 200, np.uint8)
+    picture[:, :, 1] = 100
+    first, second = spoilt(picture), spoilt(picture.copy())
+    assert (first == second).all() and first.shape == picture.shape and first.dtype == np.uint8
+    assert (first <= picture).all() and (first < picture).any()
+    assert (spoilt(picture[::-1, :30]) != first[:, :30]).any()
+
+
+def test_real_nodes_draw_and_corrupt_with_the_released_functions() -> None:
+    tools = node_tools()
+    assert tools.spoilt is spoilt and tools.corrupt is corrupt
+
+
+def test_heads_that_learn_from_whole_records_are_not_given_copies() -> None:
+    training = {"views": VIEWS, "augmentations": [{"family": "turn", "severity": 1}]}
+    with pytest.raises(RefusedError, match="as they are"):
+        check_bounds(GaussianParams(views=VIEWS, augmentations=(POSE,)), tiny_stage())
+    with pytest.raises(RefusedError, match="ridge heads only"):
+        check_bounds(GaussianParams(views=VIEWS, drawn_weight=1), tiny_stage())
+    check_bounds(msgspec.convert(training, MomentsParams), tiny_stage())

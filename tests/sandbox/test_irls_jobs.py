@@ -15,6 +15,7 @@ from isthmus.contracts.job import JobStatus
 from isthmus.contracts.logistic import logistic_sums_from, logistic_units
 from isthmus.contracts.statistic import IRLS, IrlsParams, TrainingParams
 from isthmus.kit.logits import logistic_sums
+from isthmus.sandbox import terms
 from isthmus.sandbox.outlog import undeclared, verify_log
 from isthmus.sandbox.terms import JOBS_PER_RUN_MAX
 from tests.sandbox.world import OPERATIONS, VIEWS, D, World, tiny_stage, tiny_tools
@@ -40,7 +41,7 @@ def asked(world: World, at: np.ndarray, number: int = 1, weight: int = 0, **chan
     total = weight or sum(int(rows(world, name)[2].sum()) for name in NAMES)
     params = IrlsParams(views=tuple(VIEWS), coefficients=Array.of(at), total_weight=total)
     job = world.service.create_job(world.request(IRLS, msgspec.to_builtins(params), round=number, **changes))
-    world.steps()
+    world.steps(2)
     return world.service.job(job.id)
 
 
@@ -91,6 +92,14 @@ def test_more_rounds_than_a_run_may_ask_and_none_without_the_operation(rounds: W
     plain.add(*NAMES)
     plain.steps(1)
     assert clauses(asked(plain, START)) == {"operation"}
+
+
+def test_rounds_are_counted_over_all_runs(rounds: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(terms, "WEIGHTINGS_MAX", 3)
+    for number, run in enumerate(("a", "a", "b")):
+        assert asked(rounds, START * (1 + 0.01 * number), number, run_id=run).phase == "done"
+    assert clauses(asked(rounds, START * 2, 1, run_id="c")) == {"rounds"}
+    assert asked(rounds, START, 0, run_id="a").phase == "done", "what was answered is not a new question"
 
 
 def test_a_weight_or_coefficients_that_do_not_fit_are_refused(rounds: World) -> None:

@@ -11,7 +11,7 @@ from isthmus.sandbox.statistics.evaluation import evaluation
 from isthmus.sandbox.statistics.foldout import group_sums, verdicts
 from isthmus.sandbox.statistics.moments import exact_gram, moments
 from isthmus.sandbox.statistics.own_head import own_head
-from isthmus.sandbox.statistics.records import Records, TrainingRecords, group_codes
+from isthmus.sandbox.statistics.records import Records, TrainingRecords, group_codes, kinds_in
 
 
 def drawn(seed: int, n: int, d: int, groups: int = 4, extreme: bool = False) -> TrainingRecords:
@@ -99,3 +99,10 @@ def test_own_head_needs_two_classes_and_two_groups() -> None:
         with pytest.raises(RefusedError):
             own_head(bad, (1.0,))
     assert own_head(training, (0.1, 1.0)).shape == (3,)
+
+
+def test_a_record_may_be_of_several_kinds() -> None:
+    records = Records(np.array([1, -1, 1], np.int64), np.arange(3), ("women; under 30", "men;from 30", ""))
+    assert kinds_in("women; under 30") == ("women", "under 30") and kinds_in(" ; ") == ()
+    assert records.of_kind("women").tolist() == [True, False, False] and records.of_kind("from 30").tolist() == [False, True, False]
+    assert not records.of_kind("wom").any() and not records.of_kind("women; under 30").any()

@@ -20,7 +20,8 @@ SITES: dict[str, type[SiteBuild]] = {"gaussian": GaussianSite}
 def build_of(shop: Workshop, run_id: str, request: RunRequest) -> Build:
     """The build that makes the scenario's head."""
     scenario = request.scenario
-    made = ForecastBuild if scenario.interface.foretold else BUILDS.get(scenario.recipe.head, Build)
+    numbers = scenario.interface.output == "value" or scenario.interface.foretold
+    made = ForecastBuild if numbers else BUILDS.get(scenario.recipe.head, Build)
     return made(shop, run_id, request)
 
 

@@ -54,10 +54,10 @@ from isthmus.foundry.forecast import Banded, forecast_head
 from isthmus.foundry.ridge import Candidate as Fit
 from isthmus.foundry.ridge import candidates
 
-SCORE_EDGES = (-2.0, -1.0, -0.5, -0.25, -0.1, -0.05, 0.0, 0.05, 0.1, 0.25, 0.5, 1.0, 2.0, 3.0)
+SCORE_EDGES = (-0.5, -0.1, 0.0, 0.1, 0.3, 0.8, 1.6)
 """Where fold-out scores are parted, in deviations of the target from its mean: close where most scores lie, wide in the tails."""
 
-RESIDUAL_BINS, RESIDUAL_DEVIATIONS = 512, 8.0
+RESIDUAL_BINS, RESIDUAL_DEVIATIONS = 128, 6.0
 NEWEST, MEAN = "the newest value", "the training mean"
 Found = Mapping[EvaluationKey, tuple[ValueSums, ...]]
 
@@ -94,6 +94,12 @@ class ForecastBuild(Build):
     def __init__(self, shop: Workshop, run_id: str, request: RunRequest) -> None:
         if request.probes:
             raise InputError("probes ask for verdicts, and this scenario gives numbers", "leave the probes out")
+        if request.scenario.interface.output != "value" or isinstance(request.scenario.certify.values, msgspec.UnsetType):
+            raise InputError(
+                "the scenario names targets and no output of value, or no bars of numbers", "declare output and certify.values"
+            )
+        if request.scenario.recipe.head != "ridge":
+            raise InputError(f"a head {request.scenario.recipe.head} foretells no numbers", "use the head ridge for numbers")
         super().__init__(shop, run_id, request)
 
     @property

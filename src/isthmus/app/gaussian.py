@@ -6,6 +6,7 @@ Thresholds: with the promise `error`, from fold-out scores of both classes, as f
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import msgspec
@@ -31,7 +32,7 @@ from isthmus.contracts.statistic import (
     site_gaussians_from,
 )
 from isthmus.contracts.sums import LOSS_UNIT, Evaluation, FoldOut, GoodMoments, Ints, foldout_from, good_moments_from, group_sums_from
-from isthmus.foundry.foldout import Floats, Thresholds, choose_alarm_threshold, choose_lambda
+from isthmus.foundry.foldout import NEVER, Floats, ThresholdPlan, Thresholds, choose_alarm_threshold, choose_lambda, loose_edges
 from isthmus.foundry.gaussian import GaussianFit, gaussian_fits, gaussian_head, head_of_arrays, top_of
 
 ALARMS = "alarms"
@@ -44,6 +45,7 @@ class GaussianBuild(Build):
         super().__init__(shop, run_id, request)
         self._sums: GoodMoments | None = None
         self._top = top_of(self._stage)
+        self._clustering = 1.0
 
     @property
     def _alarms(self) -> bool:
@@ -63,6 +65,9 @@ class GaussianBuild(Build):
         losses = self._scored(fits, histograms=False)
         index = choose_lambda(losses, [f.lam for f in fits])
         chosen = self._scored(fits[index : index + 1], histograms=True)
+        if self._alarms:
+            loose = [self._clusters(fits[index], lo, NEVER) for lo in loose_edges(chosen.histogram[0])]
+            self._clustering = max(loose)
         return Choice(weight, index, chosen.histogram[0], [int(v) / losses.sum_w / LOSS_UNIT for v in losses.loss])
 
     def _scored(self, fits: Sequence[GaussianFit], histograms: bool) -> FoldOut:
@@ -83,10 +88,19 @@ class GaussianBuild(Build):
     def _head(self, fit: Any, thresholds: Thresholds) -> Head:
         return gaussian_head(fit.fitted, self._stage, thresholds.lo, thresholds.hi)
 
+    def _plan(self, bars: Bars) -> ThresholdPlan:
+        """Alarms are planned with the clustering of good records, which the few above the threshold do not show."""
+        plan = super()._plan(bars)
+        return replace(plan, design_effect=max(plan.design_effect, self._clustering))
+
     def _effect(self, fit: Any, thresholds: Thresholds, weight: int) -> float:
-        params = GaussianClustersParams(**self._round_fields(), shrinkage=fit.lam, lo=thresholds.lo, hi=thresholds.hi, alarms=self._alarms)
-        sums = group_sums_from(self._total(GAUSSIAN_CLUSTERS, self._stage, params))
-        return max(design_effect(sums), self._scenario.certify.planning_design_effect)
+        found = self._clusters(fit, thresholds.lo, thresholds.hi)
+        return max(found, self._clustering, self._scenario.certify.planning_design_effect)
+
+    def _clusters(self, fit: Any, lo: float, hi: float) -> float:
+        """The design effect of fold-out verdicts at two thresholds."""
+        params = GaussianClustersParams(**self._round_fields(), shrinkage=fit.lam, lo=lo, hi=hi, alarms=self._alarms)
+        return design_effect(group_sums_from(self._total(GAUSSIAN_CLUSTERS, self._stage, params)))
 
     def _own_heads(self) -> dict[str, Head]:
         return {}

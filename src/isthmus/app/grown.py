@@ -78,7 +78,7 @@ class Asking:
 class Trained:
     """Trees of a roster, as a build's fit. growth: all trees. kept: how many are published. losses: of the records set aside, after each of
     `prefixes` trees. histogram: their scores by class. told: numbers in the histograms of all rounds; rounds: how many. lam: the penalty
-    that a site's correction is fitted with, in place of a ridge fit's own."""
+    of the head that they go on from, else the largest; a result names one of every fit."""
 
     growth: Growth
     stage: Stage
@@ -196,5 +196,5 @@ def grow_at_nodes(recipe: Recipe, stage: Stage, seen: Seen, training: Json, ask:
         )
     chosen = asking.scores(growth, (kept,), True)
     per_record = tuple(int(value) / losses.sum_w / LOSS_UNIT for value in losses.loss)
-    told, lam = numbers_told(growth), max(recipe.lambdas)
+    told, lam = numbers_told(growth), max(recipe.lambdas) if began is None else began.candidate.penalty
     return Trained(growth, stage, asking, kept, prefixes, per_record, chosen.histogram[0], told, rounds, lam)

@@ -219,6 +219,7 @@ class SiteBuild:
             augmentations=recipe.training.augmentations,
             sure_weight=recipe.sure_weight,
             unsure_weight=recipe.unsure_weight,
+            drawn_weight=recipe.drawn_weight,
             fleet=self._total_of(MOMENTS),
             fleet_penalty=float(self._fleet["penalty"]),
             factors=self._scenario.replicate.weightings,

@@ -6,32 +6,44 @@ import hashlib
 import json
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import click
+import msgspec
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
 from isthmus.cli.caller import AS_JSON, KEY, STATE, URL, caller
 from isthmus.client.http import ExchangeClient
-from isthmus.contracts.errors import FolderError, InputError, RemoteError
-from isthmus.contracts.inference import IMAGE, VERDICTS
+from isthmus.contracts.certificate import Certificate
+from isthmus.contracts.errors import FolderError, InputError, RemoteError, RequestReusedError
+from isthmus.contracts.inference import IMAGE, TEXT, VERDICT, VERDICTS
 from isthmus.contracts.lot import lot_name
 from isthmus.gateway.wire import HEADER_LENGTH, format_request, parse_answer
+from isthmus.kit.canonical import parse_canonical
+from isthmus.kit.config import read_settings
 from isthmus.kit.ids import slug
 from isthmus.kit.pictures import FILE_BYTES_MAX, SUFFIXES
+from isthmus.kit.signing import Envelope, payload_of
 from isthmus.sandbox.rowfiles import RowFiles, rows_named
+from isthmus.scenarios.hookrun import action_of, actions, same_scenario
+from isthmus.scenarios.workbench import contents_of, lock_given
 
 SHOWN_MAX = 40
 """Verdicts that the table shows; --json has all."""
 REFUSED = "refused"
+FILES = {IMAGE: ("pictures", SUFFIXES), TEXT: ("texts", frozenset({".txt", ".md"}))}
+"""Inputs of which a file is one record: what they are called, and how their names end."""
+REFUSES_ONE = (400, 413, 415, 422)
+"""Statuses by which one record is refused; others concern all of them."""
 
 
 @dataclass(frozen=True)
 class Asked:
-    """What one record got. verdict: or `refused`, then `why` says why. receipt: empty when there is none."""
+    """What one record got. verdict: or `refused`, then `why` says why. receipt: empty when there is none. action: what the package's
+    hook says of it."""
 
     name: str
     verdict: str
@@ -39,6 +51,8 @@ class Asked:
     receipt: str = ""
     charge_micros: int = 0
     why: str = ""
+    certificate: str = ""
+    action: str = ""
 
 
 def records_in(paths: tuple[Path, ...], shape: list[int], name: str) -> Iterator[tuple[str, bytes]]:
@@ -46,20 +60,21 @@ def records_in(paths: tuple[Path, ...], shape: list[int], name: str) -> Iterator
     the input. Raises FolderError."""
     steps = shape[1] if name != IMAGE and len(shape) == 3 else 1
     for path in paths:
-        if name == IMAGE:
-            yield from _pictures(path)
+        if name in FILES:
+            yield from _files(path, *FILES[name])
         else:
             yield from _rows(path, steps)
 
 
-def _pictures(path: Path) -> Iterator[tuple[str, bytes]]:
-    files = sorted(one for one in path.rglob("*") if one.suffix.lower() in SUFFIXES and one.is_file()) if path.is_dir() else [path]
+def _files(path: Path, what: str, suffixes: frozenset[str]) -> Iterator[tuple[str, bytes]]:
+    """A file, or those in a folder that are of the kind."""
+    files = sorted(one for one in path.rglob("*") if one.suffix.lower() in suffixes and one.is_file()) if path.is_dir() else [path]
     if not files:
-        raise FolderError(f"{path} holds no pictures", f"give pictures: {', '.join(sorted(SUFFIXES))}")
+        raise FolderError(f"{path} holds no {what}", f"give {what}: {', '.join(sorted(suffixes))}")
     for file in files:
         try:
             if file.stat().st_size > FILE_BYTES_MAX:
-                raise FolderError(f"{file} has more than the {FILE_BYTES_MAX} bytes allowed", "give a smaller picture")
+                raise FolderError(f"{file} has more than the {FILE_BYTES_MAX} bytes allowed", "give a smaller one")
             yield str(file.relative_to(path) if path.is_dir() else file), file.read_bytes()
         except OSError as error:
             raise FolderError(f"{file} cannot be read: {error.strerror}", "check the path and its permissions") from error
@@ -81,6 +96,24 @@ def _rows(path: Path, steps: int) -> Iterator[tuple[str, bytes]]:
         yield f"{path.name}#{first}" + (f"-{first + steps - 1}" if steps > 1 else ""), tables.record(path.name, first, first + steps - 1)
 
 
+class Hook:
+    """A package's `action`. Raises PackageError, NotFoundError."""
+
+    def __init__(self, package: str, state: Path) -> None:
+        lock = lock_given(package, state)
+        self.scenario, self.source = f"{lock.id}@{lock.version}", action_of(contents_of(package, state))
+
+    def told(self, exchange: ExchangeClient, found: list[Asked]) -> list[Asked]:
+        """The answers with what to do. Raises InputError when another scenario's certificate answered, PackageError."""
+        for digest in {one.certificate for one in found if one.certificate}:
+            envelope = msgspec.convert(exchange.get(f"/v1/certificates/{digest}"), Envelope)
+            said = msgspec.convert(parse_canonical(payload_of(envelope)), Certificate)
+            same_scenario(self.scenario, said.predicate.scenario)
+        answered = [one for one in found if one.score is not None]
+        texts = iter(actions(self.source, [(one.verdict, one.score) for one in answered if one.score is not None]) if answered else ())
+        return [one if one.score is None else replace(one, action=next(texts)) for one in found]
+
+
 def request_id(deployment: str, lot: str | None, name: str, raw: bytes) -> str | None:
     """Within a lot the same record under the same name is one request, however often it is sent; else each sending is its own."""
     if lot is None:
@@ -96,28 +129,41 @@ def ask_one(exchange: ExchangeClient, deployment: str, input_name: str, name: st
     try:
         response = exchange.send("POST", f"/v2/models/{deployment}/infer", content=body, headers=headers)
     except RemoteError as error:
-        if error.http_status not in (400, 413, 415, 422) and error.as_dict()["code"] != "request-reused":
+        if error.status not in REFUSES_ONE and error.remote_code != RequestReusedError.code:
             raise
         return Asked(name, REFUSED, why=error.message)
     length = response.headers.get(HEADER_LENGTH)
     answer = parse_answer(response.content, None if length is None else int(length))
     said = answer.parameters
-    return Asked(name, str(answer.verdicts[0]), float(answer.scores[0]), str(said["receipt"]), int(said["charge_micros"]))
+    return Asked(
+        name,
+        str(answer.verdicts[0]),
+        float(answer.scores[0]),
+        str(said["receipt"]),
+        int(said["charge_micros"]),
+        certificate=str(said["certificate"]),
+    )
 
 
 @click.command()
 @click.argument("name", callback=lambda ctx, param, value: slug(value, "the deployment"))
 @click.argument("paths", nargs=-1, required=True, type=click.Path(path_type=Path))
 @click.option("--lot", default=None, help="Judge them as this lot: a name, for isthmus lot certify.")
+@click.option(
+    "--hooks", default=None, metavar="PACKAGE", help="Also say what to do: by the package's hook, run here, in a process of its own."
+)
 @URL
 @KEY
 @STATE
 @AS_JSON
-def ask(name: str, paths: tuple[Path, ...], lot: str | None, url: str | None, key: str, state: Path | None, as_json: bool) -> int:
-    """Has the deployment NAME judge pictures, or rows of CSV files: verdicts, receipts and what it cost.
+def ask(
+    name: str, paths: tuple[Path, ...], lot: str | None, hooks: str | None, url: str | None, key: str, state: Path | None, as_json: bool
+) -> int:
+    """Has the deployment NAME judge pictures, texts, or rows of CSV files: verdicts, receipts and what it cost.
 
-    PATHS are pictures or folders of pictures; for tables and series, CSV files with a header, or FILE.csv#FIRST-LAST. With --lot the same
-    record under the same name is judged and paid once, however often it is sent.
+    PATHS are pictures or texts, or folders of them; for tables and series, CSV files with a header, or FILE.csv#FIRST-LAST. With --lot
+    the same record under the same name is judged and paid once, however often it is sent. With --hooks the package's own function says what
+    to do with each answer; it runs as you, so name packages that you trust.
 
     \b
     Examples:
@@ -130,9 +176,15 @@ def ask(name: str, paths: tuple[Path, ...], lot: str | None, url: str | None, ke
         lot_name(lot)
     if missing := [str(path) for path in paths if not path.exists() and rows_named(path.name) is None]:
         raise InputError(f"there is no {missing[0]}", "check the path")
+    hook = None if hooks is None else Hook(hooks, read_settings(state=state).state)
     with caller(url, key, state) as exchange:
-        told = exchange.get(f"/v2/models/{name}")["inputs"][0]
+        model = exchange.get(f"/v2/models/{name}")
+        if VERDICT not in {output["name"] for output in model["outputs"]}:
+            raise InputError(f"{name} foretells numbers, and ask tells verdicts", "ask it by the Open Inference Protocol, or isthmus warn")
+        told = model["inputs"][0]
         found = [ask_one(exchange, name, told["name"], one, raw, lot) for one, raw in records_in(paths, told["shape"], told["name"])]
+        if hook is not None:
+            found = hook.told(exchange, found)
     counts = Counter(one.verdict for one in found)
     if as_json:
         records = [{field: getattr(one, field) for field in Asked.__dataclass_fields__} for one in found]
@@ -146,11 +198,13 @@ def _show(name: str, lot: str | None, found: list[Asked], counts: Counter[str]) 
     console = Console()
     title = f"{escape(name)}{'' if lot is None else f', lot {escape(lot)}'}"
     table = Table(title=title, title_justify="left")
-    for column in ("record", "verdict", "score", "receipt"):
+    acted = any(one.action for one in found)
+    for column in ("record", "verdict", "score", *(("do",) if acted else ()), "receipt"):
         table.add_column(column, justify="right" if column == "score" else "left", overflow="fold")
     for one in found[:SHOWN_MAX]:
         score = "–" if one.score is None else f"{one.score:+.3f}"
-        table.add_row(escape(one.name), one.verdict, score, one.receipt if not one.why else escape(one.why))
+        do = (escape(one.action),) if acted else ()
+        table.add_row(escape(one.name), one.verdict, score, *do, one.receipt if not one.why else escape(one.why))
     console.print(table)
     if len(found) > SHOWN_MAX:
         console.print(f"the first {SHOWN_MAX} of {len(found)}; --json shows all")

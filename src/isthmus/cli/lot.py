@@ -16,7 +16,7 @@ from isthmus.cli.caller import AS_JSON, KEY, STATE, URL, caller
 from isthmus.cli.receipt import public_key_text
 from isthmus.console.lot_page import lot_page
 from isthmus.contracts.errors import DocumentError, InputError, StorageError
-from isthmus.contracts.lot import LotCertificate, lot_name
+from isthmus.contracts.lot import UNBOUND_PPM, LotCertificate, lot_name
 from isthmus.contracts.receipt import Verification
 from isthmus.kit.ids import slug
 from isthmus.ledger.lots import lot_from, verify_lot
@@ -158,7 +158,7 @@ def _show(said: LotCertificate) -> None:
     bound = (
         f"at most {said.error_bound_ppm / 1e4:g} % at {said.confidence_ppm / 1e4:g} % confidence, for parts like those it was certified on"
     )
-    table.add_row("error among graded", bound)
+    table.add_row("error among graded", bound if said.error_bound_ppm < UNBOUND_PPM else "not bounded by a certificate of the lot")
     for one in said.models:
         day = _time(one.not_after_s * 1000)
         table.add_row("certificate", f"{one.certificate_digest} ({escape(one.scenario)}, {escape(one.site)}, {one.tier}, until {day})")

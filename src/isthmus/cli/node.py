@@ -46,6 +46,7 @@ from isthmus.foundry.logisticsite import combine_logistic
 from isthmus.foundry.ridge import head_from
 from isthmus.foundry.site import LocalRows, combine, corrected
 from isthmus.foundry.stages import checked_extractor
+from isthmus.foundry.surfaces import spoilt
 from isthmus.kit.canonical import canonical_bytes
 from isthmus.kit.clock import SystemClock
 from isthmus.kit.log import open_log
@@ -77,7 +78,7 @@ def node_tools(threads: int = 1) -> Tools:
             return Artefact(found.digest, lambda given: found.outputs(given)[:, 0, 0], found.outputs)
         return Artefact(artefact_digest(raw), Scorer(raw, threads).scores)
 
-    return Tools(lambda stage: extractor(stage.digest, canonical_bytes(stage)), artefact, corrupt, site_heads)
+    return Tools(lambda stage: extractor(stage.digest, canonical_bytes(stage)), artefact, corrupt, site_heads, spoilt)
 
 
 def site_heads(fleet: Moments, rows: SiteRows, stage: Stage, params: SiteHeadParams) -> SiteHeads:

@@ -249,6 +249,7 @@ def _rows_of(found: Scenario) -> str:
     """How a record enters the training sums."""
     training = found.recipe.training
     rows = [*training.views, *(condition_name(one) for one in training.augmentations)]
+    rows += ["drawn defects on good ones"] if training.drawn_weight else []
     return f"{len(rows)} row{'s' if len(rows) > 1 else ''} of each record: {', '.join(rows)}"
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime
 import html
 
-from isthmus.contracts.lot import LotCertificate
+from isthmus.contracts.lot import UNBOUND_PPM, LotCertificate
 
 POLICY = "default-src 'none'; style-src 'unsafe-inline'"
 STYLE = """
@@ -27,11 +27,17 @@ def lot_page(said: LotCertificate, file: str, public_key: str) -> str:
     models = "".join(
         f"<tr><td>{_text(one.scenario)}, {_text(one.site)}, tier {_text(one.tier)}, until {_day(one.not_after_s * 1000)}"
         f"<br><code>{_text(one.certificate_digest)}</code></td>"
-        f'<td class="number">{one.parts:,}</td><td>at most {one.error_bound_ppm / 1e4:g} % wrong</td></tr>'
+        f'<td class="number">{one.parts:,}</td><td>{_bound(one.error_bound_ppm)}</td></tr>'
         for one in said.models
     )
     bound = f"{said.error_bound_ppm / 1e4:g} %"
     sure = f"{said.confidence_ppm / 1e4:g} %"
+    promised = (
+        f"Of the {said.graded:,} parts that were graded, the model's error is <b>at most {bound}</b> at {sure} confidence. It was proved on"
+        " held-out parts before this lot, and holds for parts like those. It is no count of errors in this lot."
+        if said.error_bound_ppm < UNBOUND_PPM
+        else "A certificate of this lot bounds <b>no error among graded parts</b>: it promises something else, such as few false alarms."
+    )
     return f"""<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">
 <meta http-equiv="Content-Security-Policy" content="{POLICY}"><title>Lot {_text(said.lot)}</title><style>{STYLE}</style></head><body>
@@ -39,9 +45,7 @@ def lot_page(said: LotCertificate, file: str, public_key: str) -> str:
 <p>Judged for <b>{_text(said.party)}</b>, {_day(said.first_at_ms)} to {_day(said.last_at_ms)}. Signed {_day(said.issued_at_ms)}.</p>
 <table>{rows}</table>
 <h2>What is promised</h2>
-<p>Of the {said.graded:,} parts that were graded, the model's error is <b>at most {bound}</b> at {sure} confidence.
-It was proved on held-out parts before this lot, and holds for parts like those. It is no count of errors in this lot. Parts left to a
-person were not graded by the model.</p>
+<p>{promised} Parts left to a person were not graded by the model.</p>
 <table><tr><th>Certificate</th><th>Parts</th><th>Among graded</th></tr>{models}</table>
 <h2>Check it yourself</h2>
 <p>This page proves nothing. The file <code>{_text(file)}</code> does, without a network:</p>
@@ -63,6 +67,10 @@ def _grades(said: LotCertificate) -> list[tuple[str, int]]:
         ("Left to a person", said.counts["person"]),
         ("Parts in all", said.parts),
     ]
+
+
+def _bound(ppm: int) -> str:
+    return f"at most {ppm / 1e4:g} % wrong" if ppm < UNBOUND_PPM else "no bound"
 
 
 def _text(value: str) -> str:

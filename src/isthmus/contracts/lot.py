@@ -28,6 +28,10 @@ def lot_name(text: str) -> str:
     return text
 
 
+UNBOUND_PPM = 1_000_000
+"""An error bound that says nothing: of certificates that promise something else, such as few false alarms."""
+
+
 class LotSection(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Section `lot` of a receipt. counts: verdict -> records of this request. request: digest of what was sent."""
 

@@ -77,11 +77,11 @@ class Recipe(_Part, frozen=True, kw_only=True, omit_defaults=True):
     parts: the features (contracts.parts, tableparts, seriesparts, textparts), few enough that sums over them say little of anybody.
     parts_after_leaving: others, none of which the first are made of, for rosters after a leaver; none where all features are made of the
     same columns. views: identity first; the others, of pictures, add to the training sums only, and so do augmentations, of any record.
-    sure_weight and unsure_weight: integers. lambdas: grid of ridge penalties per unit of weight. records_per_feature: the dimension rule
-    that owners are asked to agree to: records behind what becomes visible, for each feature. weigh: how much each record counts in the fit
-    of numbers; left out, all count once. head: ridge, in one round; logistic, whose score tells a probability, in a few rounds (irls/1);
-    trees, in a round for each of their levels; all fitted on both classes. Or gaussian, fitted on good records only, whose lambdas are
-    shrinkages above 0 and at most 1.
+    sure_weight and unsure_weight: integers. drawn_weight: of a copy of each good picture with drawn defects, as a defect; 0: none.
+    lambdas: grid of ridge penalties per unit of weight. records_per_feature: the dimension rule that owners are asked to agree to: records
+    behind what becomes visible, for each feature. weigh: how much each record counts in the fit of numbers; left out, all count once.
+    head: ridge, in one round; logistic, whose score tells a probability, in a few rounds (irls/1); trees, in a round for each of their
+    levels; all fitted on both classes. Or gaussian, fitted on good records only, whose lambdas are shrinkages above 0 and at most 1.
     """
 
     backbone: str
@@ -96,6 +96,7 @@ class Recipe(_Part, frozen=True, kw_only=True, omit_defaults=True):
     head: Literal["ridge", "logistic", "trees", "gaussian"] = "ridge"
     trees: Trees | None = None
     augmentations: tuple[Augmentation, ...] = ()
+    drawn_weight: int = 0
 
     @property
     def training(self) -> TrainingParams:
@@ -105,6 +106,7 @@ class Recipe(_Part, frozen=True, kw_only=True, omit_defaults=True):
             augmentations=tuple(Corruption(family=one.family, severity=s) for one in self.augmentations for s in one.severities),
             sure_weight=self.sure_weight,
             unsure_weight=self.unsure_weight,
+            drawn_weight=self.drawn_weight,
         )
 
 

@@ -55,16 +55,18 @@ class TrainingParams(_Params, frozen=True, kw_only=True):
 
     augmentations: declared corruptions of the record as it is, each one more row with the record's label and weight. All rows of a record,
     views and augmentations, share its group and count as one record.
+    drawn_weight: of one more row of each good picture, with drawn defects and the other label; 0: no such rows.
     """
 
     views: tuple[View, ...] = ("identity",)
     augmentations: tuple[Corruption, ...] = ()
     sure_weight: int = 2
     unsure_weight: int = 1
+    drawn_weight: int = 0
 
     @property
     def rows_per_record(self) -> int:
-        """How often a record stands in the sums."""
+        """How often a record stands in the sums as what it is."""
         return len(self.views) + len(self.augmentations)
 
 

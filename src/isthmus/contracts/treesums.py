@@ -22,6 +22,8 @@ GRADIENT_UNIT = 1 << 30
 VALUE_BITS = 40
 """A leaf's value is a multiple of 2^-VALUE_BITS."""
 TREES_MAX, DEPTH_MAX = 200, 6
+ROUNDS_MAX = 400
+"""Levels of all trees of one run: every round is an answer about the same records again."""
 CUTS_MAX = 4096
 OPEN_MAX = 1 << DEPTH_MAX
 ASIDE_MIN, ASIDE_MAX = 2, 20

@@ -21,7 +21,9 @@ VALUE_CLUSTERS = "value-clusters/1"
 VALUE_EVALUATE = "value-evaluate/1"
 VALUE_STATISTICS = (VALUE_MOMENTS, VALUE_FOLD_OUT, VALUE_CLUSTERS, VALUE_EVALUATE)
 
-SCORE_PARTS_MAX, RESIDUAL_BINS_MAX, BANDS_MAX = 16, 512, 8
+SCORE_PARTS_MAX, RESIDUAL_BINS_MAX, BANDS_MAX = 8, 128, 8
+"""Residuals are told in few bins: fine ones tell more of who was in them."""
+
 ERROR_UNIT = 1 << 24
 """Squared errors are told in this part of the declared range squared; of groups, in GROUP_ERROR_UNIT."""
 

@@ -163,6 +163,18 @@ def choose_thresholds(histogram: Ints | Floats, plan: ThresholdPlan) -> Threshol
     )
 
 
+LOOSE_SHARES = (0.3, 0.1)
+"""Of good records: above which edges their clustering is looked at. At a threshold that is worth a promise hardly any good record lies
+above, so nothing can be estimated there; and alarms come by groups, one odd lot raising most of them."""
+
+
+def loose_edges(histogram: Ints | Floats) -> tuple[float, ...]:
+    """The edge above which about each of LOOSE_SHARES of the good records lie."""
+    good = np.asarray(histogram, dtype=np.float64)[0]
+    above = good.sum() - np.concatenate([[0.0], np.cumsum(good)])
+    return tuple(bin_edge(int(np.flatnonzero(above <= share * good.sum())[0])) for share in LOOSE_SHARES)
+
+
 def choose_alarm_threshold(histogram: Ints | Floats, plan: ThresholdPlan, good_share: float) -> Thresholds:
     """From good records alone: the lowest edge above which so few of them lie that the planned held-out bound on false alarms is met.
 

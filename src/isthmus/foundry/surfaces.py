@@ -9,10 +9,12 @@ photographs. The idea of learning defects from drawn ones is that of CutPaste (L
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 
 SIDE = 112
 CELL = 4
@@ -49,6 +51,14 @@ def defect_shade(rng: np.random.Generator) -> Field:
         shade, masks = with_defects(rng, np.ones((SIDE, SIDE), np.float32))
         if masks.any():
             return shade
+
+
+def spoilt(picture: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """An H x W x 3 picture with drawn defects, always the same ones: the generator is keyed by its pixels."""
+    key = hashlib.sha256(f"drawn {picture.shape}".encode() + np.ascontiguousarray(picture).tobytes()).digest()
+    shade = defect_shade(np.random.default_rng(int.from_bytes(key[:16], "little")))
+    wide = np.asarray(Image.fromarray(shade).resize((picture.shape[1], picture.shape[0]), Image.Resampling.BILINEAR))
+    return np.asarray(np.clip(np.rint(picture * wide[:, :, None]), 0, 255), dtype=np.uint8)
 
 
 # Textures.

@@ -79,9 +79,9 @@ def forest_in(model: onnx.ModelProto) -> Forest | None:
         value[~inner] = numpy_helper.to_array(found["target_weights_as_tensor"])
         (base,) = numpy_helper.to_array(found["base_values_as_tensor"])
         edge = np.where(inner, numpy_helper.to_array(found["nodes_values_as_tensor"]).astype(np.int64), -1)
+        parts = [tree == number for number in range(int(tree.max()) + 1)]
         feature, left = (np.where(inner, np.array(found[name]), -1) for name in ("nodes_featureids", "nodes_truenodeids"))
     except (KeyError, IndexError, ValueError) as error:
         raise ModelFileError("the model's trees are not those of this release", "export it again") from error
     share = SCORE_SHARE if loss == "logistic" else 1.0
-    parts = [tree == number for number in range(int(tree.max()) + 1)]
     return forest_doc(loss, float(base) / share, [Nodes(feature[p], edge[p], left[p], value[p] / share) for p in parts])

@@ -140,6 +140,8 @@ class Service:
         wanted = any(output.name == HEAT for output in request.outputs)
         if wanted and not deployment.heat:
             raise InferenceRequestError(f"{deployment.name} gives no heat map", f"ask for {', '.join(_names(deployment))}")
+        if request.lot is not None and deployment.targets:
+            raise InferenceRequestError(f"{deployment.name} foretells numbers, and a lot counts verdicts", "leave the lot out")
         attempt, receipt = self.attempts.begin(deployment, caller.party, request_id, digest, len(records))
         if receipt is not None:
             _check_same_artefact(receipt, deployment, request_id)

@@ -57,7 +57,8 @@ def unpacked(codes: Ints, features: int) -> Nodes:
     left = np.where(inner, 2 * np.cumsum(inner) - 1, -1)
     value = np.where(inner, 0.0, (codes >> 1).astype(np.float64) * 2.0**-VALUE_BITS)
     whole = codes.ndim == 1 and codes.shape[0] == 2 * int(inner.sum()) + 1
-    if not whole or not bool((feature < features).all()) or not bool((left[inner] > np.flatnonzero(inner)).all()):
+    known = bool(((feature >= 0) == inner).all() and (feature < features).all())
+    if not whole or not known or not bool((left[inner] > np.flatnonzero(inner)).all()):
         raise InputError("the nodes of a tree lead nowhere, or ask about features that are not there", "send the trees as they were grown")
     if float(np.abs(value).max(initial=0.0)) >= MARGIN_MAX:
         raise InputError("a leaf's value is too large to be added exactly", "send the trees as they were grown")

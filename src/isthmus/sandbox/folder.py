@@ -31,6 +31,7 @@ from isthmus.sandbox.rowfiles import RowFiles, rows_named, table_rows
 
 LABELS_NAME, RECORDS_NAME = "labels.csv", "records.csv"
 UNLABELLED = "unlabelled"
+NUMBERS_HINT = "; where numbers are foretold, name the scenario with --scenario"
 COLUMNS = ("path", "label", "certainty", "group", "kind", "split")
 GOOD_NAMES = frozenset({"good", "ok", "pass"})
 GROUP_RUN = 60
@@ -190,7 +191,9 @@ def _check_columns(listed: Path, columns: list[str], targets: tuple[Target, ...]
     known = [*needed, *(name for name in COLUMNS[2:])]
     missing = [name for name in needed if name not in columns]
     if missing:
-        raise FolderError(f"{listed} has no column {' or '.join(missing)}", f"start it with the line {','.join(needed)}")
+        raise FolderError(
+            f"{listed} has no column {' or '.join(missing)}", f"start it with the line {','.join(needed)}{'' if targets else NUMBERS_HINT}"
+        )
     unknown = [name for name in columns if name not in known]
     if unknown or len(set(columns)) < len(columns):
         raise FolderError(f"{listed} has unknown or repeated columns: {', '.join(unknown or columns)}", f"use {', '.join(known)}")

@@ -198,7 +198,7 @@ class Node:
             statistic, params, _ = self._checked(job, agreement)
             peers = self._peers(stored, job, agreement, digest, given)
             if statistic.effective is not None:
-                check_effective(agreement, statistic, job, statistic.effective(params, job.stage, self._data))
+                check_effective(agreement, statistic, params, job, statistic.effective(params, job.stage, self._data))
             share = computed(statistic, params, job.stage, self._data, agreement.least_group_size)
             self._fix(stored, job, statistic, share, peers)
             stored = self._store.job(digest) or stored

@@ -33,6 +33,8 @@ from isthmus.sandbox.statistics.records import Records, TrainingRecords, group_c
 
 BATCH_IMAGES, BATCH_ROWS = 16, 1024
 """Records between two words of progress; texts take as long as pictures."""
+DRAWN = "drawn-defects/1"
+"""The name that features of pictures with drawn defects are kept under."""
 Record = NDArray[Any]
 Compute = Callable[[Given], NDArray[np.generic]]
 
@@ -129,7 +131,25 @@ class OwnerData:
         w = np.array([params.sure_weight if file.sure else params.unsure_weight for file in files], dtype=np.int64)
         views = [self._training_features(stage, view) for view in params.views]
         changed = [self._training_features(stage, "identity", one) for one in params.augmentations]
-        return TrainingRecords(self.records(TRAIN), (*views, *changed), w)
+        records = self.records(TRAIN)
+        if not params.drawn_weight:
+            return TrainingRecords(records, (*views, *changed), w)
+        return TrainingRecords(records, (*views, *changed), w, self.drawn(stage, records.y < 0), params.drawn_weight)
+
+    def drawn(self, stage: Stage, chosen: NDArray[np.bool_]) -> NDArray[np.int16]:
+        """(n, d) features of the chosen training pictures with drawn defects."""
+        spoilt, extractor = self.tools.spoilt, self.tools.extractor(stage)
+        if spoilt is None or stage.schema is not None:
+            raise RefusedError("parameters", "defects can be drawn into pictures only, by a node that draws", "set drawn_weight to 0")
+        make = spoilt
+
+        def compute(given: Given) -> NDArray[np.generic]:
+            return extractor.rows([make(picture) for picture in given])
+
+        found = self._each(TRAIN, extractor.digest, DRAWN, compute, f"features {DRAWN}", None, chosen)
+        return (
+            extractor.select(np.array(found, dtype=np.int16).reshape(len(found), -1)) if found else np.zeros((0, stage.dimension), np.int16)
+        )
 
     def _training_features(self, stage: Stage, view: str, corruption: Corruption | None = None) -> NDArray[np.int16]:
         name = view if corruption is None else condition_name(corruption)
@@ -203,9 +223,18 @@ class OwnerData:
         found = self._each(split, artefact.digest, condition, compute, f"artefact {condition}", stage.schema)
         return np.array(found, dtype=np.float64).reshape(len(found), 4, -1)
 
-    def _each(self, split: str, digest: str, condition: str, compute: Compute, label: str, schema: Schema | None) -> list[NDArray[Any]]:
-        """One array for each record, from the cache or computed in batches."""
-        files = self.folder.of_split(split)
+    def _each(
+        self,
+        split: str,
+        digest: str,
+        condition: str,
+        compute: Compute,
+        label: str,
+        schema: Schema | None,
+        chosen: NDArray[np.bool_] | None = None,
+    ) -> list[NDArray[Any]]:
+        """One array for each record, or for each chosen one, from the cache or computed in batches."""
+        files = [file for place, file in enumerate(self.folder.of_split(split)) if chosen is None or chosen[place]]
         condition = f"{decoder_named(schema)}/{condition}"
         found: dict[str, NDArray[Any]] = self.cache.found(digest, condition)
         missing = [file for file in files if self.digests[file.path] not in found]

@@ -59,9 +59,11 @@ class SiteFitter(Protocol):
 
 @dataclass(frozen=True)
 class Tools:
-    """What lives in other rooms. site: None where a node fits no site heads."""
+    """What lives in other rooms. site: None where a node fits no site heads. spoilt: a picture -> with drawn defects; None where a node
+    draws none."""
 
     extractor: ExtractorFinder
     artefact: ArtefactBuilder
     corrupt: Corruptor
     site: SiteFitter | None = None
+    spoilt: Callable[[NDArray[np.uint8]], NDArray[np.uint8]] | None = None

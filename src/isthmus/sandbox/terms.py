@@ -30,7 +30,7 @@ from isthmus.contracts.statistic import (
     PairParams,
 )
 from isthmus.contracts.textparts import text_sources
-from isthmus.contracts.treesums import ASIDE_CLUSTERS, ASIDE_SCORES, DEPTH_MAX, HISTOGRAMS, TREES_MAX, HistogramsParams
+from isthmus.contracts.treesums import ASIDE_CLUSTERS, ASIDE_SCORES, HISTOGRAMS, ROUNDS_MAX, HistogramsParams
 from isthmus.contracts.valuesums import VALUE_CLUSTERS, VALUE_EVALUATE, VALUE_FOLD_OUT, VALUE_MOMENTS
 from isthmus.kit.canonical import digest_of
 from isthmus.kit.signing import Envelope, key_id, unseal
@@ -40,14 +40,16 @@ from isthmus.sandbox.statistics.registry import GOOD_SHARE_MIN, STATISTICS, Para
 JOB_SECONDS_MAX = 7 * 24 * 3600
 CLOCK_SKEW_S = 300
 JOBS_PER_RUN_MAX = {MOMENTS: 1, FOLD_OUT: 2, CLUSTERS: 4, OWN_HEAD: 2, SITE_HEAD: 4, EVALUATE: 8, PAIR: 1}
-JOBS_PER_RUN_MAX |= {HISTOGRAMS: TREES_MAX * DEPTH_MAX, ASIDE_SCORES: 2, ASIDE_CLUSTERS: 4}
+JOBS_PER_RUN_MAX |= {HISTOGRAMS: ROUNDS_MAX, ASIDE_SCORES: 2, ASIDE_CLUSTERS: 4}
 JOBS_PER_RUN_MAX |= {IRLS: 8}
-JOBS_PER_RUN_MAX |= {GAUSSIAN: 1, GAUSSIAN_FOLD_OUT: 2, GAUSSIAN_CLUSTERS: 4, SITE_GAUSSIAN: 4}
+JOBS_PER_RUN_MAX |= {GAUSSIAN: 1, GAUSSIAN_FOLD_OUT: 2, GAUSSIAN_CLUSTERS: 6, SITE_GAUSSIAN: 4}
 JOBS_PER_RUN_MAX |= {VALUE_MOMENTS: 1, VALUE_FOLD_OUT: 2, VALUE_CLUSTERS: 4, VALUE_EVALUATE: 8}
 """Different jobs of each statistic in one run: every further answer about the same records is one more equation on them."""
 ROSTER_MAX = 256
 GRAM_STATISTICS = (MOMENTS, IRLS, FOLD_OUT, HISTOGRAMS, ASIDE_SCORES, GAUSSIAN, GAUSSIAN_FOLD_OUT, VALUE_MOMENTS, VALUE_FOLD_OUT)
 SITE_STATISTICS = (SITE_HEAD, SITE_GAUSSIAN)
+WEIGHTINGS_MAX = 32
+"""Different rounds of logistic fits over shared features, over all runs: each is another weighting of the same records."""
 SINGLE_HEADS_MAX = 6
 """Different heads of one owner's records over shared features, over all runs."""
 
@@ -302,7 +304,7 @@ def _check_dimension(agreement: Agreement, statistic: Statistic, params: Params,
         )
 
 
-def check_effective(agreement: Agreement, statistic: Statistic, job: Job, effective: float) -> None:
+def check_effective(agreement: Agreement, statistic: Statistic, params: Params, job: Job, effective: float) -> None:
     """The dimension rule and the least group, counted by the records that a job's own weighting leaves. effective: of this owner's.
 
     Whoever asks for a round of a logistic fit chooses its weights p (1 - p): coefficients far out would leave a handful of records in it.
@@ -312,7 +314,7 @@ def check_effective(agreement: Agreement, statistic: Statistic, job: Job, effect
     own = assets[agreement.owner][1].records_train
     ratio, share = agreement.dimension_records_min_ratio, effective / max(1, own)
     left = int(visible_records(agreement, statistic, assets) * share)
-    wanted = job.stage.dimension * ratio
+    wanted = statistic.dimension(params, job.stage) * ratio
     _refuse_if(
         wanted > left,
         "dimension",
@@ -369,6 +371,10 @@ def _check_history(agreement: Agreement, statistic: Statistic, job: Job, roster:
     if job.statistic in GRAM_STATISTICS:
         others = any(p.stage != job.stage.digest for p in of_run if p.statistic in GRAM_STATISTICS)
         _refuse_if(others, "rounds", "the run asked for sums of other features before", "use one stage for each run")
+    if statistic.effective is not None:
+        asked = {p.content for p in past if p.statistic == job.statistic and p.shares_features(job)} | {content}
+        message = f"{WEIGHTINGS_MAX} rounds over these features were answered before; more weightings of the same records would add up"
+        _refuse_if(len(asked) > WEIGHTINGS_MAX, "rounds", message, "use what was fitted, the head ridge, or other features")
     if statistic.single:
         _check_single(job, content, past)
         return

@@ -32,6 +32,7 @@ ALERT_BYTES_MAX = 1024 * 1024
 """An alert that is read back."""
 
 LASTS = timedelta(days=1)
+NO_UNIT = "1"
 PLAIN_NAME = re.compile(r"[^\s,<&]+")
 CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ufffe\uffff\ud800-\udfff]")
 Kind = Literal["Alert", "Update", "Cancel"]
@@ -223,10 +224,11 @@ def _words(warning: FloodWarning) -> tuple[str, str]:
         return headline, f"The model says that {warning.gauge} will meet its warning level in {days}; it gives no height."
     likely = "expected to reach" if warning.value >= warning.level else "could reach"
     headline = f"{warning.gauge} {likely} its warning level in {days}"[:160]
-    band = f"between {warning.low:.3g} and {warning.high:.3g} {warning.unit} in {warning.held:.0%} of such forecasts"
+    unit = "" if warning.unit == NO_UNIT else f" {warning.unit}"
+    band = f"between {warning.low:.3g} and {warning.high:.3g}{unit} in {warning.held:.0%} of such forecasts"
     return (
         headline,
-        f"Forecast for {warning.gauge} in {days}: {warning.value:.3g} {warning.unit}, {band}; level {warning.level:.3g} {warning.unit}.",
+        f"Forecast for {warning.gauge} in {days}: {warning.value:.3g}{unit}, {band}; level {warning.level:.3g}{unit}.",
     )
 
 
@@ -254,7 +256,8 @@ def _add_info(alert: ElementTree.Element, warning: FloodWarning, over: bool) -> 
     ]
     _add(info, pairs)
     numbers = {"level": warning.level, "value": warning.value, "low": warning.low, "high": warning.high}
-    said = [(name, f"{number:.6g} {_text(warning.unit, 'unit')}") for name, number in numbers.items() if not warning.verdict]
+    unit = "" if warning.unit == NO_UNIT else f" {_text(warning.unit, 'unit')}"
+    said = [(name, f"{number:.6g}{unit}") for name, number in numbers.items() if not warning.verdict]
     said += [("verdict", warning.verdict), ("gauge", _text(warning.gauge, "gauge"))]
     for name, value in (*said, *warning.proof):
         if value:

@@ -45,6 +45,7 @@ def figures(facts: RunFacts) -> Json:
                 "visibility": visibility_of(facts.owners),
                 "membership_auc": None if given is None else given.membership_auc,
                 "membership": None if given is None else dict(given.membership),
+                "trees": (result_of(facts.fleet) or {}).get("trees"),
                 "certificate": _certificate(result_of(facts.fleet)),
                 **_service(facts),
                 "site": _site(facts),

@@ -135,9 +135,9 @@ def leverage_auc(rows: Floats, weights: Floats, views: int) -> float:
 
 
 def _view_major(pools: Sequence[Pool], views: int) -> tuple[Floats, Floats]:
-    """(rows, weights) of several owners, view after view."""
-    rows = [np.split(p.all_q, views) for p in pools]
-    weights = [np.split(p.w, views) for p in pools]
+    """(rows, weights) of several owners, view after view; without drawn defects, which are one row of some records."""
+    rows = [np.split(p.all_q[: views * len(p.q)], views) for p in pools]
+    weights = [np.split(p.w[: views * len(p.q)], views) for p in pools]
     order = [(owner, view) for view in range(views) for owner in range(len(pools))]
     return np.concatenate([rows[o][v] for o, v in order]), np.concatenate([weights[o][v] for o, v in order])
 

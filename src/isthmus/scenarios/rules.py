@@ -28,7 +28,7 @@ from isthmus.contracts.schema import checked_schema
 from isthmus.contracts.statistic import AUGMENTATIONS_MAX, CANDIDATES_MAX, WEIGHT_MAX
 from isthmus.contracts.targets import checked_targets, checked_weighing
 from isthmus.contracts.textparts import text_sources
-from isthmus.contracts.treesums import ASIDE_MAX, ASIDE_MIN, DEPTH_MAX, OWNER_RECORDS_MAX, TREES_MAX
+from isthmus.contracts.treesums import ASIDE_MAX, ASIDE_MIN, DEPTH_MAX, OWNER_RECORDS_MAX, ROUNDS_MAX, TREES_MAX
 from isthmus.foundry.stageparts import checked_parts
 from isthmus.foundry.stages import check_parts, checked_source
 from isthmus.kit.ids import slug
@@ -159,6 +159,8 @@ def recipe_breaches(recipe: Recipe, interface: Interface | None = None) -> Itera
         next_step = "choose parts that share nothing with parts" if schema is None or texts else "leave it empty: []"
         yield Breach("shared-sources", ("recipe", "parts_after_leaving"), what, next_step)
     yield from _weigh_breaches(recipe, interface)
+    if interface is not None and interface.output == "value" and recipe.head != "ridge":
+        yield Breach("bad-head", ("recipe", "head"), f"a head {recipe.head} foretells no numbers", "write head: ridge, or leave it out")
     if schema is not None and tuple(recipe.views) != ("identity",):
         yield Breach("bad-views", ("recipe", "views"), "records that are no pictures have one view", "write [identity]")
     views: Sequence[str] = recipe.views
@@ -166,6 +168,11 @@ def recipe_breaches(recipe: Recipe, interface: Interface | None = None) -> Itera
         what = f"views {list(views)} do not begin with identity, or name one twice"
         yield Breach("bad-views", ("recipe", "views"), what, "put identity first, then each other view once")
     yield from _augmentation_breaches(recipe, interface)
+    if not 0 <= recipe.drawn_weight <= WEIGHT_MAX:
+        yield Breach("out-of-range", ("recipe", "drawn_weight"), f"drawn_weight is {recipe.drawn_weight}", f"write 0 to {WEIGHT_MAX}")
+    elif recipe.drawn_weight and (schema is not None or recipe.head != "ridge"):
+        what = "defects are drawn into pictures only, for a head that is ridge"
+        yield Breach("bad-augmentations", ("recipe", "drawn_weight"), what, "leave drawn_weight out")
     for name in ("sure_weight", "unsure_weight"):
         if not 1 <= getattr(recipe, name) <= WEIGHT_MAX:
             yield Breach("out-of-range", ("recipe", name), f"{name} is {getattr(recipe, name)}", f"write 1 to {WEIGHT_MAX}")
@@ -206,6 +213,9 @@ def _tree_breaches(recipe: Recipe, interface: Interface | None) -> Iterator[Brea
         value = getattr(wanted, name)
         if not (math.isfinite(value) and least <= value <= most):
             yield Breach("bad-trees", ("recipe", "trees", name), f"{name} is {value:g}", f"write {least:g} to {most:g}, {unit}")
+    if wanted.trees * wanted.depth > ROUNDS_MAX:
+        what = f"{wanted.trees} trees of {wanted.depth} levels are {wanted.trees * wanted.depth} rounds"
+        yield Breach("bad-trees", ("recipe", "trees"), what, f"use fewer or smaller ones: at most {ROUNDS_MAX} rounds")
     asked = wanted.features * wanted.cuts * recipe.records_per_feature
     if asked > OWNER_RECORDS_MAX:
         what = f"{wanted.features} features with {wanted.cuts} cuts need {asked} records in every node of a tree"
@@ -254,7 +264,12 @@ def _promise_breaches(scenario: Scenario) -> Iterator[Breach]:
 
 
 def _augmentation_breaches(recipe: Recipe, interface: Interface | None) -> Iterator[Breach]:
-    """Each family once, known for such records, at known severities, and no more rows of a record than a node makes."""
+    """Each family once, known for such records, at known severities, no more rows of a record than a node makes, for a head that is made of
+    such rows."""
+    numbers = interface is not None and interface.output == "value"
+    if recipe.augmentations and (numbers or recipe.head not in ("ridge", "logistic")):
+        what = f"{'a model of numbers' if numbers else f'a head {recipe.head}'} learns from records as they are"
+        yield Breach("bad-augmentations", ("recipe", "augmentations"), what, "leave augmentations out, or let head be ridge or logistic")
     families = tuple(one.family for one in recipe.augmentations)
     yield from _family_breaches(("recipe", "augmentations"), families, interface)
     for place, one in enumerate(recipe.augmentations):

@@ -17,6 +17,7 @@ from isthmus.contracts.head import Head
 from isthmus.contracts.ports import Json
 from isthmus.contracts.statistic import CLEAN, JOINT
 from isthmus.contracts.sums import SCORE_LIMIT
+from isthmus.contracts.treesums import HISTOGRAMS
 from isthmus.kit.canonical import canonical_bytes, sha256_hex
 from isthmus.kit.texts import Texts, load_texts
 from isthmus.sandbox.outlog import LogEntry
@@ -149,7 +150,7 @@ def _model(facts: RunFacts) -> r.ModelPart | None:
         auc_joint=result["auc"].get(JOINT),
         auc_pooled=None if given is None else given.auc_pooled,
         weights_max_rel_diff_to_pooled=None if given is None else given.weights_max_rel_diff,
-        regularisation=result.get("penalty"),
+        regularisation=None if result.get("trees", {}).get("steepness", 1) is None else result.get("penalty"),
         lo=head.lo,
         hi=head.hi,
         dimension=head.stage.dimension,
@@ -419,6 +420,16 @@ def _head_demo(facts: RunFacts) -> r.HeadDemo | None:
     return r.HeadDemo(text=text, digest=result["head_digest"], code=code, message=message, next=then)
 
 
+def _tree_notes(facts: RunFacts, result: Json, say: Texts) -> list[str]:
+    """How trees were grown, where they were. Bytes: of the owner whom most left."""
+    told = result.get("trees")
+    if told is None:
+        return []
+    left = max((sum(e.bytes for e in item.entries if e.statistic == HISTOGRAMS) for item in facts.owners), default=0)
+    counts = {name: told[name] for name in ("kept", "grown", "rounds")}
+    return [say("note.trees", **counts, numbers=f"{told['numbers_told']:,}", bytes=f"{left:,}")]
+
+
 def _notes(facts: RunFacts, result: Json | None, shown: Sequence[r.CellPart], say: Texts) -> list[str]:
     notes: list[str] = []
     if result is not None:
@@ -429,6 +440,7 @@ def _notes(facts: RunFacts, result: Json | None, shown: Sequence[r.CellPart], sa
         planned = result.get("thresholds", {}).get("note")
         if planned:
             notes.append(say("note.plan", note=planned))
+        notes += _tree_notes(facts, result, say)
     if facts.reference is not None and facts.reference.membership:
         attacks = ", ".join(f"{name} {auc:.2f}" for name, auc in facts.reference.membership.items())
         notes.append(say("note.membership", list=attacks))

@@ -20,7 +20,7 @@ from isthmus.assurance.corruptions import SCRATCH, corrupt
 from isthmus.contracts.errors import FolderError, PictureError
 from isthmus.contracts.head import Stage
 from isthmus.contracts.ports import Clock, Progress
-from isthmus.foundry.foldout import ThresholdPlan, Thresholds, choose_alarm_threshold
+from isthmus.foundry.foldout import ThresholdPlan, Thresholds, choose_alarm_threshold, loose_edges
 from isthmus.foundry.gaussian import SHRINKAGES, top_of
 from isthmus.foundry.runtime import Images
 from isthmus.kit.mahalanobis import Whitening, distances, scores, spread_of, squared_distances, whitening
@@ -196,7 +196,8 @@ def _fitted(training: TrainingRecords, stage: Stage, proof: int, settings: Trial
 
     thresholds, effect = planned(1.0), 1.0
     if clustered:
-        effect = design_effect(group_sums(everyone, own > thresholds.lo, records.groups))
+        edges = (thresholds.lo, *loose_edges(score_histogram(own, records.y)))
+        effect = max(design_effect(group_sums(everyone, own > edge, records.groups)) for edge in edges)
         thresholds = planned(effect)
     return GoodModel(stage, whitening(spread_of(sums), shrinkage), thresholds), own, effect
 

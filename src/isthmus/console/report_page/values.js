@@ -18,7 +18,8 @@ function valuesHeadline() {
 function valuesTable() {
   const head = [t('values.name'), t('left.records'), t('left.groups'), t('values.miss'), t('values.bound'), t('values.skill'), t('values.skill.bound'), t('values.efficiency'), t('values.rmse'), t('values.naive.rmse'), t('values.width')];
   return table(head, report.values.map((row) => [row.slice ? h('span', { class: 'fine' }, row.name + ' · ' + row.slice) : h('b', {}, row.name), number(row.records), number(row.groups),
-    percent(row.miss_share), percent(row.miss_bound), percent(row.skill), percent(row.skill_bound), number(row.efficiency, 3), withUnit(row.rmse, row.unit), withUnit(row.naive_rmse, row.unit), percent(row.width)]));
+    percent(row.miss_share), row.slice ? '–' : percent(row.miss_bound), percent(row.skill), row.slice ? '–' : percent(row.skill_bound), number(row.efficiency, 3),
+    row.slice ? '–' : withUnit(row.rmse, row.unit), row.slice ? '–' : withUnit(row.naive_rmse, row.unit), row.slice ? '–' : percent(row.width)]));
 }
 
 /* Served forecasts of one number, by rising value: the band, the value, and what came of it. */

@@ -31,17 +31,20 @@ def exact_gram(q: NDArray[np.int16], w: Ints) -> Ints:
 
 
 def moments(training: TrainingRecords) -> Moments:
-    """Moments of all views; `records` and `groups` count records, not views."""
+    """Moments of all rows; `records` and `groups` count records, not views."""
     d = training.dimension
-    y, w = training.records.y, training.w
+    blocks = [(q, training.records.y, training.w) for q in training.views]
+    if training.drawn is not None:
+        ones = np.ones(len(training.drawn), dtype=np.int64)
+        blocks.append((training.drawn, ones, training.drawn_weight * ones))
     sum_wx, sum_wyx, gram = np.zeros(d, dtype=np.int64), np.zeros(d, dtype=np.int64), np.zeros((d, d), dtype=np.int64)
-    for q in training.views:
+    for q, y, w in blocks:
         if q.size and (int(q.min()) < -FEATURE_MAX):
             raise RefusedError("overflow", f"a feature lies beyond {FEATURE_MAX}", "use an extractor of the declared range")
         whole = q.astype(np.int64)
         sum_wx += w @ whole
         sum_wyx += (w * y) @ whole
         gram += exact_gram(q, w)
-    count = len(training.views)
     groups = int(np.unique(training.records.groups).size)
-    return Moments(training.records.size, groups, count * int(w.sum()), count * int((w * y).sum()), sum_wx, sum_wyx, gram)
+    sum_w, sum_wy = sum(int(w.sum()) for _, _, w in blocks), sum(int((w * y).sum()) for _, y, w in blocks)
+    return Moments(training.records.size, groups, sum_w, sum_wy, sum_wx, sum_wyx, gram)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from math import prod
 from typing import Any
 
 from isthmus.contracts.errors import RefusedError
@@ -32,6 +33,7 @@ from isthmus.contracts.treesums import (
     ASIDE_MAX,
     ASIDE_MIN,
     CUTS_MAX,
+    DEPTH_MAX,
     OPEN_MAX,
     OWNER_RECORDS_MAX,
     PREFIXES_MAX,
@@ -70,6 +72,11 @@ def check_bounds(params: Params, stage: Stage) -> None:
             f"{len(changed)} augmentations, or one twice",
             f"give up to {AUGMENTATIONS_MAX} distinct ones",
         )
+        require(0 <= params.drawn_weight <= WEIGHT_MAX, f"drawn_weight is {params.drawn_weight}", f"use 0 to {WEIGHT_MAX}")
+        whole = isinstance(params, (*_OF_GOOD, ForestParams))
+        require(not (whole and changed), "this head learns from records as they are", "send no augmentations")
+        drawn = params.drawn_weight and (whole or isinstance(params, IrlsParams))
+        require(not drawn, "drawn defects are rows of ridge heads only", "set drawn_weight to 0")
         weights = (params.sure_weight, params.unsure_weight)
         require(all(1 <= w <= WEIGHT_MAX for w in weights), f"weights {weights} are out of bounds", f"use 1 to {WEIGHT_MAX}")
     if isinstance(params, IrlsParams):
@@ -148,10 +155,13 @@ def _check_forest(params: ForestParams) -> None:
     count = params.forest.sizes.shape[0] if params.forest.sizes.shape else 0
     require(params.views == ("identity",), "trees grow on the identity view only", "name no other view")
     require(count <= TREES_MAX, f"{count} trees", f"use up to {TREES_MAX}")
+    size, most = prod(params.forest.nodes.shape), 2 << DEPTH_MAX
+    require(size <= TREES_MAX * most, f"trees of {size} nodes", f"use up to {TREES_MAX * most}")
     steep = 1.0 if params.beginning is None else params.beginning.steepness
     require(0 < steep <= STEEPNESS_MAX, f"a steepness of {steep}", f"use up to {STEEPNESS_MAX}")
     require(ASIDE_MIN <= params.aside <= ASIDE_MAX, f"one group in {params.aside} set aside", f"use {ASIDE_MIN} to {ASIDE_MAX}")
     if isinstance(params, HistogramsParams):
+        require(prod(params.growing.shape) <= most, "the growing tree has too many nodes", f"use up to {most}")
         nodes = params.growing.shape[0] if params.growing.shape else 0
         rising = list(params.open) == sorted(set(params.open)) and all(0 <= node < nodes for node in params.open)
         require(1 <= len(params.open) <= OPEN_MAX and rising, "the open nodes are not in order, or not of the tree", "name them ascending")

@@ -38,24 +38,34 @@ class Records:
 
 @dataclass(frozen=True)
 class TrainingRecords:
-    """Training records with features. views: one (n, d) int16 array a view, identity first, and an augmentation. w: (n,) weights >= 1."""
+    """Training records with features. views: one (n, d) int16 array a view, identity first, and an augmentation. w: (n,) weights >= 1.
+
+    drawn: (good records, d) features of each good record with drawn defects, in order; none where `drawn_weight` is 0.
+    """
 
     records: Records
     views: tuple[NDArray[np.int16], ...]
     w: Ints
+    drawn: NDArray[np.int16] | None = None
+    drawn_weight: int = 0
 
     @property
     def dimension(self) -> int:
         return int(self.views[0].shape[1])
 
     def stacked(self) -> tuple[NDArray[Any], Ints, Ints, Ints]:
-        """(features of all views (n * views, d), y, w, groups), view after view."""
-        count = len(self.views)
+        """(features of all views (n * views, d), y, w, groups), view after view; then the drawn defects, which are of class +1."""
+        count, good = len(self.views), self.records.y < 0
+        q, groups = list(self.views), np.tile(self.records.groups, count)
+        y, w = np.tile(self.records.y, count), np.tile(self.w, count)
+        if self.drawn is None:
+            return np.concatenate(q), y, w, groups
+        ones = np.ones(len(self.drawn), dtype=np.int64)
         return (
-            np.concatenate(self.views),
-            np.tile(self.records.y, count),
-            np.tile(self.w, count),
-            np.tile(self.records.groups, count),
+            np.concatenate([*q, self.drawn]),
+            np.concatenate([y, ones]),
+            np.concatenate([w, self.drawn_weight * ones]),
+            np.concatenate([groups, self.records.groups[good]]),
         )
 
 

@@ -49,6 +49,7 @@ from isthmus.sandbox.statistics.records import Records, TrainingRecords
 RESIDUAL_MAX = 4 * TARGET_MAX
 """A larger miss counts as this one, so that losses stay within 64 bits."""
 
+END_SHARE = 1e-6
 Mask = NDArray[np.bool_]
 Asked = ValueMomentsParams | ValueFoldOutParams | ValueClustersParams
 
@@ -247,15 +248,15 @@ def value_sums(target: Target, outcome: Floats, naive: Floats, foretold: Floats,
     y, usual, groups = outcome[chosen], naive[chosen], groups[chosen]
     value, low, high = foretold[chosen].T
     low_miss, high_miss = y < low, y > high
-    # the ends of the range as the artefact publishes them, in single precision: a band that reaches them is open, and holds what lies there
-    floor, ceiling = float(np.float32(target.low)), float(np.float32(target.high))
-    low_miss &= low > floor
-    high_miss &= high < ceiling
+    # a band that reaches an end of the range, but for rounding to single precision, is open there and holds what lies at that end
+    open_low, open_high = low <= target.low + END_SHARE * span, high >= target.high - END_SHARE * span
+    low_miss &= ~open_low
+    high_miss &= ~open_high
     errors = [np.rint(((y - one) / span) ** 2 * ERROR_UNIT).astype(np.int64) for one in (value, usual)]
     mm, nn, mn = _group_products(errors[0], errors[1], groups)
     level = np.rint((y - target.low) / span * LEVEL_UNIT).astype(np.int64)
     missed = low_miss | high_miss
-    counts = (y.size, np.unique(groups).size, low_miss.sum(), high_miss.sum(), ((low <= floor) | (high >= ceiling)).sum())
+    counts = (y.size, np.unique(groups).size, low_miss.sum(), high_miss.sum(), (open_low | open_high).sum())
     width = np.rint((high - low) / span * LEVEL_UNIT).astype(np.int64).sum()
     levels = (errors[0].sum(), errors[1].sum(), mm, nn, mn, level.sum(), (level**2).sum(), width)
     clusters = group_sums(np.ones(y.size, dtype=bool), missed, groups) if y.size else GroupSums(0, 0, 0, 0, 0, 0)
