@@ -72,7 +72,7 @@ def signed_lot(meter: Meter, party: str, lot: str, terms: Terms) -> SignedLot:
             raise InputError(f"lot {lot!r} has more than {LOT_RECEIPTS_MAX} receipts", "send more parts in a request, or make smaller lots")
         head = meter.log.head()
         size = meter.log.size()
-        receipts = tuple(_shown(meter, receipt, size) for receipt in found)
+    receipts = tuple(_shown(meter, receipt, size) for receipt in found)  # of leaves that stay as they are, so nobody has to wait
     counts, judged = _counted(receipts)
     models = tuple(terms(*key, parts) for key, parts in sorted(judged.items()))
     document = LotCertificate(
