@@ -20,7 +20,7 @@ from isthmus.ledger.receipts import leaf_bytes, section_digest
 from isthmus.ledger.verify import tree_head, trusted_keys
 
 LOT_RECEIPTS_MAX = 20_000
-"""Receipts of one lot; a document of so many has some forty megabytes."""
+"""Receipts of one lot; a document of so many has some fifty megabytes."""
 PERSON = VERDICTS[2]
 NAMED_MAX = 3
 """Damaged receipts that are named one by one."""
