@@ -23,6 +23,7 @@ from isthmus.contracts.statistic import (
     Candidate,
     Corruption,
     FoldOutParams,
+    GaussianParams,
     MomentsParams,
     TrainingParams,
 )
@@ -33,6 +34,7 @@ from isthmus.kit.hatmatrix import design
 from isthmus.sandbox.statistics.foldout import fold_out_scores, score_histogram
 from isthmus.sandbox.statistics.moments import moments
 from isthmus.sandbox.statistics.own_head import fit
+from isthmus.sandbox.statistics.parameters import check_bounds
 from isthmus.sandbox.statistics.records import Records, TrainingRecords
 from isthmus.sandbox.statistics.registry import computed, parsed_params
 from tests.sandbox.world import D, World, tiny_stage, tiny_tools
@@ -194,3 +196,12 @@ def test_drawn_defects_darken_a_picture_and_are_the_same_each_time() -> None:
 def test_real_nodes_draw_and_corrupt_with_the_released_functions() -> None:
     tools = node_tools()
     assert tools.spoilt is spoilt and tools.corrupt is corrupt
+
+
+def test_heads_that_learn_from_whole_records_are_not_given_copies() -> None:
+    training = {"views": VIEWS, "augmentations": [{"family": "turn", "severity": 1}]}
+    with pytest.raises(RefusedError, match="as they are"):
+        check_bounds(GaussianParams(views=VIEWS, augmentations=(POSE,)), tiny_stage())
+    with pytest.raises(RefusedError, match="ridge heads only"):
+        check_bounds(GaussianParams(views=VIEWS, drawn_weight=1), tiny_stage())
+    check_bounds(msgspec.convert(training, MomentsParams), tiny_stage())

@@ -170,8 +170,8 @@ def recipe_breaches(recipe: Recipe, interface: Interface | None = None) -> Itera
     yield from _augmentation_breaches(recipe, interface)
     if not 0 <= recipe.drawn_weight <= WEIGHT_MAX:
         yield Breach("out-of-range", ("recipe", "drawn_weight"), f"drawn_weight is {recipe.drawn_weight}", f"write 0 to {WEIGHT_MAX}")
-    elif recipe.drawn_weight and (schema is not None or recipe.head == "gaussian"):
-        what = "defects are drawn into pictures only, for a head that learns from both classes"
+    elif recipe.drawn_weight and (schema is not None or recipe.head != "ridge"):
+        what = "defects are drawn into pictures only, for a head that is ridge"
         yield Breach("bad-augmentations", ("recipe", "drawn_weight"), what, "leave drawn_weight out")
     for name in ("sure_weight", "unsure_weight"):
         if not 1 <= getattr(recipe, name) <= WEIGHT_MAX:
@@ -264,7 +264,12 @@ def _promise_breaches(scenario: Scenario) -> Iterator[Breach]:
 
 
 def _augmentation_breaches(recipe: Recipe, interface: Interface | None) -> Iterator[Breach]:
-    """Each family once, known for such records, at known severities, and no more rows of a record than a node makes."""
+    """Each family once, known for such records, at known severities, no more rows of a record than a node makes, for a head that is made of
+    such rows."""
+    numbers = interface is not None and interface.output == "value"
+    if recipe.augmentations and (numbers or recipe.head not in ("ridge", "logistic")):
+        what = f"{'a model of numbers' if numbers else f'a head {recipe.head}'} learns from records as they are"
+        yield Breach("bad-augmentations", ("recipe", "augmentations"), what, "leave augmentations out, or let head be ridge or logistic")
     families = tuple(one.family for one in recipe.augmentations)
     yield from _family_breaches(("recipe", "augmentations"), families, interface)
     for place, one in enumerate(recipe.augmentations):

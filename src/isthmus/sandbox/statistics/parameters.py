@@ -73,6 +73,10 @@ def check_bounds(params: Params, stage: Stage) -> None:
             f"give up to {AUGMENTATIONS_MAX} distinct ones",
         )
         require(0 <= params.drawn_weight <= WEIGHT_MAX, f"drawn_weight is {params.drawn_weight}", f"use 0 to {WEIGHT_MAX}")
+        whole = isinstance(params, (*_OF_GOOD, ForestParams))
+        require(not (whole and changed), "this head learns from records as they are", "send no augmentations")
+        drawn = params.drawn_weight and (whole or isinstance(params, IrlsParams))
+        require(not drawn, "drawn defects are rows of ridge heads only", "set drawn_weight to 0")
         weights = (params.sure_weight, params.unsure_weight)
         require(all(1 <= w <= WEIGHT_MAX for w in weights), f"weights {weights} are out of bounds", f"use 1 to {WEIGHT_MAX}")
     if isinstance(params, IrlsParams):
