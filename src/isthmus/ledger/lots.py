@@ -20,7 +20,7 @@ from isthmus.ledger.receipts import leaf_bytes, section_digest
 from isthmus.ledger.verify import tree_head, trusted_keys
 
 LOT_RECEIPTS_MAX = 20_000
-"""Receipts of one lot; a document of so many has some forty megabytes."""
+"""Receipts of one lot; a document of so many has some fifty megabytes."""
 PERSON = VERDICTS[2]
 NAMED_MAX = 3
 """Damaged receipts that are named one by one."""
@@ -72,7 +72,7 @@ def signed_lot(meter: Meter, party: str, lot: str, terms: Terms) -> SignedLot:
             raise InputError(f"lot {lot!r} has more than {LOT_RECEIPTS_MAX} receipts", "send more parts in a request, or make smaller lots")
         head = meter.log.head()
         size = meter.log.size()
-        receipts = tuple(_shown(meter, receipt, size) for receipt in found)
+    receipts = tuple(_shown(meter, receipt, size) for receipt in found)  # of leaves that stay as they are, so nobody has to wait
     counts, judged = _counted(receipts)
     models = tuple(terms(*key, parts) for key, parts in sorted(judged.items()))
     document = LotCertificate(
