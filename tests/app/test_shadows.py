@@ -76,7 +76,8 @@ def test_it_counts_how_verdicts_differ_and_ends_by_number(shop: Shop) -> None:
     view = shop.shadows.view(NAME)
     assert view.requests == 5 and view.table == ((2, 3, 0), (0, 0, 0), (0, 0, 0)) and view.verdicts == ("good", "defect", "person")
     shop.answered(3)
-    assert shop.shadows.view(NAME) == view and shop.shadow_engine.closed
+    shop.wait_for(lambda: shop.shadow_engine.closed)
+    assert shop.shadows.view(NAME) == view
     assert serves(shop.versions) == 1
     second = shop.versions.lives.view(NAME).versions[1].version.deployment.version
     with pytest.raises(UnknownModelError):

@@ -14,7 +14,7 @@ from isthmus.contracts.schema import Column, Schema
 from isthmus.contracts.sums import SCORE_BINS, score_bins
 from isthmus.foundry.engine import Scorer
 from isthmus.foundry.export import build_artefact, head_digest
-from isthmus.foundry.foldout import NEVER, ThresholdPlan, choose_alarm_threshold
+from isthmus.foundry.foldout import NEVER, ThresholdPlan, choose_alarm_threshold, loose_edges
 from isthmus.foundry.gaussian import gaussian_fits, gaussian_head, top_of
 from isthmus.foundry.patches import POSITIONS, PatchStages
 from isthmus.foundry.stages import checked_extractor, extractor_of, feature_names, stage_of
@@ -154,3 +154,9 @@ def test_promises_on_alarms_hold_as_often_as_they_say() -> None:
             made += 1
             broken += float((rng.normal(-1, 0.25, 20_000) > lo).mean()) > 0.1
     assert made > 150 and broken <= 24
+
+
+def test_clustering_is_looked_at_where_good_records_lie() -> None:
+    scores = np.random.default_rng(0).normal(-1, 0.2, 2000)
+    loose = loose_edges(histogram_of(scores))
+    assert [round(float((scores > edge).mean()), 1) for edge in loose] == [0.3, 0.1]

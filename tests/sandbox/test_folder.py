@@ -57,7 +57,7 @@ def test_sub_folders_are_classes(tmp_path: Path) -> None:
     ("labels", "word"),
     [
         ("path,label\na.png,good\nmissing.png,defect\n", "missing.png"),
-        ("path,label\na.png,good\nb.png,good\n", "all 2 records"),
+        ("path,label\na.png,defect\nb.png,defect\n", "all 2 records"),
         ("path,label\na.png,good\na.png,defect\n", "twice"),
         ("path,label\na.png,fine\nb.png,defect\n", "fine"),
         ("path,label,certainty\na.png,good,maybe\nb.png,defect,sure\n", "maybe"),

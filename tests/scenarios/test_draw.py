@@ -68,7 +68,8 @@ def test_what_cannot_be_drawn_is_refused(fit: int, proof: int) -> None:
 
 def test_one_class_is_refused() -> None:
     with pytest.raises(FolderError, match="all of one class"):
-        draw(tuple(labelled(str(place), -1) for place in range(30)), 10, 5, 0)
+        draw(tuple(labelled(str(place), 1) for place in range(30)), 10, 5, 0)
+    assert draw(tuple(labelled(str(place), -1) for place in range(30)), 10, 5, 0), "good ones alone are enough for a Gaussian"
 
 
 def picture(level: int) -> bytes:

@@ -76,7 +76,7 @@ def next_step(name: str, candidate: bool) -> str:
     """What to do with what was certified."""
     if candidate:
         return f"{name} serves as before, and this is proposed: isthmus deployment upgrade {name} --dry-run"
-    return f"isthmus up serves it as {name}; isthmus account open PARTY makes a key, isthmus ask {name} PICTURES asks"
+    return f"isthmus up serves it as {name}; isthmus account open PARTY makes a key, isthmus ask {name} FILES asks"
 
 
 @click.command()

@@ -163,7 +163,7 @@ class Scorer:
         return float(self.bias + self.coefficients @ against) + trees
 
     def attributions(self, given: Given, reference: NDArray[np.float64] | None = None) -> Floats:
-        """(n, d) contributions; with `base` they add up to the score, exactly but for float32.
+        """(n, d) contributions; with `base` they add up to the score (of a logistic head, to its logit), exactly but for float32.
 
         Of a linear head: coefficient * (q - reference). Of trees: Shapley values against the reference. reference: (d,) features of a
         typical record, for instance the fleet's mean; default zeros, the middle of the public ranges.

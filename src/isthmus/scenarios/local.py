@@ -29,6 +29,7 @@ from isthmus.contracts.ports import Clock
 from isthmus.contracts.schema import Schema
 from isthmus.contracts.targets import Target
 from isthmus.kit.config import process_environment
+from isthmus.sandbox.folder import read_folder
 from isthmus.sandbox.nodehome import NodeSettings, init_home, only_one, open_home
 
 UP_TIMEOUT_S = 60.0
@@ -84,9 +85,10 @@ def prepare_owner(
     sample: bool,
     schema: Schema | None = None,
     targets: tuple[Target, ...] = (),
+    good_alone: bool = False,
 ) -> Owner:
     """What `isthmus node init` does: makes the key, reads and checks the folder, by the schema of its records if given, and by the numbers
-    that are foretold.
+    that are foretold. good_alone: whether a folder of good records only is enough.
 
     Raises FolderError, PictureError, StorageError."""
     settings = NodeSettings(
@@ -98,6 +100,9 @@ def prepare_owner(
         sample=sample,
         targets=targets,
     )
+    files = () if targets or good_alone else read_folder(data).files
+    if files and all(file.label < 0 for file in files):
+        raise FolderError(f"all {len(files)} records in {data} are labelled good", "add records of the other class, or use head: gaussian")
     with only_one(state, make=True):
         home = init_home(state, settings, schema=schema)
         asset = home.asset

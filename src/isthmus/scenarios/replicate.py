@@ -120,7 +120,8 @@ def prepare_site(settings: SiteSettings, scenario: Scenario) -> Owner:
     found, schema = drawn(settings, scenario), scenario.interface.schema
     data = site_folder(found.folder, settings.state / "site-data" / found.site, found.fit, found.proof, settings.seed)
     home = settings.state / "nodes" / found.site
-    return prepare_owner(found.site, found.name, "site", data, home, found.licence, found.sample, schema)
+    alone = scenario.recipe.head == "gaussian"
+    return prepare_owner(found.site, found.name, "site", data, home, found.licence, found.sample, schema, good_alone=alone)
 
 
 def certified_run(runs: Sequence[Any], scenario: Scenario) -> RunView:

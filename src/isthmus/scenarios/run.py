@@ -180,7 +180,9 @@ class ScenarioRun:
                 self._tell("owners", place, len(self._sample.parties))
                 home, licence = state / "nodes" / party.party, self._sample.licence
                 data = folders[party.party]
-                owners.append(prepare_owner(party.party, party.name, "owner", data, home, licence, True, schema, self._targets))
+                owners.append(
+                    prepare_owner(party.party, party.name, "owner", data, home, licence, True, schema, self._targets, self._good_alone)
+                )
             sites = () if self._targets else self._sample.of_kind("site")  # a model of numbers is not carried on by a few labels
             return owners, prepare_site(self._site_settings(sites[0].party), self._scenario) if sites else None
 
@@ -201,7 +203,11 @@ class ScenarioRun:
     def _own(self, party: str, folder: Path) -> Owner:
         name = folder.resolve().name
         home, schema = self._settings.state / "nodes" / party, self._scenario.interface.schema
-        return prepare_owner(party, name, "owner", folder, home, "proprietary", False, schema, self._targets)
+        return prepare_owner(party, name, "owner", folder, home, "proprietary", False, schema, self._targets, self._good_alone)
+
+    @property
+    def _good_alone(self) -> bool:
+        return self._scenario.recipe.head == "gaussian"
 
     def _agreements(self, owners: list[Owner], line: Owner | None) -> None:
         """Each owner signs its terms: sums in aggregate only, and, should a partner leave, sums of other features seen singly."""

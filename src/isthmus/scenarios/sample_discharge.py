@@ -2,8 +2,8 @@
 
 A record is a window of STEPS days that ends on every third day; its outcomes are the discharge over the gauge's warning level one, two and
 three days later. A group is a calendar month, for all gauges of a basin: days of one month are alike. The last five years of each river are
-held out, as forecasts are used: on days that come after those learned from. The month before them is left out, so that no window and no
-outcome reaches across.
+held out, as forecasts are used: on days that come after those learned from. The month before them is left out, so that no window
+that was learned from shares a day with a held-out one.
 
 Baskatong is not among the owners: in the years to learn from, the joint model was worse there than the newest value, one day ahead. It is a
 large, regulated basin, whose days are alike, and a fleet should not be asked to serve it.

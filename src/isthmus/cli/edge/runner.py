@@ -44,6 +44,7 @@ class Box:
         self.deliver()
         settings = onnxruntime.SessionOptions()
         settings.intra_op_num_threads, settings.inter_op_num_threads, settings.use_deterministic_compute = options.threads, 1, True
+        settings.log_severity_level = 3  # errors; what the runtime tidies up is nothing to tell
         self.session = onnxruntime.InferenceSession(model, settings, providers=["CPUExecutionProvider"])
 
     def judge(self, path: Path) -> bool:
