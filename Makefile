@@ -10,6 +10,7 @@ PYTHON ?=
 SEEDS ?= 20
 ARGS ?=
 CHECKED := src tests bench
+SIDE_BY_SIDE := -n 2 --dist loadfile
 CHROMIUM := /usr/bin/chromium
 
 .DEFAULT_GOAL := help
@@ -57,7 +58,7 @@ chromium: ## says whether the browser is there that the tests of the pages drive
 		echo "error: $(CHROMIUM) is missing, and the tests of the pages drive it; next: as root, apt-get install chromium" >&2; exit 1; fi
 
 test: install chromium ## install what tests need, then pass the tests (ARGS="-k words" chooses some)
-	@$(BIN)/python -m pytest $(ARGS)
+	@$(BIN)/python -m pytest $(SIDE_BY_SIDE) $(ARGS)
 
 check: install chromium ## what CI runs: format, lint, types, imports, house rules, tests
 	@echo "[1/6] format";      $(BIN)/ruff format --check $(CHECKED)
@@ -65,7 +66,7 @@ check: install chromium ## what CI runs: format, lint, types, imports, house rul
 	@echo "[3/6] types";       $(BIN)/mypy --strict src
 	@echo "[4/6] imports";     $(BIN)/lint-imports
 	@echo "[5/6] house rules"; $(BIN)/python -m pytest tests/house
-	@echo "[6/6] tests";       $(BIN)/python -m pytest --ignore=tests/house
+	@echo "[6/6] tests";       $(BIN)/python -m pytest $(SIDE_BY_SIDE) --ignore=tests/house
 
 format: install ## put files into the house's format
 	@$(BIN)/ruff format $(CHECKED)

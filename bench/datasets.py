@@ -2,9 +2,9 @@
 
     table("heart") -> Table
 
-Patients, applicants and Shuttle readings are those of the shipped scenario packages, read by the product's own readers, with the packages'
-columns. Wine, the Australian applicants and coffee are read here; their columns stand in bench/columns. Ranges and levels are the domain's,
-not fitted.
+Patients, applicants and Shuttle readings are those of the shipped packages, read by the product's own readers; patients and Shuttle have
+their columns. Wine, the Australian applicants and coffee are read here. Columns of all others stand in bench/columns. Ranges and levels
+are the domain's, not fitted.
 """
 
 from __future__ import annotations
@@ -126,7 +126,7 @@ SOURCES = {
         "heart-screening",
         real_owners=True,
     ),
-    "credit": Source(CREDIT, shipped(credit_rows), "bad risk", f"{UCI} (Hofmann 1994, Statlog German); package MIT", "credit-risk"),
+    "credit": Source(CREDIT, shipped(credit_rows), "bad risk", f"{UCI} (Hofmann 1994, Statlog German); package MIT"),
     "australian": Source(CREDIT, australian_rows, "approved", f"{UCI} (Quinlan 1987, Statlog Australian), KEEL's copy; package MIT"),
     "wine": Source(AGRI, wine_rows, "quality 6 or more", f"{UCI} (Cortez et al. 2009, red wine); package MIT"),
     "coffee": Source(

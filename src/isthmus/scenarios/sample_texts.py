@@ -45,6 +45,7 @@ PARTIES = (
     ("shop-players", "Shop for DVD players", "owner"),
     ("shop-cameras", "Shop for cameras", "owner"),
     ("shop-phones", "Shop for phones", "owner"),
+    ("shop-music", "Shop for music players", "owner"),
     ("shop-china", "Shop in China", "site"),
 )
 PRODUCTS = {"shop-players": "dvd player", "shop-cameras": "camera", "shop-phones": "phone", "shop-music": "music player"}
