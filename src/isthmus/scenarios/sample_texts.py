@@ -50,7 +50,7 @@ PARTIES = (
 )
 PRODUCTS = {"shop-players": "dvd player", "shop-cameras": "camera", "shop-phones": "phone", "shop-music": "music player"}
 FIRST_REVIEWS = (("shop-players", 1), ("shop-cameras", 100), ("shop-phones", 175), ("shop-music", 216))
-"""The data's reviews come product by product: the first of each. Nobody takes part for the music player; benches use it as unseen."""
+"""The data's reviews come product by product: the first of each."""
 
 UNSURE_BELOW = 0.5
 """Mean ratings nearer to 0 are unsure: people did not agree, or it is a plain statement."""
