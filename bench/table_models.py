@@ -41,6 +41,7 @@ from isthmus.kit.treewalk import forest_scores, margins, share_of
 from isthmus.sandbox.statistics.trees import set_aside
 from isthmus.scenarios.package import load_package
 
+ROUNDS_TRIED_MAX = 200
 RECIPES = (
     ("columns",),
     ("columns", "bins/5"),
@@ -135,7 +136,7 @@ def ridge(data: Table, rows: Ints, folds: Ints) -> Found:
 
 
 def logistic_fit(q: NDArray[np.int16], y: Ints, owners: Ints, lam: float) -> LogisticFit:
-    """From summed rounds of the owners."""
+    """From summed rounds of the owners: as many as it takes, where nodes answer eight, so that weaker penalties are tried as well."""
     moments = Moments(**vars(moments_of(q, np.ones(len(y), np.int64), y, np.arange(len(y)))))
     parts = [np.flatnonzero(owners == owner) for owner in np.unique(owners)]
 
@@ -145,7 +146,7 @@ def logistic_fit(q: NDArray[np.int16], y: Ints, owners: Ints, lam: float) -> Log
         packed = [logistic_sums(q[part], np.ones(len(part), np.int64), y[part], at, units).packed() for part in parts]
         return logistic_sums_from(np.sum(packed, axis=0), q.shape[1], units)
 
-    return fit_logistic(ask, moments, lam)
+    return fit_logistic(ask, moments, lam, ROUNDS_TRIED_MAX)
 
 
 def logistic(data: Table, rows: Ints, folds: Ints) -> Found:
