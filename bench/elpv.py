@@ -38,7 +38,7 @@ from solar_cells import (
 from isthmus.assurance.bars import judge
 from isthmus.assurance.bounds import design_effect, korn_graubard_bounds, korn_graubard_lower, korn_graubard_upper
 from isthmus.assurance.evidence import Evidence
-from isthmus.contracts.bars import PPM, Bars
+from isthmus.contracts.bars import PPM, Bars, bar_fields
 from isthmus.contracts.scenario import Scenario
 from isthmus.foundry.foldout import ThresholdPlan, choose_thresholds
 from isthmus.sandbox.statistics.evaluation import evaluation
@@ -154,8 +154,7 @@ def planned(scenario: Scenario, goal_ppm: int, records: int, groups: int) -> Thr
 
 def bars_for(scenario: Scenario, goal_ppm: int) -> Bars:
     """The bars of one promise."""
-    wanted = msgspec.to_builtins(scenario.certify)
-    fields = {name: wanted[name] for name in Bars.__struct_fields__ if name in wanted}
+    fields = bar_fields(scenario.certify)
     return msgspec.convert({**fields, "scenario": scenario.id, "tier": scenario.tier, "error_ppm_max": goal_ppm, "families": ()}, Bars)
 
 
