@@ -162,7 +162,7 @@ def judge_alarms(bars: Bars, evidence: Evidence) -> Verdict:
         failures.append(f"{text}; {_missing_good(bars, claim, evidence)}")
     failures += _sight_failures(bars, claim)
     failures += _recall_failures(bars, claim)
-    failures += corruption_failures(bars, claims, evidence)
+    failures += corruption_failures(bars, claims, evidence.corrupted)
     notes = [recall_note(claim, bars.confidence_ppm / PPM)]
     if evidence.groups_inferred:
         notes.append("groups were inferred from the order of files; the bounds rest on that")

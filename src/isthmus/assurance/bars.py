@@ -13,6 +13,7 @@ that is mostly on the safe side: a class has fewer records in each group.
 from __future__ import annotations
 
 import math
+from collections.abc import Container
 from dataclasses import dataclass
 
 from isthmus.assurance.auc import auc_area
@@ -251,16 +252,16 @@ def _slice_failures(claims: Claims) -> list[str]:
     ]
 
 
-def corruption_failures(bars: Bars, claims: Claims, evidence: Evidence) -> list[str]:
-    """What was not measured, and robustness that is asked for and not proven."""
+def corruption_failures(bars: Bars, claims: Claims, measured: Container[tuple[str, int]], what: str = "the error bar") -> list[str]:
+    """What was not measured, and robustness that is asked for and not proven. measured: (family, severity). what: is to be proven."""
     wanted = [(family, severity) for family in bars.families for severity in bars.severities]
-    missing = [f"{family} {severity}" for family, severity in wanted if (family, severity) not in evidence.corrupted]
+    missing = [f"{family} {severity}" for family, severity in wanted if (family, severity) not in measured]
     said = [f"not measured: {', '.join(missing)}; evaluate under all declared corruptions"] if missing else []
     held = {(claim.family, claim.severity) for claim in claims.corruptions if claim.holds}
     for asked in bars.robust:
         if (asked.family, asked.severity) not in held:
             reached = max((s for f, s in held if f == asked.family), default=0)
-            said.append(f"{asked.family}: the error bar is proven up to severity {reached}, {asked.severity} is asked")
+            said.append(f"{asked.family}: {what} is proven up to severity {reached}, {asked.severity} is asked")
     return said
 
 
@@ -275,7 +276,7 @@ def judge(bars: Bars, evidence: Evidence) -> Verdict:
         failures.append(f"answered share {percent(claims.answered_ppm)} < {percent(bars.answered_ppm_min)}; the rest goes to a person")
     failures += _rate_failures(bars, claims, evidence)
     failures += _slice_failures(claims)
-    failures += corruption_failures(bars, claims, evidence)
+    failures += corruption_failures(bars, claims, evidence.corrupted)
     notes = [
         f"slice {s.name}: accuracy {percent(s.accuracy_ppm)} is above its majority rate {percent(s.majority_ppm)}, but that is not proven"
         f" there (bound {percent(s.accuracy_bound_ppm)})"

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 import msgspec
 from scipy.special import stdtrit
 
-from isthmus.assurance.bars import Verdict, bars_digest, checked_bars, ppm_effect, ppm_up
+from isthmus.assurance.bars import Verdict, bars_digest, checked_bars, corruption_failures, ppm_effect, ppm_up
 from isthmus.assurance.bounds import design_effect, korn_graubard_upper, more_records, too_few_groups
 from isthmus.contracts.bars import PPM, Bars, ValueBars
 from isthmus.contracts.certificate import Claims, CorruptionClaim, ValueClaim, ValueSlice
@@ -293,18 +293,6 @@ def _value_failures(place: int, claim: ValueClaim, bars: Bars, wanted: ValueBars
     return said
 
 
-def _corruption_failures(bars: Bars, claims: Claims, evidence: ValueEvidence) -> list[str]:
-    wanted = [(family, severity) for family in bars.families for severity in bars.severities]
-    missing = [f"{family} {severity}" for family, severity in wanted if (family, severity) not in evidence.corrupted]
-    said = [f"not measured: {', '.join(missing)}; evaluate under all declared corruptions"] if missing else []
-    held = {(claim.family, claim.severity) for claim in claims.corruptions if claim.holds}
-    for asked in bars.robust:
-        if (asked.family, asked.severity) not in held:
-            reached = max((s for f, s in held if f == asked.family), default=0)
-            said.append(f"{asked.family}: the band's promise is proven up to severity {reached}, {asked.severity} is asked")
-    return said
-
-
 def _notes(claims: Claims, values: tuple[ValueClaim, ...], bars: Bars, evidence: ValueEvidence) -> list[str]:
     notes = []
     for place, claim in enumerate(values):
@@ -341,7 +329,7 @@ def judge_values(bars: Bars, evidence: ValueEvidence) -> Verdict:
     failures = [few] if few else []
     for place, claim in enumerate(values):
         failures += _value_failures(place, claim, bars, wanted, evidence)
-    failures += _corruption_failures(bars, claims, evidence)
+    failures += corruption_failures(bars, claims, evidence.corrupted, "the band's promise")
     return Verdict(
         passed=not failures,
         failures=tuple(failures),
