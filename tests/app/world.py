@@ -14,8 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from isthmus.app.catalogue import Catalogue
+from isthmus.app.nodetools import site_heads
 from isthmus.app.workshop import Workshop
-from isthmus.cli.node import site_heads
 from isthmus.contracts.asset import Asset
 from isthmus.contracts.build import RunRequest
 from isthmus.contracts.errors import AgreementError, InputError, IsthmusError, RefusedError

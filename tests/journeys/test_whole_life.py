@@ -144,7 +144,7 @@ def test_the_guide_leads_through_the_whole_life(tmp_path: Path, capsys: pytest.C
     assert "20 of 20 requests compared" in shown or "requests compared, 0 skipped" in shown
     (back, took_s), _ = walk.of("deployment", "rollback")
     assert "serves version 1 again" in back.out and took_s <= ROLLBACK_S_MAX
-    assert "deployment-retired" in walk.of("ask")[-1][0].err
+    assert "deployment-retired" in walk.of("judge")[-1][0].err
     with capsys.disabled():
         sys.stdout.write("\n" + "".join(f"{took_s:6.1f} s  {line}\n" for line, _, took_s in walk.done if took_s > 1.0))
 

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from isthmus.app.nodetools import node_tools
 from isthmus.assurance.corruptions import corrupt
-from isthmus.cli.node import node_tools
 from isthmus.contracts.errors import RefusedError
 from isthmus.contracts.head import Array
 from isthmus.contracts.statistic import (

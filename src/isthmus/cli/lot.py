@@ -32,7 +32,7 @@ def lot() -> None:
 
     \b
     The grower:
-      isthmus ask produce-grading pallet-7.csv --lot pallet-7 --key orchard.key
+      isthmus judge produce-grading pallet-7.csv --lot pallet-7 --key orchard.key
       isthmus lot certify pallet-7 --party orchard --key orchard.key --out pallet-7.lot.json --page pallet-7.html
     The buyer, offline, with the exchange's public key from a source that is trusted:
       isthmus lot verify pallet-7.lot.json --public-key exchange.pub

@@ -45,7 +45,7 @@ COMMANDS: dict[str, dict[str, str]] = {
         "node": "isthmus.cli.node:node",
         "deployment": "isthmus.cli.deployment:deployment",
         "account": "isthmus.cli.account:account",
-        "ask": "isthmus.cli.ask:ask",
+        "judge": "isthmus.cli.judge:judge",
         "export": "isthmus.cli.export:export",
         "warn": "isthmus.cli.warn:warn",
     },

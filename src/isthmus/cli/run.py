@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from isthmus.cli.node import node_tools
+from isthmus.app.nodetools import node_tools
 from isthmus.console.report import render
 from isthmus.kit.clock import SystemClock
 from isthmus.kit.config import read_settings
@@ -76,7 +76,7 @@ def next_step(name: str, candidate: bool) -> str:
     """What to do with what was certified."""
     if candidate:
         return f"{name} serves as before, and this is proposed: isthmus deployment upgrade {name} --dry-run"
-    return f"isthmus up serves it as {name}; isthmus account open PARTY makes a key, isthmus ask {name} FILES asks"
+    return f"isthmus up serves it as {name}; isthmus account open PARTY makes a key, isthmus judge {name} FILES asks"
 
 
 @click.command()

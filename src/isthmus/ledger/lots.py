@@ -67,7 +67,7 @@ def signed_lot(meter: Meter, party: str, lot: str, terms: Terms) -> SignedLot:
     with meter.db.transaction():
         found = meter.receipts.of_lot(party, lot, LOT_RECEIPTS_MAX + 1)
         if not found:
-            raise NotFoundError(f"{party} has judged nothing as lot {lot!r}", f"judge it with: isthmus ask NAME PICTURES --lot {lot}")
+            raise NotFoundError(f"{party} has judged nothing as lot {lot!r}", f"judge it with: isthmus judge NAME PICTURES --lot {lot}")
         if len(found) > LOT_RECEIPTS_MAX:
             raise InputError(f"lot {lot!r} has more than {LOT_RECEIPTS_MAX} receipts", "send more parts in a request, or make smaller lots")
         head = meter.log.head()

@@ -1,4 +1,4 @@
-"""`isthmus ask` and `isthmus account`: what is sent under which name, and what is told of refusals."""
+"""`isthmus judge` and `isthmus account`: what is sent under which name, and what is told of refusals."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-import isthmus.cli.ask as command
+import isthmus.cli.judge as command
 from isthmus.cli.account import micros_of
-from isthmus.cli.ask import ask_one, records_in, request_id
 from isthmus.cli.caller import key_text
+from isthmus.cli.judge import ask_one, records_in, request_id
 from isthmus.contracts.errors import FolderError, InputError, RemoteError, RequestReusedError
 from isthmus.contracts.inference import IMAGE, RECORDS
 

@@ -1,4 +1,4 @@
-"""`isthmus ask`: puts pictures or rows to a deployment, and tells its verdicts."""
+"""`isthmus judge`: puts pictures or rows to a deployment, and tells its verdicts."""
 
 from __future__ import annotations
 
@@ -156,7 +156,7 @@ def ask_one(exchange: ExchangeClient, deployment: str, input_name: str, name: st
 @KEY
 @STATE
 @AS_JSON
-def ask(
+def judge(
     name: str, paths: tuple[Path, ...], lot: str | None, hooks: str | None, url: str | None, key: str, state: Path | None, as_json: bool
 ) -> int:
     """Has the deployment NAME judge pictures, texts, or rows of CSV files: verdicts, receipts and what it cost.
@@ -167,8 +167,8 @@ def ask(
 
     \b
     Examples:
-      isthmus ask bottle-caps photos/new --key packing-hall.key
-      isthmus ask produce-grading pallet-7.csv --lot pallet-7 --key orchard.key
+      isthmus judge bottle-caps photos/new --key packing-hall.key
+      isthmus judge produce-grading pallet-7.csv --lot pallet-7 --key orchard.key
 
     Exit code 1: a record was refused.
     """
@@ -180,7 +180,9 @@ def ask(
     with caller(url, key, state) as exchange:
         model = exchange.get(f"/v2/models/{name}")
         if VERDICT not in {output["name"] for output in model["outputs"]}:
-            raise InputError(f"{name} foretells numbers, and ask tells verdicts", "ask it by the Open Inference Protocol, or isthmus warn")
+            raise InputError(
+                f"{name} foretells numbers, and judge tells verdicts", "use the Open Inference Protocol, or isthmus warn"
+            )
         told = model["inputs"][0]
         found = [ask_one(exchange, name, told["name"], one, raw, lot) for one, raw in records_in(paths, told["shape"], told["name"])]
         if hook is not None:
