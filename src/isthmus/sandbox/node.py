@@ -20,12 +20,13 @@ from isthmus.contracts.job import COUNTERSIGNATURE_TYPE, JOB_TYPE, Countersignat
 from isthmus.contracts.ports import Clock
 from isthmus.kit.canonical import canonical_bytes, digest_of, parse_canonical, sha256_hex
 from isthmus.kit.signing import Envelope, SigningKey, key_id, payload_of, seal, unseal
+from isthmus.sandbox.history import PastJob, job_content, stage_blocks
 from isthmus.sandbox.masking import check_range, mask_public_hex, masked, new_mask_key
 from isthmus.sandbox.nodestore import NodeStore, StoredJob
 from isthmus.sandbox.outlog import Leaving, OutLog
 from isthmus.sandbox.ownerdata import OwnerData
 from isthmus.sandbox.statistics.registry import STATISTICS, Statistic, computed
-from isthmus.sandbox.terms import PastJob, check_effective, check_job, job_content, roster_digest, stage_blocks
+from isthmus.sandbox.terms import check_effective, check_job, roster_digest
 from isthmus.sandbox.uplink import Uplink
 
 JSON, OCTETS = "application/json", "application/octet-stream"

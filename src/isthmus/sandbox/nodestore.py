@@ -11,8 +11,8 @@ import msgspec
 
 from isthmus.kit.database import Database, named_sql
 from isthmus.kit.signing import Envelope
+from isthmus.sandbox.history import PastJob
 from isthmus.sandbox.overlap import Roster
-from isthmus.sandbox.terms import PastJob
 
 SQL = named_sql(Path(__file__).with_suffix(".sql"))
 
