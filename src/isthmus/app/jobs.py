@@ -10,6 +10,7 @@ from isthmus.contracts.errors import AgreementError
 from isthmus.contracts.job import JobRequest, JobStatus
 from isthmus.kit.canonical import parse_canonical
 from isthmus.kit.signing import payload_of
+from isthmus.sandbox.agreements import read_terms
 from isthmus.sandbox.service import SandboxService
 
 
@@ -29,7 +30,7 @@ class SandboxJobs:
         """(digest, the newest agreement of the party for the purpose). Raises AgreementError."""
         for digest, owner, envelope in self._service.agreements():
             if owner == party:
-                found = msgspec.convert(parse_canonical(payload_of(envelope)), Agreement)
+                found = read_terms(envelope)
                 if purpose in found.purposes:
                     return digest, found
         raise AgreementError(f"{party} has no agreement for the purpose {purpose!r}", "start that owner's node, or ask it to agree")

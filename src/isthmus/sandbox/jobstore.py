@@ -9,6 +9,7 @@ from typing import Any
 import msgspec
 import numpy as np
 
+from isthmus.contracts.agreement import AGREEMENT_TYPE
 from isthmus.contracts.job import Job, JobRefusal
 from isthmus.kit.canonical import canonical_bytes, parse_canonical, sha256_hex
 from isthmus.kit.database import Database, named_sql
@@ -65,8 +66,9 @@ class JobStore:
             sql.execute(SQL["put_agreement"], fields)
 
     def agreements(self) -> list[tuple[str, str, Envelope]]:
-        """(digest, owner, envelope), the newest first."""
-        return [(row["digest"], row["owner"], _envelope(row["envelope"])) for row in self._database.rows(SQL["agreements"])]
+        """(digest, owner, envelope), the newest first; without those of releases that signed another form."""
+        found = [(row["digest"], row["owner"], _envelope(row["envelope"])) for row in self._database.rows(SQL["agreements"])]
+        return [one for one in found if one[2].payload_type == AGREEMENT_TYPE]
 
     def put_job(self, state: JobState) -> None:
         """Keeps the whole state in one transaction; messages of an earlier attempt, and bodies that were forgotten, go."""

@@ -14,12 +14,13 @@ from typing import Any
 import msgspec
 import numpy as np
 
-from isthmus.contracts.agreement import AGREEMENT_TYPE, Agreement
+from isthmus.contracts.agreement import Agreement
 from isthmus.contracts.errors import ConflictError, InputError, IsthmusError, JobClosedError, RefusedError, SignatureError, UnreachableError
 from isthmus.contracts.job import COUNTERSIGNATURE_TYPE, JOB_TYPE, Countersignature, Job, JobRefusal, NodeTask
 from isthmus.contracts.ports import Clock
 from isthmus.kit.canonical import canonical_bytes, digest_of, parse_canonical, sha256_hex
 from isthmus.kit.signing import Envelope, SigningKey, key_id, payload_of, seal, unseal
+from isthmus.sandbox.agreements import agreement_digest, unsealed_terms
 from isthmus.sandbox.history import PastJob, job_content, stage_blocks
 from isthmus.sandbox.masking import check_range, mask_public_hex, masked, new_mask_key
 from isthmus.sandbox.nodestore import NodeStore, StoredJob
@@ -151,10 +152,7 @@ class Node:
 
     def _trusted(self, envelope: Envelope, unverified: Job) -> tuple[Job, Agreement]:
         """The job, signed by the exchange that an agreement pins, and that agreement: the newest for asset and purpose."""
-        agreements = [
-            msgspec.convert(unseal(e, AGREEMENT_TYPE, {self._me.key.key_id: self._me.key.public_hex}), Agreement)
-            for _, e in self._store.agreements()
-        ]
+        agreements = [unsealed_terms(envelope, {self._me.key.key_id: self._me.key.public_hex}) for _, envelope in self._store.agreements()]
         if not agreements:
             raise RefusedError("agreement", f"{self._me.id} has no agreement", "ask the owner for one")
         asset = digest_of(msgspec.json.decode(payload_of(self._me.asset)))
@@ -171,13 +169,8 @@ class Node:
     def _checked(self, job: Job, agreement: Agreement) -> tuple[Statistic, Any, PastJob]:
         past = self._store.past_jobs()
         statistic, params, roster = check_job(agreement, self._me.key.public_hex, job, past, self._clock.now_s())
-        return (
-            statistic,
-            params,
-            PastJob(
-                digest_of(agreement), job.run_id, job.round, job.statistic, job.stage.digest, job_content(job), roster, stage_blocks(job)
-            ),
-        )
+        asked = (job.run_id, job.round, job.statistic, job.stage.digest, job_content(job))
+        return statistic, params, PastJob(agreement_digest(agreement), *asked, roster, stage_blocks(job))
 
     def _countersign(self, stored: StoredJob | None, job: Job, agreement: Agreement, digest: str) -> None:
         if stored is None:

@@ -9,6 +9,7 @@ from typing import Any
 
 import msgspec
 
+from isthmus.contracts.agreement import AGREEMENT_TYPE
 from isthmus.kit.database import Database, named_sql
 from isthmus.kit.signing import Envelope
 from isthmus.sandbox.history import PastJob
@@ -66,8 +67,9 @@ class NodeStore:
             sql.execute(SQL["put_agreement"], {"digest": digest, "envelope": msgspec.json.encode(envelope), "signed_at_s": signed_at_s})
 
     def agreements(self) -> list[tuple[str, Envelope]]:
-        """(digest, envelope), the newest first."""
-        return [(row["digest"], msgspec.json.decode(row["envelope"], type=Envelope)) for row in self._database.rows(SQL["agreements"])]
+        """(digest, envelope), the newest first. Those of releases that signed another form have to be agreed anew, and are left out."""
+        found = [(row["digest"], msgspec.json.decode(row["envelope"], type=Envelope)) for row in self._database.rows(SQL["agreements"])]
+        return [(digest, envelope) for digest, envelope in found if envelope.payload_type == AGREEMENT_TYPE]
 
     def job(self, digest: str) -> StoredJob | None:
         row = self._database.row(SQL["get_job"], {"digest": digest})
