@@ -15,6 +15,7 @@ from isthmus.kit.canonical import canonical_bytes, parse_canonical, sha256_hex
 from isthmus.kit.database import Database, named_sql
 from isthmus.kit.signing import Envelope, payload_of
 from isthmus.sandbox.coordinator import Delivery, JobState, Outcome
+from isthmus.sandbox.negotiationstore import NEGOTIATIONS_NAME, NegotiationStore
 
 SQL = named_sql(Path(__file__).with_suffix(".sql"))
 
@@ -27,10 +28,12 @@ class JobStore:
     """SQLite. Every write is durable before it returns. Raises StorageError."""
 
     def __init__(self, path: Path) -> None:
+        self.negotiations = NegotiationStore(path.with_name(NEGOTIATIONS_NAME))
         self._database = Database(path, [SQL["schema_1"]])
 
     def close(self) -> None:
         self._database.close()
+        self.negotiations.close()
 
     def put_party(self, party: str, public_key: str, envelope: Envelope) -> None:
         with self._database.transaction() as sql:

@@ -26,6 +26,7 @@ from isthmus.sandbox.commitment import commitment
 from isthmus.sandbox.featurecache import FeatureCache
 from isthmus.sandbox.folder import AUDIT, HOLDOUT, TRAIN, DataFolder, is_text_file, read_folder
 from isthmus.sandbox.nodestore import NodeStore
+from isthmus.sandbox.nodeterms import keep_signed
 from isthmus.sandbox.outlog import LOG_NAME
 from isthmus.sandbox.ownerdata import OwnerData, file_digests, silent
 from isthmus.sandbox.ports import Tools
@@ -94,7 +95,7 @@ class NodeHome:
             raise InputError(f"the agreement pins another key for {agreement.owner} than this node's", "pin this node's key")
         check_agreement(agreement)
         digest = agreement_digest(agreement)
-        self.store.put_agreement(digest, sealed_terms(self.key, agreement), agreement.issued_at_s)
+        keep_signed(self.store, agreement, digest, sealed_terms(self.key, agreement), int(agreement.issued_at_s))
         return digest
 
 

@@ -13,6 +13,7 @@ from isthmus.contracts.agreement import AGREEMENT_TYPE
 from isthmus.kit.database import Database, named_sql
 from isthmus.kit.signing import Envelope
 from isthmus.sandbox.history import PastJob
+from isthmus.sandbox.negotiationstore import NEGOTIATIONS_NAME, NegotiationStore
 from isthmus.sandbox.overlap import Roster
 
 SQL = named_sql(Path(__file__).with_suffix(".sql"))
@@ -47,10 +48,12 @@ class NodeStore:
     """SQLite in the node's state folder. Every write is durable before it returns. Raises StorageError."""
 
     def __init__(self, path: Path) -> None:
+        self.negotiations = NegotiationStore(path.with_name(NEGOTIATIONS_NAME))
         self._database = Database(path, [SQL["schema_1"], SQL["schema_2"]])
 
     def close(self) -> None:
         self._database.close()
+        self.negotiations.close()
 
     def fact(self, name: str) -> bytes | None:
         """A named value, or None."""

@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 
 import msgspec
 
+from isthmus.contracts.agreement import Agreement
 from isthmus.contracts.asset import ASSET_TYPE, Asset
 from isthmus.contracts.errors import AgreementError, ConflictError, DocumentError, InputError, IsthmusError, NotFoundError, SignatureError
 from isthmus.contracts.job import (
@@ -34,8 +35,11 @@ from isthmus.sandbox.jobstore import JobStore
 from isthmus.sandbox.requestsign import check_request, claimed_party
 from isthmus.sandbox.statistics.registry import STATISTICS, parsed_params
 from isthmus.sandbox.terms import JOB_SECONDS_MAX, ROSTER_MAX, check_agreement, is_public_key
+from isthmus.sandbox.termsdesk import TermsDesk
 
 NODE_ALIVE_S_MAX = 30.0
+ASKABLE = ("VERIFIED", "FINALIZED")
+"""States of an agreement under which jobs are made; a node that has not finalized yet does so before it looks at its tasks."""
 Noun = TypeVar("Noun")
 
 
@@ -85,6 +89,7 @@ class SandboxService:
 
     def __init__(self, store: JobStore, key: SigningKey, clock: Clock, promises: Promises = NO_PROMISES) -> None:
         self._store, self._key, self._clock, self._promises = store, key, clock, promises
+        self.desk = TermsDesk(store, key, clock)
         self._lock = threading.RLock()
         self._seen: dict[str, _Seen] = {}
         self._open = {state.job.id: state for state in store.open_jobs()}
@@ -126,6 +131,7 @@ class SandboxService:
         check_agreement(agreement)
         digest = agreement_digest(agreement)
         self._store.put_agreement(digest, agreement.owner, agreement.issued_at_s, envelope)
+        self.desk.take_agreement(agreement)
         return digest
 
     def _signed(self, envelope: Envelope, payload_type: str, kind: type[Noun], what: str) -> tuple[Any, Noun]:
@@ -213,21 +219,27 @@ class SandboxService:
         public_key = self._store.party_key(party)
         if public_key is None:
             raise NotFoundError(f"no party {party!r} is registered here", "start that owner's node, and wait until it has registered")
-        for _, owner, envelope in self._store.agreements():
-            if owner != party:
-                continue
-            agreement = read_terms(envelope)
-            if purpose not in agreement.purposes:
-                continue
-            asset = self._store.asset(agreement.asset)
-            if asset is None:
-                raise AgreementError(f"the asset that {party} agreed on is not registered", "start that owner's node")
-            if agreement.exchange != self.public_key:
-                raise AgreementError(
-                    f"the newest agreement of {party} names another exchange", "ask the owner for one with this exchange's key"
-                )
-            return RosterMember(party=party, public_key=public_key, asset=msgspec.to_builtins(asset))
-        raise AgreementError(f"{party} has no agreement for the purpose {purpose!r}", "ask the owner for one")
+        digest, agreement = self.agreement_of(party, purpose)
+        asset = self._store.asset(agreement.asset)
+        if asset is None:
+            raise AgreementError(f"the asset that {party} agreed on is not registered", "start that owner's node")
+        if agreement.exchange != self.public_key:
+            raise AgreementError(
+                f"the newest agreement of {party} names another exchange", "ask the owner for one with this exchange's key"
+            )
+        if self.desk.state_of(digest) not in ASKABLE:
+            state = self.desk.state_of(digest)
+            raise AgreementError(f"the agreement of {party} is {state}", "ask the owner for a new one, or wait until its node has called")
+        return RosterMember(party=party, public_key=public_key, asset=msgspec.to_builtins(asset))
+
+    def agreement_of(self, party: str, purpose: str) -> tuple[str, Agreement]:
+        """(digest, terms) of a party's newest agreement for a purpose, wherever it stands. Raises AgreementError."""
+        for digest, owner, envelope in self._store.agreements():
+            if owner == party:
+                agreement = read_terms(envelope)
+                if purpose in agreement.purposes:
+                    return digest, agreement
+        raise AgreementError(f"{party} has no agreement for the purpose {purpose!r}", "start that owner's node, or ask it to agree")
 
     def _current(self, job_id: str) -> JobState | None:
         """The stored state, brought to the present."""
