@@ -7,12 +7,14 @@ import json
 from collections.abc import Callable
 from typing import Any
 
+import jsonschema
 import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from isthmus.contracts.agreement import Agreement, PrivacyTerms
+from isthmus.contracts.documentschemas import agreement_document_schema, profile_document
 from isthmus.contracts.errors import AgreementError
 from isthmus.contracts.odrl import CLAUSES, PROFILE_TERMS, agreement_of, document_of
 from isthmus.kit.canonical import canonical_bytes, parse_canonical
@@ -220,3 +222,26 @@ def test_an_offer_is_no_agreement() -> None:
     assert agreement_of(offer, "Offer") == PLAIN and offer["uid"] != document_of(PLAIN)["uid"]
     with pytest.raises(AgreementError):
         agreement_of(offer)
+
+
+SCHEMA = jsonschema.Draft202012Validator(agreement_document_schema())
+
+
+@settings(max_examples=30, deadline=None)
+@given(AGREEMENTS)
+def test_every_document_fits_the_published_schema(agreement: Agreement) -> None:
+    SCHEMA.validate(parse_canonical(canonical_bytes(document_of(agreement))))
+
+
+@pytest.mark.parametrize(("place", "known", "change"), UNKNOWN)
+def test_the_published_schema_refuses_what_the_reader_refuses(place: str, known: str, change: Change) -> None:
+    """But for order and uid, which follow from the terms and which no schema says."""
+    document = json.loads(json.dumps(document_of(PLAIN)))
+    change(document)
+    beyond = {"form or order", "order of their ids", "second time", "uid is not its own", "without delta", "2026-01-31"}
+    if document["@type"] == "Agreement" and not {place, known} & beyond and known != "agree" and place != "uid is not its own":
+        assert not SCHEMA.is_valid(document)
+
+
+def test_the_profile_document_says_every_term() -> None:
+    assert {one["@id"] for one in profile_document()["@graph"]} == set(PROFILE_TERMS)

@@ -9,6 +9,7 @@ import re
 from pathlib import Path
 from typing import Any
 
+import jsonschema
 import msgspec
 import numpy as np
 import pytest
@@ -19,6 +20,7 @@ from PIL import Image
 
 from isthmus.cli.main import isthmus
 from isthmus.contracts.croissant import CONTEXT, AssetFacts, PublishedQuality, band_of, description_of
+from isthmus.contracts.documentschemas import asset_description_schema
 from isthmus.contracts.errors import FolderError
 from isthmus.contracts.schema import Column, Schema
 from isthmus.sandbox.description import described, mock_sample
@@ -76,6 +78,7 @@ def document(root: Path, **given: Any) -> dict[str, Any]:
 
 def check_structure(found: dict[str, Any]) -> None:
     """What Croissant 1.1 requires of a data set that embeds no data: sections "Required", "FileSet", "RecordSet" and "Field"."""
+    jsonschema.Draft202012Validator(asset_description_schema()).validate(found)
     for name in ("name", "description", "license", "url", "creator", "datePublished"):
         assert found[name], name
     assert found["@type"] == "sc:Dataset" and "http://mlcommons.org/croissant/1.1" in found["conformsTo"]

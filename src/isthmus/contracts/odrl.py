@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import datetime
 import hashlib
-import json
 import math
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, NoReturn
+
+import msgspec
 
 from isthmus.contracts.agreement import ANY_STAGE, ANYWHERE, OUTPUTS, Agreement, PrivacyTerms
 from isthmus.contracts.errors import AgreementError
@@ -237,8 +238,7 @@ def document_of(agreement: Agreement, kind: PolicyKind = "Agreement") -> dict[st
 
 
 def _uid(policy: Mapping[str, Any]) -> str:
-    said = json.dumps(policy, sort_keys=True, separators=(",", ":"))
-    return UID + hashlib.sha256(said.encode()).hexdigest()[:UID_DIGITS]
+    return UID + hashlib.sha256(msgspec.json.encode(policy, order="deterministic")).hexdigest()[:UID_DIGITS]
 
 
 def _value(agreement: Agreement, field: str) -> Any:
@@ -291,13 +291,17 @@ def agreement_of(document: Any, kind: PolicyKind = "Agreement") -> Agreement:
         **values,
         **_dutiful(rule.get("duty", [])),
     )
-    if json.dumps(policy, sort_keys=True) != json.dumps(_like(document_of(found, kind), policy), sort_keys=True):
+    if _plain(policy) != _plain(_like(document_of(found, kind), policy)):
         refused(
             "document",
             "says something in another form or order than the profile, or its uid is not its own",
             "take it as `agree` writes it",
         )
     return found
+
+
+def _plain(document: Any) -> bytes:
+    return msgspec.json.encode(document, order="deterministic")
 
 
 def _like(written: Any, given: Any) -> Any:
