@@ -43,7 +43,8 @@ class Agreement(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     own fitted head may leave, seen singly. contribution: the owner is scored by its own sums; excludes "aggregate".
     overlap_owners_min: rosters that overlap must differ by at least so many owners; 2 holds against the exchange and
     against each other owner, 3 also against one of them together with the exchange. privacy: every answer carries noise, and
-    is paid for from this budget until it is spent; without it answers are exact. Times are whole seconds since the Unix epoch.
+    is paid for from this budget until it is spent; without it answers are exact. issuers: issuer id -> public key (hex) of those
+    whose word makes a key count as a participant's. Times are whole seconds since the Unix epoch.
     """
 
     owner: str
@@ -65,3 +66,4 @@ class Agreement(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     overlap_owners_min: int = 2
     sample: bool = False
     privacy: PrivacyTerms | None = None
+    issuers: dict[str, str] = {}

@@ -155,14 +155,17 @@ class SandboxService:
         except IsthmusError as error:
             raise InputError(error.message, error.next_step) from error
         roster = tuple(self._member(party, request.purpose) for party in sorted(set(request.roster)))
-        asked = {name: value for name, value in msgspec.to_builtins(request).items() if name not in ("ttl_s", "roster")}
+        left_out = ("ttl_s", "roster", *(("noise",) if request.noise is None else ()))
+        asked = {name: value for name, value in msgspec.to_builtins(request).items() if name not in left_out}
         job_id = "job_" + digest_of({**asked, "roster": roster}).removeprefix("sha256:")[:32]
         with self._lock:
             known = self._current(job_id)
             if known is not None and known.phase != "failed":
                 return status_of(known)
             now_s = int(self._clock.now_s())
-            fields = {name: getattr(request, name) for name in ("run_id", "round", "purpose", "scenario", "statistic", "stage", "params")}
+            fields = {
+                name: getattr(request, name) for name in ("run_id", "round", "purpose", "scenario", "statistic", "stage", "params", "noise")
+            }
             attempt = 1 if known is None else known.job.attempt + 1
             job = Job(id=job_id, roster=roster, attempt=attempt, created_at_s=now_s, expires_at_s=now_s + request.ttl_s, **fields)
             state = JobState(job, digest_of(job), seal(self._key, JOB_TYPE, job))
@@ -185,8 +188,15 @@ class SandboxService:
                 raise AgreementError(
                     f"the newest agreement of {party} names another exchange", "ask the owner for one with this exchange's key"
                 )
-            return RosterMember(party=party, public_key=public_key, asset=msgspec.to_builtins(asset))
+            word = self._credential(party)
+            return RosterMember(party=party, public_key=public_key, asset=msgspec.to_builtins(asset), credential=word)
         raise AgreementError(f"{party} has no agreement for the purpose {purpose!r}", "ask the owner for one")
+
+    def _credential(self, party: str) -> Json | None:
+        """The newest word of an issuer that the party registered with itself, or None."""
+        known = self._store.parties().get(party)
+        given = () if known is None else converted(parse_canonical(payload_of(known)), Party, "party").credentials
+        return given[-1] if given else None
 
     def _current(self, job_id: str) -> JobState | None:
         """The stored state, brought to the present."""
