@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -77,6 +77,14 @@ def cost_nanos(blocks: tuple[Block, ...], noise: Noise, voices: int) -> int:
     told = [(block, deviation) for block, deviation in zip(blocks, noise.deviations, strict=True) if deviation != NOT_TOLD]
     shares = max(1, voices - 1)
     return nanos_up(sum(rho_of_shares(b.length, share_variance(deviation, voices), shares, b.entries) for b, deviation in told))
+
+
+def deviations_for(blocks: tuple[Block, ...], rho: float, parts: Mapping[str, float]) -> tuple[int, ...]:
+    """A deviation for each block, so that one stretch of blocks (one condition of several) costs rho in all. parts: a block's name -> its
+    part of rho; those that are not named are not told."""
+    return tuple(
+        max(1, math.ceil(block.length / math.sqrt(2.0 * rho * parts[block.name]))) if block.name in parts else NOT_TOLD for block in blocks
+    )
 
 
 def check_noise(agreement: Agreement, statistic: Statistic, params: Params, job: Job) -> tuple[Block, ...]:
