@@ -6,6 +6,7 @@ from isthmus.app.build import Build
 from isthmus.app.forecasting import ForecastBuild
 from isthmus.app.gaussian import GaussianBuild, GaussianSite
 from isthmus.app.logisticbuild import LogisticBuild
+from isthmus.app.privatebuild import PrivateBuild
 from isthmus.app.site import SiteBuild
 from isthmus.app.treebuild import TreeBuild
 from isthmus.app.workshop import Workshop
@@ -22,6 +23,7 @@ def build_of(shop: Workshop, run_id: str, request: RunRequest) -> Build:
     scenario = request.scenario
     numbers = scenario.interface.output == "value" or scenario.interface.foretold
     made = ForecastBuild if numbers else BUILDS.get(scenario.recipe.head, Build)
+    made = made if scenario.recipe.privacy is None else PrivateBuild
     return made(shop, run_id, request)
 
 
