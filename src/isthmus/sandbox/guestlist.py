@@ -73,7 +73,7 @@ class GuestList:
         if not self._rows.revoke(invitation, int(self._clock.now_s())):
             raise NotFoundError(f"there is no invitation {invitation!r} that could be revoked", "list them with isthmus party invitations")
 
-    def take(self, token: str, party: Party, admit: Callable[[], None]) -> tuple[str, ...]:
+    def take(self, token: str, party: Party, admit: Callable[[], object]) -> tuple[str, ...]:
         """Lets a party in by a token; returns the purposes. admit: registers the party; when it raises, the invitation is open
         again. Raises ForbiddenError."""
         digest = sha256_hex(token.encode())

@@ -7,7 +7,6 @@ the place of the old.
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 from isthmus.contracts.agreement import AGREEMENT_TYPE
@@ -46,7 +45,7 @@ def rotate_key(root: Path, clock: Clock) -> Rotation:
     finally:
         store.close()
     try:
-        os.replace(next_path, key_path)
+        next_path.replace(key_path)
     except OSError as error:
         raise StorageError(f"the key in {root} cannot be replaced: {error.strerror}", "check the folder, then ask again") from error
     return checked_rotation(words[-1])
