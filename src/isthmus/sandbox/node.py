@@ -24,7 +24,7 @@ from isthmus.sandbox.masking import check_range, mask_public_hex, masked, new_ma
 from isthmus.sandbox.nodestore import NodeStore, StoredJob
 from isthmus.sandbox.outlog import Leaving, OutLog
 from isthmus.sandbox.ownerdata import OwnerData
-from isthmus.sandbox.rotation import checked_rotation, extended, followed
+from isthmus.sandbox.rotation import chain, checked_rotation, extended
 from isthmus.sandbox.statistics.registry import STATISTICS, Statistic, computed
 from isthmus.sandbox.terms import PastJob, check_effective, check_job, job_content, roster_digest, stage_blocks
 from isthmus.sandbox.uplink import Uplink
@@ -206,11 +206,16 @@ class Node:
         raw = self._store.fact(ROTATIONS)
         kept = () if raw is None else msgspec.json.decode(raw, type=tuple[Envelope, ...])
         known = extended(kept, [*self._me.rotations, *given])
+        if not known:
+            return agreement
         words = [checked_rotation(envelope) for envelope in known]
-        keys = {party: followed(party, key, words) for party, key in agreement.participants.items()}
-        if len(known) > len(kept) and keys != agreement.participants:
-            self._store.put_fact(ROTATIONS, msgspec.json.encode(known))
-        return msgspec.structs.replace(agreement, participants=keys)
+        chains = {party: chain(party, key, words) for party, key in agreement.participants.items()}
+        held = {checked_rotation(envelope).old_key for envelope in kept}
+        spent = held | {key for keys in chains.values() for key in keys[:-1]}
+        if spent > held:  # what hangs on no pinned key is not kept, so that nobody can fill this store
+            fitting = tuple(envelope for envelope, word in zip(known, words, strict=True) if word.old_key in spent)
+            self._store.put_fact(ROTATIONS, msgspec.json.encode(fitting))
+        return msgspec.structs.replace(agreement, participants={party: keys[-1] for party, keys in chains.items()})
 
     def _checked(self, found: Trusted) -> tuple[Statistic, Any, PastJob]:
         job, agreement = found.job, found.agreement

@@ -45,14 +45,13 @@ def checked_rotation(envelope: Envelope) -> Rotation:
     return word
 
 
-def followed(party: str, pinned: str, words: Iterable[Rotation]) -> str:
-    """The key that speaks for a party now: the pinned one, or the end of the chain that begins there. words: checked ones."""
-    own = sorted((word for word in words if word.party == party), key=lambda word: word.sequence)
-    key = pinned
-    for word in own:
-        if word.old_key == key:
-            key = word.new_key
-    return key
+def chain(party: str, pinned: str, words: Iterable[Rotation]) -> list[str]:
+    """The keys that have spoken for a party, from the pinned one to the one that does now. words: checked ones; others' are passed over."""
+    keys = [pinned]
+    for word in sorted((word for word in words if word.party == party), key=lambda word: word.sequence):
+        if word.old_key == keys[-1]:
+            keys.append(word.new_key)
+    return keys
 
 
 def extended(known: tuple[Envelope, ...], given: Iterable[object]) -> tuple[Envelope, ...]:
