@@ -205,8 +205,8 @@ def verified(path: Path, public_key: str) -> tuple[list[LogEntry], str]:
     """
     head_path = path.with_name(path.name + HEAD_SUFFIX)
     try:
+        head_raw = head_path.read_bytes() if head_path.exists() else b""  # first, because a node may be writing a line just now
         raw = path.read_bytes() if path.exists() else b""
-        head_raw = head_path.read_bytes() if head_path.exists() else b""
     except OSError as error:
         raise StorageError(f"the log {path} cannot be read: {error.strerror}", "check its permissions") from error
     entries: list[LogEntry] = []

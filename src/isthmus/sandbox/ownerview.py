@@ -101,6 +101,17 @@ class OwnerBook:
         with held(self._root / LOCK_NAME) as free:
             return not free
 
+    @staticmethod
+    def _verified(path: Path, key: str, mark: tuple[int, int]) -> tuple[tuple[int, int], tuple[LogEntry, ...], str]:
+        """What a look at the log finds; a second look where the node may have been writing a line in the middle of the first."""
+        try:
+            return mark, tuple(verify_log(path, key)), ""
+        except IsthmusError:
+            try:
+                return mark, tuple(verify_log(path, key)), ""
+            except IsthmusError as error:
+                return (-1, -1), (), error.message
+
     def _log(self) -> tuple[tuple[LogEntry, ...], str, str]:
         """(entries, why they do not verify or nothing, the owner's key)."""
         key = SigningKey.load_or_create(self._root / KEY_NAME).public_hex
@@ -112,10 +123,7 @@ class OwnerBook:
             except FileNotFoundError:
                 mark = (0, 0)
             if self._read[0] != mark:
-                try:
-                    self._read = (mark, tuple(verify_log(path, key)), "")
-                except IsthmusError as error:
-                    self._read = ((-1, -1), (), error.message)
+                self._read = self._verified(path, key, mark)
             return self._read[1], self._read[2], key
 
 
