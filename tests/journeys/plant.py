@@ -182,7 +182,9 @@ class Plant:
         with ExchangeClient(self.url, self.token, timeout_s=20) as client:
             return client.get(path) if method == "GET" else client.post(path, body)
 
-    def asked(self, run: str, ttl_s: int = 60, roster: tuple[str, ...] = (), statistic: str = MOMENTS, params: Any = None) -> dict[str, Any]:
+    def asked(
+        self, run: str, ttl_s: int = 60, roster: tuple[str, ...] = (), statistic: str = MOMENTS, params: Any = None
+    ) -> dict[str, Any]:
         """A job about all the plant's owners."""
         body = {
             "run_id": run,

@@ -25,7 +25,11 @@ from tests.sandbox.world import write_folder
 EXCHANGE = SigningKey.from_seed(b"x" * 32)
 WANTED = InviteRequest(purposes=("inspect",), ttl_s=100)
 INVITATION = Invitation(
-    exchange="https://exchange.example#sha256:" + "0b" * 32, public_key=EXCHANGE.public_hex, purposes=("inspect",), token="t", expires_at_s=9
+    exchange="https://exchange.example#sha256:" + "0b" * 32,
+    public_key=EXCHANGE.public_hex,
+    purposes=("inspect",),
+    token="t",
+    expires_at_s=9,
 )
 
 

@@ -1,4 +1,4 @@
-"""A party changes its key: its id, agreements and history stay, others follow the chain, and neither the old key nor a stolen one counts."""
+"""A party changes its key: its id, agreements and history stay, others follow the chain; the old key and a stolen one are refused."""
 
 from __future__ import annotations
 
