@@ -61,7 +61,11 @@ class HttpUplink:
             raise UnreachableError(f"{self._base_url} did not answer as an exchange does: {error}", "check the address") from error
 
     def post(self, path: str, body: bytes, content_type: str) -> None:
-        self._call("POST", path, body, content_type, ANSWER_TIMEOUT_S)
+        content = self._call("POST", path, body, content_type, ANSWER_TIMEOUT_S)
+        try:
+            msgspec.json.decode(content)
+        except msgspec.DecodeError as error:
+            raise UnreachableError(f"{self._base_url} did not answer as an exchange does: {error}", "check the address") from error
 
     def _call(self, method: str, target: str, body: bytes, content_type: str, timeout_s: float) -> bytes:
         headers = {HEADER: signature_header(self._key, self._party, method, target, body, self._clock.now_s())}

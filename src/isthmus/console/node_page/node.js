@@ -3,6 +3,7 @@
 (async () => {
   const EVERY_MS = 3000;
   const DAY_S = 86400;
+  const HOUR_S = 3600;
   const PPM = 1000000;
   const token = location.hash.slice(1);
   const texts = await (await fetch("/texts.json")).json();
@@ -85,7 +86,7 @@
     const rows = view.asked.map((one) => {
       const why = made("span");
       if (one.clause) why.append(made("span", t("asked.clause", { clause: one.clause }), "clause"), `: ${one.message}`);
-      const others = one.parties.filter((party) => party !== view.party).join(", ");
+      const others = one.parties.filter((party) => party !== view.party).join(", ") || "–";
       return [[one.statistic], [made("span", t(`asked.${one.state}`), `tag ${one.state}`)], [`${one.run} · ${one.round}`, "mono"], [others], [why]];
     });
     section("asked", t("asked.title"), t(rows.length ? "asked.about" : "asked.none"), rows.length ? [table(heads, rows)] : []);
@@ -129,8 +130,9 @@
     const meters = made("div");
     const seconds = one.expires_at_s - view.now_s;
     const when = day.format(one.expires_at_s * 1000);
-    const days = number.format(Math.floor(seconds / DAY_S));
-    const time = seconds > 0 ? t("agreements.time", { days, when }) : t("agreements.expired", { when });
+    const soon = seconds < 2 * DAY_S;
+    const count = number.format(Math.floor(seconds / (soon ? HOUR_S : DAY_S)));
+    const time = seconds > 0 ? t(soon ? "agreements.hours" : "agreements.days", { count, when }) : t("agreements.expired", { when });
     meters.append(meter(time, seconds / (one.expires_at_s - one.issued_at_s)));
     const runs = Math.max(0, one.runs_max - one.runs_used);
     meters.append(meter(t("agreements.runs", { left: number.format(runs), all: number.format(one.runs_max) }), runs / one.runs_max));
