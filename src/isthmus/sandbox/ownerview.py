@@ -17,10 +17,11 @@ from isthmus.contracts.errors import IsthmusError
 from isthmus.contracts.job import JobRefusal
 from isthmus.contracts.owner import AgreedLine, AskedLine, AskedState, BudgetLine, LeftLine, OwnerView
 from isthmus.contracts.ports import Clock
-from isthmus.kit.canonical import digest_of, parse_canonical
+from isthmus.kit.canonical import digest_of
 from isthmus.kit.filelock import held
-from isthmus.kit.signing import SigningKey, payload_of
+from isthmus.kit.signing import SigningKey
 from isthmus.sandbox import nodestate
+from isthmus.sandbox.agreements import read_terms
 from isthmus.sandbox.nodehome import KEY_NAME, LOCK_NAME, STORE_NAME, settings_of
 from isthmus.sandbox.nodestore import AskedJob, NodeStore
 from isthmus.sandbox.outlog import LOG_NAME, LogEntry, undeclared, verify_log
@@ -56,7 +57,7 @@ class OwnerBook:
             asset = "" if raw is None else digest_of(msgspec.json.decode(raw, type=Asset))
             asked = tuple(_asked(job) for job in store.asked(LINES_MAX))
             agreements = tuple(
-                _agreed(digest, msgspec.convert(parse_canonical(payload_of(envelope)), Agreement), store.runs_of(digest), asset)
+                _agreed(digest, read_terms(envelope), store.runs_of(digest), asset)
                 for digest, envelope in store.agreements()
             )
         finally:
