@@ -13,7 +13,7 @@ from pathlib import Path
 import click
 import uvicorn
 
-from isthmus.cli.up import bound_socket
+from isthmus.cli.listener import bound_socket
 from isthmus.console.label_pages import new_token
 from isthmus.console.node_pages import node_app
 from isthmus.kit.clock import SystemClock

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import socket
 import ssl
 import sys
 from pathlib import Path
@@ -14,6 +13,7 @@ from starlette.applications import Starlette
 
 from isthmus.app.exchange import House, opened
 from isthmus.cli import leash as leashes
+from isthmus.cli.listener import bound_socket
 from isthmus.client.address import announced
 from isthmus.contracts.errors import ExchangeStateError, InputError
 from isthmus.contracts.ports import Clock
@@ -24,25 +24,7 @@ from isthmus.kit.log import open_log
 from isthmus.kit.pinning import Address, kept_certificate, pin_of_file
 from isthmus.sandbox.service import Promises
 
-BACKLOG = 256
 GRACE_S = 20
-
-
-def bound_socket(host: str, port: int) -> socket.socket:
-    """A listening socket. Raises ExchangeStateError when the port is taken or the address is not this machine's."""
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    listener = socket.socket(family, socket.SOCK_STREAM)
-    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    try:
-        listener.bind((host, port))
-        listener.listen(BACKLOG)
-    except (OSError, OverflowError) as error:
-        listener.close()
-        why = getattr(error, "strerror", None) or str(error)
-        raise ExchangeStateError(
-            f"{host}:{port} cannot be listened on: {why}", "stop what uses it, or give --port (0: any free one)"
-        ) from error
-    return listener
 
 
 def shown_certificate(

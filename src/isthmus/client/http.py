@@ -18,7 +18,8 @@ class ExchangeClient:
     """One connection pool to one exchange; a pin in its address is checked, see `kit.pinning`. Every method raises RemoteError
     (refused) or UnreachableError (no answer).
 
-    Raises InputError for a URL or key that cannot be one; the message never holds the key.
+    url: without the pin, for requests and messages; address: with it, for another client. Raises InputError for a URL or key that cannot
+    be one; the message never holds the key.
     """
 
     def __init__(self, url: str, token: str = "", timeout_s: float = TIMEOUT_S, transport: httpx.BaseTransport | None = None) -> None:
@@ -26,7 +27,7 @@ class ExchangeClient:
             raise InputError("the key holds characters that no key has", "copy it whole, without spaces or line ends")
         headers = {"authorization": f"Bearer {token}"} if token else {}
         found = address_of(url)
-        self.url, verify = found.base_url, verification(found)
+        self.url, self.address, verify = found.base_url, str(found), verification(found)
         try:
             self._http = httpx.Client(
                 base_url=self.url, headers=headers, timeout=timeout_s, transport=transport, trust_env=False, verify=verify
