@@ -28,6 +28,7 @@ from isthmus.contracts.textparts import text_sources
 from isthmus.contracts.treesums import ASIDE_CLUSTERS, ASIDE_SCORES, HISTOGRAMS, ROUNDS_MAX
 from isthmus.contracts.valuesums import VALUE_CLUSTERS, VALUE_EVALUATE, VALUE_FOLD_OUT, VALUE_MOMENTS
 from isthmus.kit.canonical import digest_of
+from isthmus.sandbox.agreements import agreement_digest
 from isthmus.sandbox.overlap import Roster, reveals
 from isthmus.sandbox.refusal import refuse_if
 from isthmus.sandbox.statistics.registry import STATISTICS, Statistic
@@ -103,7 +104,7 @@ def _check_single(job: Job, content: str, past: Sequence[PastJob]) -> None:
 def check_history(agreement: Agreement, statistic: Statistic, job: Job, roster: Roster, past: Sequence[PastJob]) -> None:
     """Clauses about this job beside those that were answered before."""
     content = job_content(job)
-    terms = digest_of(agreement)
+    terms = agreement_digest(agreement)
     runs = {p.run_id for p in past if p.agreement == terms}
     of_run = [p for p in past if p.run_id == job.run_id]
     refuse_if(

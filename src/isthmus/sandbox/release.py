@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from isthmus.contracts.agreement import Agreement
 from isthmus.contracts.job import Job
-from isthmus.kit.canonical import digest_of, sha256_hex
+from isthmus.kit.canonical import sha256_hex
+from isthmus.sandbox.agreements import agreement_digest
 from isthmus.sandbox.budget import PrivacyLedger, Release
 from isthmus.sandbox.folder import DataFolder
 from isthmus.sandbox.history import job_content
@@ -24,7 +25,7 @@ def _release(agreement: Agreement, params: Params, job: Job, blocks: tuple[Block
         purpose=job.purpose,
         run_id=job.run_id,
         exchange=agreement.exchange,
-        agreement=digest_of(agreement),
+        agreement=agreement_digest(agreement),
         asset=agreement.asset,
         at_s=int(now_s),
         payload=payload,

@@ -7,14 +7,16 @@ from typing import Any
 
 import msgspec
 
-from isthmus.contracts.agreement import AGGREGATE_PARTICIPANTS_MIN, AGGREGATE_RATIO_MIN, ANY_STAGE, Agreement
+from isthmus.contracts.agreement import AGGREGATE_PARTICIPANTS_MIN, AGGREGATE_RATIO_MIN, ANY_STAGE, ANYWHERE, OUTPUTS, Agreement
 from isthmus.contracts.asset import ASSET_TYPE, Asset
 from isthmus.contracts.errors import AgreementError, IsthmusError, RefusedError
 from isthmus.contracts.job import Job
 from isthmus.contracts.statistic import EvaluateParams, PairParams
 from isthmus.contracts.treesums import HistogramsParams
 from isthmus.kit.canonical import digest_of
+from isthmus.kit.ids import is_slug
 from isthmus.kit.signing import Envelope, key_id, unseal
+from isthmus.sandbox.declared import PPM, check_declared
 from isthmus.sandbox.history import PastJob, check_history
 from isthmus.sandbox.overlap import Roster
 from isthmus.sandbox.privacy import check_noise, check_privacy, paid_for
@@ -72,10 +74,40 @@ def check_agreement(agreement: Agreement) -> None:
             "use 2 or more",
         ),
     )
-    for broken, what, next_step in rules:
+    for broken, what, next_step in (*rules, *_result_rules(agreement)):
         if broken:
             raise AgreementError(f"the agreement of {agreement.owner} {what}", next_step)
     check_privacy(agreement)
+
+
+def _result_rules(agreement: Agreement) -> tuple[tuple[bool, str, str], ...]:
+    """(broken, what, next step) of the terms about what becomes of a result."""
+    places = (agreement.sums_to, agreement.models_to)
+    return (
+        (
+            any(not named or (ANYWHERE in named and len(named) > 1) for named in places),
+            "names no jurisdiction, or anywhere beside others",
+            f"name jurisdictions, or {ANYWHERE} alone",
+        ),
+        (
+            any(name != ANYWHERE and not is_slug(name) for named in places for name in named),
+            "names a jurisdiction that is no slug",
+            "write them as de, eu, us-ca",
+        ),
+        (not agreement.outputs, "allows no output", f"name at least one of {', '.join(OUTPUTS)}"),
+        (
+            any(len(set(named)) < len(named) for named in (*places, agreement.outputs, agreement.purposes, agreement.operations)),
+            "names something twice",
+            "name it once",
+        ),
+        (
+            not all(is_public_key(k) for k in agreement.issuers.values()),
+            "names an issuer whose key is not 64 lower-case hex digits",
+            "use its Ed25519 public key",
+        ),
+        (not 0 <= agreement.owners_share_ppm_min <= PPM, "asks for a share beyond the whole", f"use 0 to {PPM} ppm"),
+        ((agreement.deletion_days or 0) < 0, "asks for deletion in the past", "use 0 days or more"),
+    )
 
 
 _FEW = "is aggregate-only with so few participants that one could subtract its own share and see another's"
@@ -262,6 +294,7 @@ def check_job(agreement: Agreement, own_key: str, job: Job, past: Sequence[PastJ
     _check_request(agreement, job, now_s)
     statistic, params = parsed_params(job.statistic, job.params, job.stage)
     _check_stages(agreement, job, params)
+    check_declared(agreement, statistic, job)
     assets = _check_roster(agreement, own_key, job, now_s)
     refuse_if(
         statistic.single and not agreement.allow_own_head,

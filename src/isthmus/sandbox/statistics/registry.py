@@ -15,6 +15,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from isthmus.contracts.agreement import Output
 from isthmus.contracts.errors import DocumentError, InputError, RefusedError
 from isthmus.contracts.head import Head, Stage
 from isthmus.contracts.logistic import logistic_size
@@ -112,8 +113,9 @@ class Statistic:
 
     single: the result leaves as floats, seen singly, not summed. of_good: only records labelled good are in what becomes visible.
     dimension: how many features what becomes visible is a statistic of. effective: how many of the owner's own records its weighting
-    leaves, where whoever asks chooses the weights; the dimension rule then counts these. sensitivity: (params, stage, unit, norm_max) ->
-    how much one privacy unit can change each block of entries; None where nothing bounds it, so that it is never answered under a budget.
+    leaves, where whoever asks chooses the weights; the dimension rule then counts these. output: what it is asked for; a job that says
+    otherwise is refused. sensitivity: (params, stage, unit, norm_max) -> how much one privacy unit can change each block of entries; None
+    where nothing bounds it, so that it is never answered under a budget.
     """
 
     name: str
@@ -126,6 +128,7 @@ class Statistic:
     dimension: Callable[[Params, Stage], int] = lambda params, stage: stage.counted
     effective: Callable[[Params, Stage, OwnerData], float] | None = None
     sensitivity: Callable[[Params, Stage, Unit, int], tuple[Block, ...]] | None = None
+    output: Output = "model"
 
 
 def parsed_params(name: str, params: dict[str, Any], stage: Stage) -> tuple[Statistic, Params]:
@@ -371,7 +374,7 @@ STATISTICS: dict[str, Statistic] = {
             single=True,
             of_good=True,
         ),
-        Statistic(EVALUATE, EvaluateParams, _evaluate_size, _evaluate, False, sensitivity=evaluate_blocks),
+        Statistic(EVALUATE, EvaluateParams, _evaluate_size, _evaluate, False, output="evaluation", sensitivity=evaluate_blocks),
         Statistic(VALUE_MOMENTS, ValueMomentsParams, lambda p, s: value_moments_size(len(p.targets), s.dimension), _value_moments, True),
         Statistic(VALUE_FOLD_OUT, ValueFoldOutParams, lambda p, stage: value_foldout_size(p), _value_foldout, True),
         Statistic(VALUE_CLUSTERS, ValueClustersParams, lambda p, stage: 6 * len(p.targets), _value_clusters, False),
@@ -381,8 +384,9 @@ STATISTICS: dict[str, Statistic] = {
             lambda p, stage: VALUE_SUMS_SIZE * len(p.head.outputs) * len(value_keys(p)),
             _value_evaluate,
             False,
+            output="evaluation",
         ),
-        Statistic(PAIR, PairParams, lambda p, stage: PAIR_SIZE, _pair, False, sensitivity=pair_blocks),
+        Statistic(PAIR, PairParams, lambda p, stage: PAIR_SIZE, _pair, False, output="evaluation", sensitivity=pair_blocks),
         Statistic(
             HISTOGRAMS,
             HistogramsParams,
