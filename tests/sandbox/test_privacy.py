@@ -211,7 +211,9 @@ def test_noise_is_held_against_the_terms(paid: World, clause: str, changes: dict
     if changes.get("statistic") == CLUSTERS:
         one = {"penalty": 1.0, "bias": 0.0, "coefficients": msgspec.to_builtins(Array.of(np.zeros(D)))}
         changes = {**changes, "params": {**changes["params"], "candidate": one, "views": VIEWS}}
-    assert offered(world, "alfa", job_of(world, **{"noise": MOMENT_NOISE, **changes})) == [clause]
+    job = job_of(world, **{"noise": MOMENT_NOISE, **changes})
+    terms = msgspec.structs.replace(job.terms, output="evaluation" if job.statistic == EVALUATE else "model")
+    assert offered(world, "alfa", msgspec.structs.replace(job, terms=terms)) == [clause]
 
 
 def test_the_dimension_rule_gives_way_to_a_budget_only(paid: World, tmp_path) -> None:

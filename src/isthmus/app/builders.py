@@ -11,6 +11,7 @@ from isthmus.app.site import SiteBuild
 from isthmus.app.treebuild import TreeBuild
 from isthmus.app.workshop import Workshop
 from isthmus.contracts.build import RunRequest, SiteRequest
+from isthmus.contracts.errors import InputError
 
 BUILDS: dict[str, type[Build]] = {"gaussian": GaussianBuild, "logistic": LogisticBuild, "trees": TreeBuild}
 """By the recipe's head; others are `Build`."""
@@ -30,5 +31,8 @@ def build_of(shop: Workshop, run_id: str, request: RunRequest) -> Build:
 def site_build_of(shop: Workshop, run_id: str, request: SiteRequest) -> SiteBuild:
     """The site's build that makes the head of the run it carries on."""
     _, fleet = shop.catalogue.request_of(request.run)
-    head = fleet.scenario.recipe.head if isinstance(fleet, RunRequest) else ""
+    recipe = fleet.scenario.recipe if isinstance(fleet, RunRequest) else None
+    if recipe is not None and recipe.privacy is not None:
+        raise InputError(f"the sums of {request.run} carry noise, and no site's model is made of those", "carry on a run without privacy")
+    head = "" if recipe is None else recipe.head
     return SITES.get(head, SiteBuild)(shop, run_id, request)

@@ -18,6 +18,7 @@ from rich.table import Table
 from isthmus.app.nodetools import node_tools
 from isthmus.cli import leash as leashes
 from isthmus.cli.agree import STATE, agree
+from isthmus.cli.budget import budget
 from isthmus.cli.nodepage import node_page, shown_page
 from isthmus.contracts.errors import InputError
 from isthmus.kit.clock import SystemClock
@@ -39,6 +40,7 @@ def node() -> None:
 
 
 node.add_command(agree)
+node.add_command(budget)
 
 
 @node.command()
