@@ -19,8 +19,10 @@ from isthmus.contracts.errors import ExchangeStateError, InputError
 from isthmus.contracts.ports import Clock
 from isthmus.kit.clock import SystemClock
 from isthmus.kit.config import read_settings
+from isthmus.kit.ids import slug
 from isthmus.kit.log import open_log
 from isthmus.kit.pinning import Address, kept_certificate, pin_of_file
+from isthmus.sandbox.service import Promises
 
 GRACE_S = 20
 
@@ -75,7 +77,8 @@ def up(
     clock = SystemClock()
     log = open_log(settings.log_file, sys.stderr, clock, settings.log_level)
     address = host or settings.host
-    house = House(settings.job_ttl_s, settings.engines_awake_max, settings.registration == "invited", settings.silence_s)
+    promises = Promises(settings.jurisdiction and slug(settings.jurisdiction, "the setting jurisdiction"), settings.deletion_days)
+    house = House(settings.job_ttl_s, settings.engines_awake_max, settings.registration == "invited", settings.silence_s, promises)
     with opened(settings.state / "exchange", clock, log, house) as exchange:
         shown = shown_certificate(settings.state / "exchange", address, tls, tls_cert, tls_key, clock)
         listener = bound_socket(address, settings.port if port is None else port)

@@ -28,7 +28,7 @@ HEAD_SUFFIX = ".head"
 KEYS_SUFFIX = ".keys"
 ROTATION = "rotation"
 START = "0" * 64
-DECLARED_KINDS = frozenset({"party", "asset", "agreement", "countersign", "vector", "head", "refusal", "status", "rotation"})
+DECLARED_KINDS = frozenset({"party", "asset", "agreement", "countersign", "vector", "head", "refusal", "status", "terms", "rotation"})
 NUMBER_KINDS = frozenset({"vector", "head"})
 DOCUMENT_BYTES_MAX = 256 * 1024
 
