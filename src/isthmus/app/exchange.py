@@ -65,8 +65,8 @@ OPERATOR_TOKEN = "operator.token"
 @dataclass(frozen=True)
 class House:
     """The operator's settings of an exchange. job_ttl_s: how long owners have for one job. awake_max: engines that may run. invited_only:
-    whether a new party needs an invitation. silence_s: how long a node may be silent before a run goes on without it. promises: what the
-    exchange signs of itself in every job."""
+    whether a new party needs an invitation. silence_s: how long a node may be silent before a run goes on without it.
+    promises: what the exchange signs of itself in every job."""
 
     job_ttl_s: int = JOB_TTL_S
     awake_max: int = ENGINES_AWAKE_MAX
@@ -86,7 +86,7 @@ class Exchange:
         self.key = SigningKey.load_or_create(state / "exchange.key")
         self.catalogue = Catalogue(state, clock)
         self.jobstore = JobStore(state / "sandbox.sqlite")
-        self.sandbox = SandboxService(self.jobstore, self.key, clock, house.promises, house.invited_only)
+        self.sandbox = SandboxService(self.jobstore, self.key, clock, house.invited_only, house.promises)
         self.keys_db = open_keys(state / "keys.sqlite")
         self.keys = KeyRing(self.keys_db, clock)
         self.book_db = open_book(state / "book.sqlite")

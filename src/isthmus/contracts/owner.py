@@ -43,7 +43,8 @@ class BudgetLine(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
 
 
 class AgreedLine(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """One agreement and what is left of it. present: whether it is about the asset that the node holds now."""
+    """One agreement and what is left of it. present: whether it is about the asset that the node holds now. state: where it stands, as in
+    the Dataspace Protocol; only FINALIZED answers jobs."""
 
     digest: str
     purposes: tuple[str, ...]
@@ -56,6 +57,7 @@ class AgreedLine(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     runs_used: int
     runs_max: int
     present: bool
+    state: str
 
 
 class OwnerView(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

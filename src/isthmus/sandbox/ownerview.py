@@ -21,9 +21,9 @@ from isthmus.kit.canonical import digest_of
 from isthmus.kit.filelock import held
 from isthmus.kit.signing import SigningKey
 from isthmus.sandbox import nodestate
-from isthmus.sandbox.agreements import read_terms
 from isthmus.sandbox.nodehome import KEY_NAME, LOCK_NAME, STORE_NAME, settings_of
 from isthmus.sandbox.nodestore import AskedJob, NodeStore
+from isthmus.sandbox.nodeterms import agreements_at
 from isthmus.sandbox.outlog import LOG_NAME, LogEntry, undeclared, verify_log
 
 LINES_MAX = 200
@@ -57,8 +57,8 @@ class OwnerBook:
             asset = "" if raw is None else digest_of(msgspec.json.decode(raw, type=Asset))
             asked = tuple(_asked(job) for job in store.asked(LINES_MAX))
             agreements = tuple(
-                _agreed(digest, read_terms(envelope), store.runs_of(digest), asset)
-                for digest, envelope in store.agreements()
+                _agreed(digest, terms, "UNKNOWN" if known is None else known.state, store.runs_of(digest), asset)
+                for digest, terms, known in agreements_at(store)
             )
         finally:
             store.close()
@@ -155,7 +155,7 @@ def _asked(job: AskedJob) -> AskedLine:
     )
 
 
-def _agreed(digest: str, agreement: Agreement, runs: int, asset: str) -> AgreedLine:
+def _agreed(digest: str, agreement: Agreement, state: str, runs: int, asset: str) -> AgreedLine:
     return AgreedLine(
         digest=digest,
         purposes=agreement.purposes,
@@ -168,4 +168,5 @@ def _agreed(digest: str, agreement: Agreement, runs: int, asset: str) -> AgreedL
         runs_used=runs,
         runs_max=agreement.runs_max,
         present=agreement.asset == asset,
+        state=state,
     )

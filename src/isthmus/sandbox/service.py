@@ -95,18 +95,16 @@ class _Seen:
 
 
 class SandboxService:
-    """Thread-safe. key: the exchange's own, which agreements pin. invited_only: whether a new party needs an invitation. `changes` grows
-    whenever a task may have appeared.
-
-    promises: what is signed in every job's terms.
-    """
+    """Thread-safe. key: the exchange's own, which agreements pin. invited_only: whether a new party needs an invitation. promises: what is
+    signed in every job's terms. `changes` grows whenever a task may have appeared."""
 
     def __init__(
-        self, store: JobStore, key: SigningKey, clock: Clock, promises: Promises = NO_PROMISES, invited_only: bool = False
+        self, store: JobStore, key: SigningKey, clock: Clock, invited_only: bool = False, promises: Promises = NO_PROMISES
     ) -> None:
-        self._store, self._key, self._clock, self._promises, self._invited_only = store, key, clock, promises, invited_only
-        self.desk = TermsDesk(store, key, clock)
+        self._store, self._key, self._clock, self._invited_only = store, key, clock, invited_only
+        self._promises = promises
         self.guests = GuestList(store.guests, clock)
+        self.desk = TermsDesk(store, key, clock)
         self._lock = threading.RLock()
         self._seen: dict[str, _Seen] = {}
         self._open = {state.job.id: state for state in store.open_jobs()}

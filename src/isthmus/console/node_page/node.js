@@ -120,12 +120,13 @@
   }
 
   function agreed(view, one) {
-    const found = made("div", undefined, one.present && one.expires_at_s > view.now_s ? "agreed" : "agreed past");
+    const found = made("div", undefined, one.present && one.state === "FINALIZED" && one.expires_at_s > view.now_s ? "agreed" : "agreed past");
     const words = made("div");
     const participants = one.participants.join(", ");
     words.append(made("p", t("agreements.purposes", { purposes: one.purposes.join(", ") })));
     words.append(made("p", t(`agreements.${one.visibility}`, { least: one.least_participants, participants })));
     words.append(made("p", t("agreements.operations", { operations: one.operations.join(", ") }), "soft"));
+    if (one.state !== "FINALIZED") words.append(made("p", texts[`agreements.${one.state}`] || t("agreements.other", { state: one.state }), "clause"));
     if (!one.present) words.append(made("p", t("agreements.past"), "soft"));
     const meters = made("div");
     const seconds = one.expires_at_s - view.now_s;
