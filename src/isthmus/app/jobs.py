@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import msgspec
 
 from isthmus.contracts.agreement import Agreement
@@ -25,14 +27,19 @@ class SandboxJobs:
     def status(self, job_id: str) -> JobStatus:
         return self._service.job(job_id)
 
+    def of_run(self, run_id: str) -> list[JobStatus]:
+        return self._service.jobs_of_run(run_id)
+
+    def silent(self, parties: Sequence[str], silence_s: float) -> tuple[str, ...]:
+        seen = {node.party: node.seen_ago_s for node in self._service.nodes()}
+        return tuple(party for party in parties if seen.get(party, silence_s) >= silence_s)
+
+    def give_up(self, job_id: str, silent: Sequence[str]) -> JobStatus:
+        return self._service.give_up(job_id, silent)
+
     def agreement(self, party: str, purpose: str) -> tuple[str, Agreement]:
         """(digest, the newest agreement of the party for the purpose). Raises AgreementError."""
-        for digest, owner, envelope in self._service.agreements():
-            if owner == party:
-                found = msgspec.convert(parse_canonical(payload_of(envelope)), Agreement)
-                if purpose in found.purposes:
-                    return digest, found
-        raise AgreementError(f"{party} has no agreement for the purpose {purpose!r}", "start that owner's node, or ask it to agree")
+        return self._service.agreement_of(party, purpose)
 
     def agreement_digest(self, party: str, purpose: str) -> str:
         return self.agreement(party, purpose)[0]

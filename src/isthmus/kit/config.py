@@ -38,12 +38,37 @@ class Settings:
     job_ttl_s: int = _setting(
         1800, "seconds", "How long owners have for one job of a run; then it fails and may be asked anew.", least=5, most=604_800
     )
+    registration: str = _setting(
+        "open",
+        "open or invited",
+        "Who may register as a party: anybody that can call, or only who shows an invitation of the operator's.",
+        choices=("open", "invited"),
+    )
+    silence_s: int = _setting(
+        90,
+        "seconds",
+        "How long an owner's node may be silent when a run begins before the run goes on without it, where enough owners remain.",
+        least=5,
+        most=604_800,
+    )
     engines_awake_max: int = _setting(
         16,
         "engines",
         "Model processes that run beside those in use, some 100 MB each; others sleep until a request wakes them.",
         least=1,
         most=1000,
+    )
+    jurisdiction: str = _setting(
+        "",
+        "slug",
+        "Where this exchange keeps what it gets (de, eu), as it signs in every job; empty says nothing, and owners who ask refuse.",
+    )
+    deletion_days: int = _setting(
+        30,
+        "days",
+        "After an owner's agreement has ended, sums and models that rest on it are deleted within so many days, as is signed in every job.",
+        least=0,
+        most=3650,
     )
     language: str = _setting("en", "language code", "The language of sentences meant for people; English where a sentence is missing.")
     log_level: str = _setting("info", "level", "The least level that is logged.", choices=("debug", "info", "warning", "error"))

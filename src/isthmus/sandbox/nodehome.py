@@ -10,22 +10,24 @@ from pathlib import Path
 
 import msgspec
 
-from isthmus.contracts.agreement import AGREEMENT_TYPE, Agreement
+from isthmus.contracts.agreement import Agreement
 from isthmus.contracts.asset import ASSET_TYPE, INSPECTION_SCHEMA, ROWS_SCHEMA, TEXTS_SCHEMA, Asset
-from isthmus.contracts.errors import FolderError, InputError, StorageError
+from isthmus.contracts.errors import ConflictError, FolderError, InputError, StorageError
 from isthmus.contracts.party import PARTY_TYPE, Party, PartyKind
 from isthmus.contracts.ports import Progress
 from isthmus.contracts.schema import Schema
 from isthmus.contracts.targets import Target
-from isthmus.kit.canonical import digest_of, parse_canonical
+from isthmus.kit.canonical import digest_of
 from isthmus.kit.filelock import held
 from isthmus.kit.ids import slug
-from isthmus.kit.signing import Envelope, SigningKey, payload_of, seal
+from isthmus.kit.signing import Envelope, SigningKey, seal
+from isthmus.sandbox.agreements import agreement_digest, read_terms, sealed_terms
 from isthmus.sandbox.commitment import commitment
 from isthmus.sandbox.featurecache import FeatureCache
 from isthmus.sandbox.folder import AUDIT, HOLDOUT, TRAIN, DataFolder, is_text_file, read_folder
 from isthmus.sandbox.nodestore import NodeStore
-from isthmus.sandbox.outlog import LOG_NAME
+from isthmus.sandbox.nodeterms import keep_signed
+from isthmus.sandbox.outlog import LOG_NAME, kept_rotations
 from isthmus.sandbox.ownerdata import OwnerData, file_digests, silent
 from isthmus.sandbox.ports import Tools
 from isthmus.sandbox.rowfiles import rows_named
@@ -33,6 +35,7 @@ from isthmus.sandbox.statistics.records import kinds_in
 from isthmus.sandbox.terms import check_agreement
 
 KEY_NAME, STORE_NAME, LOCK_NAME, CACHE_NAME = "node.key", "node.sqlite", "node.lock", "features.sqlite"
+NEXT_KEY_NAME = "node.key.next"
 SALT_BYTES = 32
 
 
@@ -77,13 +80,18 @@ class NodeHome:
     def log_path(self) -> Path:
         return self.root / LOG_NAME
 
+    @property
+    def rotations(self) -> tuple[Envelope, ...]:
+        """The words by which this owner's key came from earlier ones, in order."""
+        return kept_rotations(self.log_path)
+
     def owner_data(self, tools: Tools, progress: Progress = silent) -> OwnerData:
         """The data with a feature cache beside it."""
         return OwnerData(self.folder, self.digests, FeatureCache(self.root / CACHE_NAME), tools, progress)
 
     def agreements(self) -> list[tuple[str, Agreement]]:
         """(digest, agreement) of every agreement that this node keeps, the newest first."""
-        return [(digest, msgspec.convert(parse_canonical(payload_of(envelope)), Agreement)) for digest, envelope in self.store.agreements()]
+        return [(digest, read_terms(envelope)) for digest, envelope in self.store.agreements()]
 
     def agree(self, agreement: Agreement) -> str:
         """Signs and keeps an agreement; returns its digest. Raises AgreementError, or InputError when it is another's."""
@@ -92,8 +100,8 @@ class NodeHome:
         if agreement.participants.get(agreement.owner) not in (None, self.key.public_hex):
             raise InputError(f"the agreement pins another key for {agreement.owner} than this node's", "pin this node's key")
         check_agreement(agreement)
-        digest = digest_of(agreement)
-        self.store.put_agreement(digest, seal(self.key, AGREEMENT_TYPE, agreement), agreement.issued_at_s)
+        digest = agreement_digest(agreement)
+        keep_signed(self.store, agreement, digest, sealed_terms(self.key, agreement), int(agreement.issued_at_s))
         return digest
 
 
@@ -131,12 +139,19 @@ def open_home(root: Path, progress: Progress = silent) -> NodeHome:
         raise InputError(f"the state folder {root} was not finished", "run: isthmus node init")
     settings, asset = msgspec.json.decode(raw_settings, type=NodeSettings), msgspec.json.decode(raw_asset, type=Asset)
     folder = read_folder(Path(settings.data), settings.targets)
+    check_whole_key(root)
     key = SigningKey.load_or_create(root / KEY_NAME)
     digests = file_digests(folder, progress, check=False)
     if _asset(settings, folder, digests, salt) != asset:
         store.close()
         raise FolderError(f"the data in {settings.data} is not what the asset commits to", "run isthmus node init, then agree anew")
     return NodeHome(root, settings, key, store, _party(settings, key), asset, folder, digests)
+
+
+def check_whole_key(root: Path) -> None:
+    """Raises ConflictError when a change of keys was cut off in the middle."""
+    if (root / NEXT_KEY_NAME).exists():
+        raise ConflictError(f"a change of the key in {root} was cut off", "finish it: isthmus party rotate-key")
 
 
 def data_folder(root: Path) -> Path:

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
+from isthmus.contracts.agreement import AGREEMENT_TYPE
 from isthmus.kit.database import Database, named_sql
 from isthmus.kit.signing import Envelope
+from isthmus.sandbox.budget import LEDGER_NAME, PrivacyLedger
+from isthmus.sandbox.history import PastJob
+from isthmus.sandbox.negotiationstore import NEGOTIATIONS_NAME, NegotiationStore
 from isthmus.sandbox.overlap import Roster
-from isthmus.sandbox.terms import PastJob
 
 SQL = named_sql(Path(__file__).with_suffix(".sql"))
 
@@ -36,6 +40,20 @@ class StoredJob:
     refusal: bytes | None
 
 
+@dataclass(frozen=True)
+class AskedJob:
+    """A job in short. refusal: the bytes of a JobRefusal. answered: its share is fixed; signed: it was countersigned."""
+
+    digest: str
+    run_id: str
+    round: int
+    statistic: str
+    parties: tuple[str, ...]
+    refusal: bytes | None
+    answered: bool
+    signed: bool
+
+
 def _past(row: Any) -> PastJob:
     roster: Roster = frozenset((party, asset) for party, asset in json.loads(row["roster"]))
     blocks = frozenset(json.loads(row["blocks"]))
@@ -46,10 +64,15 @@ class NodeStore:
     """SQLite in the node's state folder. Every write is durable before it returns. Raises StorageError."""
 
     def __init__(self, path: Path) -> None:
+        self.negotiations = NegotiationStore(path.with_name(NEGOTIATIONS_NAME))
         self._database = Database(path, [SQL["schema_1"], SQL["schema_2"]])
+        self.privacy = PrivacyLedger(path.with_name(LEDGER_NAME))
+        """What noisy answers cost, in a file of its own, which no change of this one touches."""
 
     def close(self) -> None:
         self._database.close()
+        self.negotiations.close()
+        self.privacy.close()
 
     def fact(self, name: str) -> bytes | None:
         """A named value, or None."""
@@ -60,14 +83,46 @@ class NodeStore:
         with self._database.transaction() as sql:
             sql.execute(SQL["put_fact"], {"name": name, "value": value})
 
+    def drop_fact(self, name: str) -> None:
+        with self._database.transaction() as sql:
+            sql.execute(SQL["drop_fact"], {"name": name})
+
+    def reseal(self, seals: Mapping[str, Envelope]) -> None:
+        """Puts new signatures on agreements whose words stay. seals: digest -> envelope."""
+        with self._database.transaction() as sql:
+            for digest, envelope in seals.items():
+                sql.execute(SQL["reseal_agreement"], {"digest": digest, "envelope": msgspec.json.encode(envelope)})
+
+    def asked(self, limit: int) -> list[AskedJob]:
+        """What was asked last, and how this node stands to it, the newest first."""
+        return [
+            AskedJob(
+                row["digest"],
+                row["run_id"],
+                row["round"],
+                row["statistic"],
+                tuple(party for party, _ in json.loads(row["roster"])),
+                row["refusal"],
+                bool(row["answered"]),
+                bool(row["signed"]),
+            )
+            for row in self._database.rows(SQL["asked"], {"limit": limit})
+        ]
+
+    def runs_of(self, agreement: str) -> int:
+        """How many different runs have got a share under an agreement."""
+        row = self._database.row(SQL["runs_of_agreement"], {"agreement": agreement})
+        return 0 if row is None else int(row["runs"])
+
     def put_agreement(self, digest: str, envelope: Envelope, signed_at_s: int) -> None:
         """Keeps a signed agreement; a second time changes nothing."""
         with self._database.transaction() as sql:
             sql.execute(SQL["put_agreement"], {"digest": digest, "envelope": msgspec.json.encode(envelope), "signed_at_s": signed_at_s})
 
     def agreements(self) -> list[tuple[str, Envelope]]:
-        """(digest, envelope), the newest first."""
-        return [(row["digest"], msgspec.json.decode(row["envelope"], type=Envelope)) for row in self._database.rows(SQL["agreements"])]
+        """(digest, envelope), the newest first. Those of releases that signed another form have to be agreed anew, and are left out."""
+        found = [(row["digest"], msgspec.json.decode(row["envelope"], type=Envelope)) for row in self._database.rows(SQL["agreements"])]
+        return [(digest, envelope) for digest, envelope in found if envelope.payload_type == AGREEMENT_TYPE]
 
     def job(self, digest: str) -> StoredJob | None:
         row = self._database.row(SQL["get_job"], {"digest": digest})
