@@ -26,6 +26,7 @@ DAY_S = 24 * 3600
 @click.option("--purpose", "purposes", multiple=True, required=True, help="What the sums may be used for; repeat for more.")
 @click.option("--operation", "operations", multiple=True, help=f"Allowed statistics; default {', '.join(DEFAULT_OPERATIONS)}.")
 @click.option("--participant", "participants", multiple=True, help="id=PUBLIC_KEY of another owner that may take part; repeat.")
+@click.option("--issuer", "issuers", multiple=True, help="id=PUBLIC_KEY of one that may vouch for others, who then count as one.")
 @click.option("--exchange-key", default="", help="The exchange's public key (hex).")
 @click.option("--exchange", default="", help="The exchange's address, to ask it for its key when --exchange-key is left out.")
 @click.option("--stage", "stages", multiple=True, help="Digests of allowed feature extractors; default any.")
@@ -54,7 +55,7 @@ def agree(state: Path, as_json: bool, **terms: Any) -> None:
             exchange=exchange_key,
             purposes=terms["purposes"],
             operations=_operations(terms),
-            participants={home.settings.id: home.key.public_hex, **_participants(terms["participants"])},
+            participants={home.settings.id: home.key.public_hex, **_named_keys(terms["participants"], "--participant")},
             issued_at_s=now_s,
             expires_at_s=now_s + terms["days"] * DAY_S,
             runs_max=terms["runs_max"],
@@ -66,6 +67,7 @@ def agree(state: Path, as_json: bool, **terms: Any) -> None:
             allow_own_head=terms["allow_own_head"],
             contribution=terms["contribution"],
             privacy=_privacy(terms),
+            issuers=_named_keys(terms["issuers"], "--issuer"),
             sample=home.settings.sample,
         )
         digest = home.agree(agreement)
@@ -90,12 +92,12 @@ def _privacy(terms: dict[str, Any]) -> PrivacyTerms | None:
     return PrivacyTerms(**named, unit="group", unit_records_max=int(most)) if most else PrivacyTerms(**named)
 
 
-def _participants(given: tuple[str, ...]) -> dict[str, str]:
+def _named_keys(given: tuple[str, ...], option: str) -> dict[str, str]:
     pairs = {}
     for text in given:
         party, equals, public_key = text.partition("=")
         if not equals or not party or party in pairs:
-            raise InputError(f"--participant {text!r} cannot be used", "write id=PUBLIC_KEY, once for each party")
+            raise InputError(f"{option} {text!r} cannot be used", "write id=PUBLIC_KEY, once for each party")
         pairs[party] = public_key
     return pairs
 

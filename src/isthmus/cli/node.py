@@ -19,6 +19,7 @@ from isthmus.app.nodetools import node_tools
 from isthmus.cli import leash as leashes
 from isthmus.cli.agree import STATE, agree
 from isthmus.cli.budget import budget
+from isthmus.cli.vouch import vouch, vouched
 from isthmus.contracts.errors import InputError
 from isthmus.kit.clock import SystemClock
 from isthmus.kit.log import open_log
@@ -37,6 +38,8 @@ def node() -> None:
 
 node.add_command(agree)
 node.add_command(budget)
+node.add_command(vouch)
+node.add_command(vouched)
 
 
 @node.command()
