@@ -10,7 +10,7 @@ import click
 import httpx
 
 from isthmus.cli.clauses import aside, clause_options, clause_terms
-from isthmus.contracts.agreement import ANY_STAGE, Agreement
+from isthmus.contracts.agreement import ANY_STAGE, Agreement, PrivacyTerms
 from isthmus.contracts.errors import InputError, UnreachableError
 from isthmus.contracts.statistic import CLUSTERS, EVALUATE, FOLD_OUT, IRLS, MOMENTS, OWN_HEAD, PAIR
 from isthmus.contracts.valuesums import VALUE_STATISTICS
@@ -46,6 +46,9 @@ DAY_S = 24 * 3600
 @click.option("--logistic", is_flag=True, help=f"Also lets {IRLS} be asked for: the rounds of a logistic fit.")
 @click.option("--contribution", is_flag=True, help="Lets this owner be scored by its own sums; only with individual visibility.")
 @clause_options
+@click.option("--epsilon", type=float, help="Budget of all answers over the data's lifetime; every answer then carries noise.")
+@click.option("--delta", type=float, default=1e-5, show_default=True, help="Of the budget; far below one by the number of records.")
+@click.option("--privacy-unit", default="record", show_default=True, help="record, or group:N: all records of a group, at most N.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object.")
 def agree(state: Path, as_json: bool, **terms: Any) -> None:
     """Signs an agreement: what this owner lets one purpose do with its data. Or shows agreements, answers offers of terms, ends them."""
@@ -62,7 +65,7 @@ def agree(state: Path, as_json: bool, **terms: Any) -> None:
             exchange=exchange_key,
             purposes=terms["purposes"],
             operations=_operations(terms),
-            participants={home.settings.id: home.key.public_hex, **_participants(terms["participants"])},
+            participants={home.settings.id: home.key.public_hex, **_named_keys(terms["participants"], "--participant")},
             issued_at_s=now_s,
             expires_at_s=now_s + terms["days"] * DAY_S,
             runs_max=terms["runs_max"],
@@ -73,8 +76,9 @@ def agree(state: Path, as_json: bool, **terms: Any) -> None:
             dimension_records_min_ratio=terms["records_per_feature"],
             allow_own_head=terms["allow_own_head"],
             contribution=terms["contribution"],
+            privacy=_privacy(terms),
             sample=home.settings.sample,
-            **clause_terms(terms, _participants),
+            **clause_terms(terms, lambda given: _named_keys(given, "--issuer")),
         )
         digest = home.agree(agreement)
         home.store.close()
@@ -88,12 +92,22 @@ def _operations(terms: dict[str, Any]) -> tuple[str, ...]:
     return terms["operations"] or (*DEFAULT_OPERATIONS, *(name for name, allowed in flags if allowed))
 
 
-def _participants(given: tuple[str, ...]) -> dict[str, str]:
+def _privacy(terms: dict[str, Any]) -> PrivacyTerms | None:
+    unit, _, most = terms["privacy_unit"].partition(":")
+    if (unit, most) != ("record", "") and not (unit == "group" and most.isdecimal()):
+        raise InputError(f"--privacy-unit {terms['privacy_unit']!r} is none", "write record, or group:N with the most records of a group")
+    if terms["epsilon"] is None:
+        return None
+    named = {"epsilon": terms["epsilon"], "delta": terms["delta"]}
+    return PrivacyTerms(**named, unit="group", unit_records_max=int(most)) if most else PrivacyTerms(**named)
+
+
+def _named_keys(given: tuple[str, ...], option: str) -> dict[str, str]:
     pairs = {}
     for text in given:
         party, equals, public_key = text.partition("=")
         if not equals or not party or party in pairs:
-            raise InputError(f"{text!r} is no party and key", "write id=PUBLIC_KEY, once for each party")
+            raise InputError(f"{option} {text!r} cannot be used", "write id=PUBLIC_KEY, once for each party")
         pairs[party] = public_key
     return pairs
 

@@ -78,9 +78,10 @@ def stage_blocks(job: Job) -> frozenset[str]:
 
 
 def job_content(job: Job) -> str:
-    """Digest of what is asked: everything but id, attempt and times."""
+    """Digest of what is asked: everything but id, attempt and times; exact sums say nothing of noise."""
     fields = msgspec.to_builtins(job)
-    return digest_of({name: value for name, value in fields.items() if name not in ("id", "attempt", "created_at_s", "expires_at_s")})
+    left_out = ("id", "attempt", "created_at_s", "expires_at_s", *(("noise",) if job.noise is None else ()))
+    return digest_of({name: value for name, value in fields.items() if name not in left_out})
 
 
 def _check_single(job: Job, content: str, past: Sequence[PastJob]) -> None:
@@ -139,5 +140,5 @@ def check_history(agreement: Agreement, statistic: Statistic, job: Job, roster: 
         left = sorted({party for known in earlier for party, _ in known} - {party for party, _ in roster})
         why = f"earlier sums of the same features held {', '.join(left)} too, whose share the difference would be" if left else None
     else:
-        why = reveals(earlier, roster, agreement.overlap_owners_min)
+        why = reveals(earlier, roster, agreement.overlap_owners_min, agreement.participants)
     refuse_if(why is not None, "would-reveal", why or "", "keep the roster, let two owners leave together, or use another stage")

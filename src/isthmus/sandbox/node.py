@@ -27,6 +27,7 @@ from isthmus.sandbox.nodestore import NodeStore, StoredJob
 from isthmus.sandbox.nodeterms import NodeTerms
 from isthmus.sandbox.outlog import Leaving, OutLog
 from isthmus.sandbox.ownerdata import OwnerData
+from isthmus.sandbox.release import check_budget, noisy_share
 from isthmus.sandbox.rotation import chain, checked_rotation, extended
 from isthmus.sandbox.statistics.registry import STATISTICS, Statistic, computed
 from isthmus.sandbox.terms import check_effective, check_job, roster_digest
@@ -243,7 +244,9 @@ class Node:
         job, agreement = found.job, found.agreement
         present = agreement_digest(agreement)
         past = [replace(p, agreement=present) if p.agreement == found.terms else p for p in self._store.past_jobs()]
-        statistic, params, roster = check_job(agreement, self._me.key.public_hex, job, past, self._clock.now_s())
+        now_s = self._clock.now_s()
+        statistic, params, roster = check_job(agreement, self._me.key.public_hex, job, past, now_s)
+        check_budget(agreement, statistic, params, job, self._store.privacy, self._data.folder, now_s)
         asked = (job.run_id, job.round, job.statistic, job.stage.digest, job_content(job))
         return statistic, params, PastJob(found.terms, *asked, roster, stage_blocks(job))
 
@@ -254,7 +257,15 @@ class Node:
                 raise RefusedError(PAUSED, f"the owner has paused {self._me.id}", "ask again when it has resumed")
             _, _, past = self._checked(found)
             private = new_mask_key()
-            word = Countersignature(job=digest, roster=roster_digest(job), party=self._me.id, mask_key=mask_public_hex(private))
+            word = Countersignature(
+                job=digest,
+                roster=roster_digest(job),
+                party=self._me.id,
+                mask_key=mask_public_hex(private),
+                asset=found.agreement.asset,
+                purpose=job.purpose,
+                statistic=job.statistic,
+            )
             body = canonical_bytes(seal(self._me.key, COUNTERSIGNATURE_TYPE, word))
             stored = StoredJob(digest, past.agreement, past, private, body, None, None, None, None)
             self._store.put_job(stored)
@@ -274,10 +285,11 @@ class Node:
             peers = self._peers(stored, job, agreement, digest, given)
             if statistic.effective is not None:
                 check_effective(agreement, statistic, params, job, statistic.effective(params, job.stage, self._data))
-            share = computed(statistic, params, job.stage, self._data, agreement.least_group_size)
+            rows = self._data if job.noise is None else replace(self._data, norm_max=job.noise.norm_max)
+            share = computed(statistic, params, job.stage, rows, agreement.least_group_size)
             if self._paused():
                 return self._hold(job, digest)
-            self._fix(stored, job, statistic, share, peers)
+            self._fix(stored, job, agreement, statistic, params, share, peers)
             stored = self._store.job(digest) or stored
             self._report("computed", {"job": job.id, "statistic": job.statistic, "entries": int(share.size)})
         if stored.body is None:
@@ -289,13 +301,15 @@ class Node:
         keys: dict[str, str] = {}
         roster = roster_digest(job)
         for member in job.roster:
-            pinned = agreement.participants[member.party]
+            pinned = member.public_key  # held against the agreement by check_job
             try:
                 envelope = msgspec.convert(given.get(member.party), Envelope)
                 word = msgspec.convert(unseal(envelope, COUNTERSIGNATURE_TYPE, {key_id(pinned): pinned}), Countersignature)
             except (msgspec.ValidationError, IsthmusError) as error:
                 raise RefusedError("countersignature", f"{member.party} did not countersign this job", "ask for it anew") from error
-            if (word.job, word.roster, word.party) != (digest, roster, member.party):
+            asset = digest_of(msgspec.json.decode(payload_of(msgspec.convert(member.asset, Envelope))))
+            commits = (word.asset, word.purpose, word.statistic) == (asset, job.purpose, job.statistic)
+            if (word.job, word.roster, word.party) != (digest, roster, member.party) or not commits:
                 raise RefusedError("countersignature", f"{member.party} countersigned another job", "ask for it anew")
             if member.party == self._me.id and canonical_bytes(envelope) != stored.countersignature:
                 raise RefusedError("countersignature", "this node's own countersignature came back changed", "ask for it anew")
@@ -305,8 +319,12 @@ class Node:
         del keys[self._me.id]
         return keys
 
-    def _fix(self, stored: StoredJob, job: Job, statistic: Statistic, share: Any, peers: dict[str, str]) -> None:
-        """Masks the share and stores the very bytes that will leave."""
+    def _fix(
+        self, stored: StoredJob, job: Job, agreement: Agreement, statistic: Statistic, params: Any, share: Any, peers: dict[str, str]
+    ) -> None:
+        """Adds noise where it is asked for, masks the share and stores the very bytes that will leave."""
+        if job.noise is not None:
+            share = noisy_share(agreement, statistic, params, job, share, self._store.privacy, self._clock.now_s())
         plain = share.astype("<f8" if statistic.single else "<i8").tobytes()
         payload = "sha256:" + sha256_hex(plain)
         known = self._store.payload_of(stored.past.content)

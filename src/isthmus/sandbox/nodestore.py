@@ -13,6 +13,7 @@ import msgspec
 from isthmus.contracts.agreement import AGREEMENT_TYPE
 from isthmus.kit.database import Database, named_sql
 from isthmus.kit.signing import Envelope
+from isthmus.sandbox.budget import LEDGER_NAME, PrivacyLedger
 from isthmus.sandbox.history import PastJob
 from isthmus.sandbox.negotiationstore import NEGOTIATIONS_NAME, NegotiationStore
 from isthmus.sandbox.overlap import Roster
@@ -65,9 +66,12 @@ class NodeStore:
     def __init__(self, path: Path) -> None:
         self.negotiations = NegotiationStore(path.with_name(NEGOTIATIONS_NAME))
         self._database = Database(path, [SQL["schema_1"], SQL["schema_2"]])
+        self.privacy = PrivacyLedger(path.with_name(LEDGER_NAME))
+        """What noisy answers cost, in a file of its own, which no change of this one touches."""
 
     def close(self) -> None:
         self._database.close()
+        self.privacy.close()
         self.negotiations.close()
 
     def fact(self, name: str) -> bytes | None:

@@ -261,14 +261,17 @@ class SandboxService:
         except IsthmusError as error:
             raise InputError(error.message, error.next_step) from error
         roster = tuple(self._member(party, request.purpose) for party in sorted(set(request.roster)))
-        asked = {name: value for name, value in msgspec.to_builtins(request).items() if name not in ("ttl_s", "roster")}
+        left_out = ("ttl_s", "roster", *(("noise",) if request.noise is None else ()))
+        asked = {name: value for name, value in msgspec.to_builtins(request).items() if name not in left_out}
         job_id = "job_" + digest_of({**asked, "roster": roster}).removeprefix("sha256:")[:32]
         with self._lock:
             known = self._current(job_id)
             if known is not None and known.phase != "failed":
                 return status_of(known)
             now_s = int(self._clock.now_s())
-            fields = {name: getattr(request, name) for name in ("run_id", "round", "purpose", "scenario", "statistic", "stage", "params")}
+            fields = {
+                name: getattr(request, name) for name in ("run_id", "round", "purpose", "scenario", "statistic", "stage", "params", "noise")
+            }
             attempt = 1 if known is None else known.job.attempt + 1
             times: dict[str, Any] = {"created_at_s": now_s, "expires_at_s": now_s + request.ttl_s}
             job = Job(id=job_id, roster=roster, attempt=attempt, terms=self._promises.terms_of(request), **times, **fields)
@@ -293,7 +296,7 @@ class SandboxService:
         if state not in ASKABLE and reason != EXPIRED:
             said = f"{state} ({reason})" if reason else state
             raise AgreementError(f"the agreement of {party} is {said}", "ask the owner for a new one, or wait until its node has called")
-        return RosterMember(party=party, public_key=public_key, asset=msgspec.to_builtins(asset))
+        return RosterMember(party=party, public_key=public_key, asset=msgspec.to_builtins(asset), credential=self._credential(party))
 
     def agreement_of(self, party: str, purpose: str) -> tuple[str, Agreement]:
         """(digest, terms) of a party's newest agreement for a purpose, wherever it stands. Raises AgreementError."""
@@ -303,6 +306,12 @@ class SandboxService:
                 if purpose in agreement.purposes:
                     return digest, agreement
         raise AgreementError(f"{party} has no agreement for the purpose {purpose!r}", "start that owner's node, or ask it to agree")
+
+    def _credential(self, party: str) -> Json | None:
+        """The newest word of an issuer that the party registered with itself, or None."""
+        known = self._store.parties().get(party)
+        given = () if known is None else converted(parse_canonical(payload_of(known)), Party, "party").credentials
+        return given[-1] if given else None
 
     def _current(self, job_id: str) -> JobState | None:
         """The stored state, brought to the present."""
