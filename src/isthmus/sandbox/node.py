@@ -233,12 +233,16 @@ class Node:
             return agreement
         words = [checked_rotation(envelope) for envelope in known]
         chains = {party: chain(party, key, words) for party, key in agreement.participants.items()}
+        issuers = {name: chain(None, key, words) for name, key in agreement.issuers.items()}
         held = {checked_rotation(envelope).old_key for envelope in kept}
-        spent = held | {key for keys in chains.values() for key in keys[:-1]}
+        spent = held | {key for keys in (*chains.values(), *issuers.values()) for key in keys[:-1]}
         if spent > held:  # what hangs on no pinned key is not kept, so that nobody can fill this store
             fitting = tuple(envelope for envelope, word in zip(known, words, strict=True) if word.old_key in spent)
             self._store.put_fact(ROTATIONS, msgspec.json.encode(fitting))
-        return msgspec.structs.replace(agreement, participants={party: keys[-1] for party, keys in chains.items()})
+        now = {"participants": {party: keys[-1] for party, keys in chains.items()}}
+        # an issuer that takes part is one voice with itself, also when it has changed its key: the words it gave before need renewing
+        now["issuers"] = {name: keys[-1] for name, keys in issuers.items()}
+        return msgspec.structs.replace(agreement, **now)
 
     def _checked(self, found: Trusted) -> tuple[Statistic, Any, PastJob]:
         job, agreement = found.job, found.agreement
