@@ -13,14 +13,14 @@ import msgspec
 from isthmus.contracts.agreement import Agreement
 from isthmus.contracts.asset import ASSET_TYPE, INSPECTION_SCHEMA, ROWS_SCHEMA, TEXTS_SCHEMA, Asset
 from isthmus.contracts.errors import ConflictError, FolderError, InputError, StorageError
-from isthmus.contracts.party import PARTY_TYPE, Party, PartyKind
+from isthmus.contracts.party import CREDENTIAL_TYPE, PARTY_TYPE, Credential, Party, PartyKind
 from isthmus.contracts.ports import Progress
 from isthmus.contracts.schema import Schema
 from isthmus.contracts.targets import Target
-from isthmus.kit.canonical import digest_of
+from isthmus.kit.canonical import digest_of, parse_canonical
 from isthmus.kit.filelock import held
 from isthmus.kit.ids import slug
-from isthmus.kit.signing import Envelope, SigningKey, seal
+from isthmus.kit.signing import Envelope, SigningKey, payload_of, seal
 from isthmus.sandbox.agreements import agreement_digest, read_terms, sealed_terms
 from isthmus.sandbox.commitment import commitment
 from isthmus.sandbox.featurecache import FeatureCache
@@ -37,6 +37,7 @@ from isthmus.sandbox.terms import check_agreement
 KEY_NAME, STORE_NAME, LOCK_NAME, CACHE_NAME = "node.key", "node.sqlite", "node.lock", "features.sqlite"
 NEXT_KEY_NAME = "node.key.next"
 SALT_BYTES = 32
+CREDENTIAL_FACT = "credential"
 
 
 class NodeSettings(msgspec.Struct, frozen=True, kw_only=True):
@@ -75,6 +76,14 @@ class NodeHome:
     @property
     def asset_envelope(self) -> Envelope:
         return seal(self.key, ASSET_TYPE, self.asset)
+
+    def keep_credential(self, envelope: Envelope) -> Credential:
+        """Keeps an issuer's word for this node's key, to be registered with it from now on. Raises InputError when it is about another."""
+        word = msgspec.convert(parse_canonical(payload_of(envelope)), Credential)
+        if envelope.payload_type != CREDENTIAL_TYPE or (word.party, word.public_key) != (self.settings.id, self.key.public_hex):
+            raise InputError(f"this is no issuer's word for {self.settings.id} and its key", f"ask for one for {self.key.public_hex}")
+        self.store.put_fact(CREDENTIAL_FACT, msgspec.json.encode(envelope))
+        return word
 
     @property
     def log_path(self) -> Path:
@@ -125,7 +134,7 @@ def init_home(root: Path, settings: NodeSettings, progress: Progress = silent, s
     asset = _asset(settings, folder, digests, store.fact("salt") or b"")
     store.put_fact("settings", msgspec.json.encode(settings))
     store.put_fact("asset", msgspec.json.encode(asset))
-    return NodeHome(root, settings, key, store, _party(settings, key), asset, folder, digests)
+    return NodeHome(root, settings, key, store, _party(settings, key, store), asset, folder, digests)
 
 
 def open_home(root: Path, progress: Progress = silent) -> NodeHome:
@@ -145,7 +154,7 @@ def open_home(root: Path, progress: Progress = silent) -> NodeHome:
     if _asset(settings, folder, digests, salt) != asset:
         store.close()
         raise FolderError(f"the data in {settings.data} is not what the asset commits to", "run isthmus node init, then agree anew")
-    return NodeHome(root, settings, key, store, _party(settings, key), asset, folder, digests)
+    return NodeHome(root, settings, key, store, _party(settings, key, store), asset, folder, digests)
 
 
 def check_whole_key(root: Path) -> None:
@@ -175,8 +184,12 @@ def _store(root: Path) -> NodeStore:
     return NodeStore(root / STORE_NAME)
 
 
-def _party(settings: NodeSettings, key: SigningKey) -> Party:
-    return Party(id=settings.id, name=settings.name, kind=settings.kind, public_key=key.public_hex, sample=settings.sample)
+def _party(settings: NodeSettings, key: SigningKey, store: NodeStore) -> Party:
+    raw = store.fact(CREDENTIAL_FACT)
+    words = () if raw is None else (msgspec.json.decode(raw),)
+    return Party(
+        id=settings.id, name=settings.name, kind=settings.kind, public_key=key.public_hex, sample=settings.sample, credentials=words
+    )
 
 
 def _kind(folder: DataFolder) -> str:
