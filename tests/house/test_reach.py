@@ -23,7 +23,6 @@ CONTRACTS_MAY_IMPORT = {
     "json",
     "fractions",
     "functools",
-    "hashlib",
     "isthmus",
     "itertools",
     "math",

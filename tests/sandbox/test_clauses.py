@@ -16,11 +16,13 @@ import msgspec
 import pytest
 
 import isthmus.sandbox as sandbox
+from isthmus.contracts.agreement import PrivacyTerms
 from isthmus.contracts.asset import ASSET_TYPE
-from isthmus.contracts.job import Job, RosterMember
+from isthmus.contracts.job import PAUSED, Job, Noise, RosterMember
 from isthmus.contracts.statistic import EVALUATE, OWN_HEAD
 from isthmus.kit.signing import SigningKey, seal
 from isthmus.sandbox.nodehome import NodeSettings, init_home
+from isthmus.sandbox.nodestate import pause, resume
 from tests.sandbox.modified import HONEST, Answer, ModifiedExchange, Words, artefact_params, signed_anew, strict_world
 from tests.sandbox.world import VIEWS, Owner, tiny_head, tiny_stage, write_folder
 
@@ -192,7 +194,19 @@ ONE_JOB: dict[str, tuple[Try, tuple[Try, ...]]] = {
     "payload": (after_an_answer(lambda job: msgspec.structs.replace(job, attempt=4)), (with_another_label,)),
 }
 """clause -> (a job that obeys it, jobs that break it), all under one strict agreement."""
-OWN_WORLD = ("records", "expiry", "runs", "own-head", "least-group-size", "agreement", "agreement-state")
+OWN_WORLD = (
+    "paused",
+    "privacy-budget",
+    "privacy-unit",
+    "noise",
+    "records",
+    "expiry",
+    "runs",
+    "own-head",
+    "least-group-size",
+    "agreement",
+    "agreement-state",
+)
 """Clauses that need an agreement or a moment of their own; each has a test of its name below."""
 ELSEWHERE = {
     "overflow": ("test_masking", "test_overflow_is_refused_before_masking"),
@@ -210,6 +224,51 @@ def test_a_job_that_obeys_is_answered(exchange: ModifiedExchange, clause: str) -
 def test_a_job_that_breaks_it_is_refused_by_it(exchange: ModifiedExchange, clause: str, number: int) -> None:
     answer = ONE_JOB[clause][1][number](exchange)
     assert answer.refused == (clause,) and answer.left == ()
+
+
+@pytest.fixture(scope="module")
+def budgeted(tmp_path_factory: pytest.TempPathFactory) -> ModifiedExchange:
+    terms = {"privacy": PrivacyTerms(epsilon=1.0, delta=1e-5, unit="group", unit_records_max=6), "allow_own_head": False}
+    return ModifiedExchange(strict_world(tmp_path_factory.mktemp("budgeted"), **terms))
+
+
+LOUD = Noise(deviations=(0, 0, 4_000, 80_000_000, 80_000_000, 1 << 40), norm_max=20_000)
+
+
+def test_privacy_budget(budgeted: ModifiedExchange) -> None:
+    assert budgeted.ask(budgeted.job(noise=LOUD)).left == ("vector",)
+    assert budgeted.ask(budgeted.job()).refused == ("privacy-budget",)
+    faint = msgspec.structs.replace(LOUD, deviations=(0, 0, 0, 0, 0, 1))
+    assert budgeted.ask(budgeted.job(noise=faint)).refused == ("privacy-budget",)
+    world = budgeted.world
+    tight = PrivacyTerms(epsilon=0.001, delta=1e-5, unit="group", unit_records_max=6)
+    signed_anew(world, privacy=tight, allow_own_head=False)
+    assert budgeted.ask(budgeted.job(noise=LOUD)).refused == ("privacy-budget",)
+    signed_anew(world, allow_own_head=False)
+
+
+def test_noise(budgeted: ModifiedExchange) -> None:
+    assert budgeted.ask(budgeted.job(noise=LOUD)).left == ("vector",)
+    for deviations in ((1, 2, 3), (0,) * 6, (0, 0, 0, 0, 0, -5), (0, 0, 0, 0, 0, 1 << 50)):
+        assert budgeted.ask(budgeted.job(noise=msgspec.structs.replace(LOUD, deviations=deviations))).refused == ("noise",)
+    assert budgeted.ask(budgeted.job(noise=msgspec.structs.replace(LOUD, norm_max=-1))).refused == ("noise",)
+
+
+def test_privacy_unit(budgeted: ModifiedExchange) -> None:
+    """A group here has six records, as was agreed; an agreement on units of five would promise what the data does not keep."""
+    assert budgeted.ask(budgeted.job(noise=LOUD)).left == ("vector",)
+    smaller = PrivacyTerms(epsilon=1.0, delta=1e-5, unit="group", unit_records_max=5)
+    signed_anew(budgeted.world, privacy=smaller, allow_own_head=False)
+    assert budgeted.ask(budgeted.job(noise=LOUD)).refused == ("privacy-unit",)
+    signed_anew(budgeted.world, allow_own_head=False)
+
+
+def test_paused(exchange: ModifiedExchange) -> None:
+    state, clock = exchange.world.root / "alfa" / "state", exchange.world.clock
+    pause(state, clock)
+    assert exchange.ask(exchange.job()).refused == ("paused",)
+    resume(state)
+    assert exchange.ask(exchange.job()).left == ("vector",)
 
 
 def test_records(tmp_path: Path, exchange: ModifiedExchange) -> None:
@@ -280,32 +339,38 @@ def test_agreement_state(tmp_path: Path) -> None:
 
 
 def _clauses_of(tree: ast.AST, constants: dict[str, str]) -> Iterator[str]:
-    """Names that a module can refuse by: first of RefusedError(...), second of refuse_if(...); written out, or a constant of the module."""
+    """Names that a module can refuse by: first of RefusedError(...), second of refuse_if(...); written out, or a constant of the room."""
     for node in ast.walk(tree):
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in ("RefusedError", "refuse_if"):
             said = node.args[node.func.id == "refuse_if"]
-            if isinstance(said, ast.Constant):
-                yield str(said.value)
-            elif isinstance(said, ast.Name) and said.id in constants:
+            if isinstance(said, ast.Name):
+                assert said.id in constants, f"{ast.unparse(node)[:80]}: write the clause out, or as a constant"
                 yield constants[said.id]
             else:
-                names = [n for n in ast.walk(said) if isinstance(n, ast.Constant) and isinstance(n.value, str)]
-                assert names or node.func.id == "refuse_if" or isinstance(said, ast.Name), ast.unparse(node)
-                yield from (str(n.value) for n in names)
+                names = [n.value for n in ast.walk(said) if isinstance(n, ast.Constant) and isinstance(n.value, str)]
+                assert names, f"{ast.unparse(node)[:80]}: write the clause out"
+                yield from names
+
+
+def _texts_of(tree: ast.Module) -> dict[str, str]:
+    """The module's constants that are texts."""
+    return {
+        target.id: str(node.value.value)
+        for node in tree.body
+        if isinstance(node, ast.Assign) and isinstance(node.value, ast.Constant)
+        for target in node.targets
+        if isinstance(target, ast.Name)
+    }
 
 
 def test_no_clause_goes_untested() -> None:
-    found: set[str] = set()
-    for path in sorted(Path(str(sandbox.__file__)).parent.rglob("*.py")):
-        tree = ast.parse(path.read_text(encoding="utf-8"))
-        constants = {
-            t.id: str(n.value.value)
-            for n in tree.body
-            if isinstance(n, ast.Assign) and isinstance(n.value, ast.Constant)
-            for t in n.targets
-            if isinstance(t, ast.Name)
-        }
-        found |= set(_clauses_of(tree, constants))
+    room = Path(str(sandbox.__file__)).parent
+    files = [path for path in sorted(room.rglob("*.py")) if path.name != "refusal.py"]
+    trees = {path: ast.parse(path.read_text(encoding="utf-8")) for path in files}
+    shared: dict[str, str] = {"PAUSED": PAUSED}
+    for tree in trees.values():
+        shared |= _texts_of(tree)
+    found = {name for tree in trees.values() for name in _clauses_of(tree, {**shared, **_texts_of(tree)})}
     tested = {*ONE_JOB, *OWN_WORLD, *ELSEWHERE}
     assert found == tested, f"without a row: {sorted(found - tested)}; without a clause: {sorted(tested - found)}"
     assert all(f"test_{clause.replace('-', '_')}" in globals() for clause in OWN_WORLD)

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import jsonschema
-import msgspec
 import numpy as np
 import pytest
 from click.testing import CliRunner
@@ -19,9 +18,9 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from isthmus.cli.main import isthmus
-from isthmus.contracts.croissant import CONTEXT, AssetFacts, PublishedQuality, band_of, description_of
+from isthmus.contracts.croissant import CONTEXT, AssetFacts, band_of, description_of, published
 from isthmus.contracts.documentschemas import asset_description_schema
-from isthmus.contracts.errors import FolderError
+from isthmus.contracts.errors import DocumentError, FolderError
 from isthmus.contracts.schema import Column, Schema
 from isthmus.sandbox.description import described, mock_sample
 from isthmus.sandbox.nodehome import NodeSettings, init_home
@@ -199,9 +198,15 @@ def test_of_a_quality_report_no_count_and_no_sentence_is_told(tmp_path: Path) ->
         "groups": 3,
         "findings": [{"check": "missing", "level": "care", "says": "7319 of them", "records": 7319, "share": 0.25}],
     }
-    quality = msgspec.json.decode(json.dumps(report).encode(), type=PublishedQuality)
+    quality = published(report)
     found = document(rows_folder(tmp_path / "data"), quality=quality)
     assert found["isthmus:quality"]["score"] == 71 and "7319" not in json.dumps(found)
+
+
+@pytest.mark.parametrize("report", [{}, {"score": "good"}, {"score": 1, "findings": [7]}, {"score": 1, "findings": 7}])
+def test_a_report_that_is_none_is_refused(report: dict[str, Any]) -> None:
+    with pytest.raises(DocumentError):
+        published(report)
 
 
 def test_facts_alone_make_the_document() -> None:

@@ -175,7 +175,7 @@ class World:
 
     def __post_init__(self) -> None:
         self.jobstore = JobStore(self.root / "exchange.sqlite")
-        self.service = SandboxService(self.jobstore, self.exchange_key, self.clock, self.promises)
+        self.service = SandboxService(self.jobstore, self.exchange_key, self.clock, promises=self.promises)
 
     def restart_exchange(self) -> None:
         self.__post_init__()

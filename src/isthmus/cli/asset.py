@@ -13,7 +13,7 @@ import click
 import msgspec
 
 from isthmus.app.catalogue import write_whole
-from isthmus.contracts.croissant import PublishedQuality, description_of
+from isthmus.contracts.croissant import PublishedQuality, description_of, published
 from isthmus.contracts.errors import DocumentError, InputError, StorageError
 from isthmus.kit.clock import SystemClock
 from isthmus.sandbox.commitment import commitment
@@ -116,7 +116,7 @@ def _quality(path: Path | None) -> PublishedQuality | None:
     if path is None:
         return None
     try:
-        return msgspec.json.decode(path.read_bytes(), type=PublishedQuality)
+        return published(msgspec.json.decode(path.read_bytes(), type=dict[str, Any]))
     except OSError as error:
         raise StorageError(f"{path} cannot be read: {error.strerror}", "check the path") from error
     except msgspec.DecodeError as error:

@@ -12,6 +12,7 @@ from typing import Any, Literal
 
 import msgspec
 
+from isthmus.contracts.errors import DocumentError
 from isthmus.contracts.ports import Json
 
 CONFORMS = ["http://mlcommons.org/croissant/1.1", "http://mlcommons.org/croissant/RAI/1.0"]
@@ -91,7 +92,7 @@ class FieldFact:
     content: bool = False
 
 
-class QualityFinding(msgspec.Struct, frozen=True, kw_only=True):
+class QualityFinding(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What of a finding may be published: no counts and no sentences."""
 
     check: str
@@ -100,12 +101,22 @@ class QualityFinding(msgspec.Struct, frozen=True, kw_only=True):
     column: str = ""
 
 
-class PublishedQuality(msgspec.Struct, frozen=True, kw_only=True):
-    """What of a quality report (`isthmus asset check`) may stand in a public description: fields that are not named here are left out."""
+class PublishedQuality(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What of a quality report (`isthmus asset check`) may stand in a public description."""
 
     score: int
     findings: tuple[QualityFinding, ...] = ()
     personal: tuple[str, ...] = ()
+
+
+def published(report: Json) -> PublishedQuality:
+    """The part of a quality report that may be told: what is not named in these nouns is left out. Raises DocumentError."""
+    try:
+        findings = [{name: one[name] for name in QualityFinding.__struct_fields__ if name in one} for one in report.get("findings", ())]
+        known = {name: report[name] for name in ("score", "personal") if name in report}
+        return msgspec.convert({**known, "findings": findings}, PublishedQuality)
+    except (msgspec.ValidationError, TypeError, AttributeError) as error:
+        raise DocumentError(f"the quality report is malformed: {error}", "give what isthmus asset check --json wrote") from error
 
 
 @dataclass(frozen=True)
