@@ -86,7 +86,7 @@ class Exchange:
         self.key = SigningKey.load_or_create(state / "exchange.key")
         self.catalogue = Catalogue(state, clock)
         self.jobstore = JobStore(state / "sandbox.sqlite")
-        self.sandbox = SandboxService(self.jobstore, self.key, clock, house.invited_only, house.promises)
+        self.sandbox = SandboxService(self.jobstore, self.key, clock, house.promises, invited_only=house.invited_only)
         self.keys_db = open_keys(state / "keys.sqlite")
         self.keys = KeyRing(self.keys_db, clock)
         self.book_db = open_book(state / "book.sqlite")

@@ -99,7 +99,7 @@ class SandboxService:
     signed in every job's terms. `changes` grows whenever a task may have appeared."""
 
     def __init__(
-        self, store: JobStore, key: SigningKey, clock: Clock, invited_only: bool = False, promises: Promises = NO_PROMISES
+        self, store: JobStore, key: SigningKey, clock: Clock, promises: Promises = NO_PROMISES, *, invited_only: bool = False
     ) -> None:
         self._store, self._key, self._clock, self._invited_only = store, key, clock, invited_only
         self._promises = promises
