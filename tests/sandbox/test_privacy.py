@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from isthmus.contracts.agreement import PrivacyTerms
-from isthmus.contracts.errors import AgreementError, RefusedError
+from isthmus.contracts.errors import AgreementError, InputError, RefusedError
 from isthmus.contracts.head import Array
 from isthmus.contracts.job import Noise
 from isthmus.contracts.statistic import (
@@ -397,3 +397,14 @@ def test_privacy_terms_that_promise_nothing(paid: World) -> None:
 def test_evaluations_with_slices_are_told_apart_from_noise() -> None:
     with pytest.raises(RefusedError):
         evaluate_blocks(EvaluateParams(artefact="", head=tiny_head(), slices=("mono",)), tiny_stage(), Unit(), 0)
+
+
+def test_exact_and_noisy_answers_about_the_same_data_exclude_each_other(tmp_path) -> None:
+    world = private_world(tmp_path)
+    home = world.owners["alfa"].home
+    keys = {n: o.home.key.public_hex for n, o in world.owners.items()}
+    with pytest.raises(InputError, match="no epsilon holds"):
+        home.agree(world.agreement(home, keys, privacy=None, purposes=("resell",)))
+    home.agree(world.agreement(home, keys, privacy=msgspec.structs.replace(TERMS, epsilon=2.0), purposes=("resell",)))
+    later = int(world.clock.now_s()) + 4000
+    home.agree(world.agreement(home, keys, privacy=None, issued_at_s=later, expires_at_s=later + 10))

@@ -27,7 +27,7 @@ from isthmus.sandbox.node import Identity, Node
 from isthmus.sandbox.nodehome import NodeHome, NodeSettings, init_home, open_home
 from isthmus.sandbox.outlog import OutLog
 from isthmus.sandbox.ports import Artefact, Given, Tools
-from isthmus.sandbox.service import SandboxService
+from isthmus.sandbox.service import NO_PROMISES, Promises, SandboxService
 
 D = 4
 OPERATIONS = (MOMENTS, FOLD_OUT, CLUSTERS, EVALUATE, OWN_HEAD, *TREE_OPERATIONS)
@@ -170,12 +170,14 @@ class World:
     exchange_key: SigningKey = field(default_factory=lambda: SigningKey.from_seed(b"x" * 32))
     owners: dict[str, Owner] = field(default_factory=dict)
     terms: dict[str, Any] = field(default_factory=dict)
+    promises: Promises = NO_PROMISES
 
     def __post_init__(self) -> None:
-        self.service = SandboxService(JobStore(self.root / "exchange.sqlite"), self.exchange_key, self.clock)
+        self.jobstore = JobStore(self.root / "exchange.sqlite")
+        self.service = SandboxService(self.jobstore, self.exchange_key, self.clock, self.promises)
 
     def restart_exchange(self) -> None:
-        self.service = SandboxService(JobStore(self.root / "exchange.sqlite"), self.exchange_key, self.clock)
+        self.__post_init__()
         for owner in self.owners.values():
             owner.uplink.service = self.service
 

@@ -23,6 +23,7 @@ from isthmus.app.builders import build_of, site_build_of
 from isthmus.app.catalogue import Catalogue, write_whole
 from isthmus.app.certificate_gate import CertificateGate
 from isthmus.app.comparison import Comparison
+from isthmus.app.deletions import Deletions
 from isthmus.app.deploy import EXCHANGE, Deployer, Made
 from isthmus.app.edge import EdgeDesk
 from isthmus.app.edge_routes import edge_routes
@@ -90,14 +91,19 @@ class Exchange:
         self.serving = Service(self.registry, self.keys, self.meter, clock, __version__, self.shadows.see)
         self.jobs = SandboxJobs(self.sandbox)
         self.worker = Worker(self.catalogue, {"build": self._build, "site": self._site, "comparison": self._comparison}, clock, log)
+        self.deletions = Deletions(self.sandbox, self.jobstore, self.catalogue, self.lives, self.key, clock)
         self.upkeep = Upkeep(self._expire, log)
         self.operator_token = self._operator_token()
 
     def _expire(self) -> None:
-        """Ends attempts that stayed open beyond their time."""
+        """Ends attempts and agreements that stayed open beyond their time, and deletes what an ended agreement asks to be deleted."""
         ended = self.meter.expire(self.clock.now_s())
         if ended:
             self.log.warning("holds-expired", count=len(ended))
+        for negotiation in self.sandbox.desk.expire():
+            self.log.warning("agreement-ended", owner=negotiation.owner, agreement=negotiation.agreement or "", state=negotiation.state)
+        for record in self.deletions.turn():
+            self.log.warning("deleted", owner=record.owner, agreement=record.agreement, jobs=len(record.jobs), models=len(record.artefacts))
 
     def _operator_token(self) -> str:
         """The operator's bearer token, kept in a file that only the operator may read."""

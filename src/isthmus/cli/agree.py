@@ -9,6 +9,7 @@ from typing import Any
 import click
 import httpx
 
+from isthmus.cli.clauses import aside, clause_options, clause_terms
 from isthmus.contracts.agreement import ANY_STAGE, Agreement, PrivacyTerms
 from isthmus.contracts.errors import InputError, UnreachableError
 from isthmus.contracts.statistic import CLUSTERS, EVALUATE, FOLD_OUT, IRLS, MOMENTS, OWN_HEAD, PAIR
@@ -23,10 +24,9 @@ DAY_S = 24 * 3600
 
 @click.command()
 @STATE
-@click.option("--purpose", "purposes", multiple=True, required=True, help="What the sums may be used for; repeat for more.")
+@click.option("--purpose", "purposes", multiple=True, help="What the sums may be used for; repeat for more.")
 @click.option("--operation", "operations", multiple=True, help=f"Allowed statistics; default {', '.join(DEFAULT_OPERATIONS)}.")
 @click.option("--participant", "participants", multiple=True, help="id=PUBLIC_KEY of another owner that may take part; repeat.")
-@click.option("--issuer", "issuers", multiple=True, help="id=PUBLIC_KEY of one that may vouch for others, who then count as one.")
 @click.option("--exchange-key", default="", help="The exchange's public key (hex).")
 @click.option("--exchange", default="", help="The exchange's address, to ask it for its key when --exchange-key is left out.")
 @click.option("--stage", "stages", multiple=True, help="Digests of allowed feature extractors; default any.")
@@ -42,9 +42,12 @@ DAY_S = 24 * 3600
 @click.option("--epsilon", type=float, help="Budget of all answers over the data's lifetime; every answer then carries noise.")
 @click.option("--delta", type=float, default=1e-5, show_default=True, help="Of the budget; far below one by the number of records.")
 @click.option("--privacy-unit", default="record", show_default=True, help="record, or group:N: all records of a group, at most N.")
+@clause_options
 @click.option("--json", "as_json", is_flag=True, help="One JSON object.")
 def agree(state: Path, as_json: bool, **terms: Any) -> None:
-    """Signs an agreement: what this owner lets one purpose do with its data."""
+    """Signs an agreement: what this owner lets one purpose do with its data. Or shows agreements, answers offers of terms, ends them."""
+    if aside(state, terms, as_json):
+        return
     exchange_key = terms["exchange_key"] or _key_of(terms["exchange"])
     with only_one(state):
         home = open_home(state)
@@ -55,7 +58,7 @@ def agree(state: Path, as_json: bool, **terms: Any) -> None:
             exchange=exchange_key,
             purposes=terms["purposes"],
             operations=_operations(terms),
-            participants={home.settings.id: home.key.public_hex, **_named_keys(terms["participants"], "--participant")},
+            participants={home.settings.id: home.key.public_hex, **_participants(terms["participants"])},
             issued_at_s=now_s,
             expires_at_s=now_s + terms["days"] * DAY_S,
             runs_max=terms["runs_max"],
@@ -67,8 +70,8 @@ def agree(state: Path, as_json: bool, **terms: Any) -> None:
             allow_own_head=terms["allow_own_head"],
             contribution=terms["contribution"],
             privacy=_privacy(terms),
-            issuers=_named_keys(terms["issuers"], "--issuer"),
             sample=home.settings.sample,
+            **clause_terms(terms, _participants),
         )
         digest = home.agree(agreement)
         home.store.close()
@@ -92,12 +95,12 @@ def _privacy(terms: dict[str, Any]) -> PrivacyTerms | None:
     return PrivacyTerms(**named, unit="group", unit_records_max=int(most)) if most else PrivacyTerms(**named)
 
 
-def _named_keys(given: tuple[str, ...], option: str) -> dict[str, str]:
+def _participants(given: tuple[str, ...]) -> dict[str, str]:
     pairs = {}
     for text in given:
         party, equals, public_key = text.partition("=")
         if not equals or not party or party in pairs:
-            raise InputError(f"{option} {text!r} cannot be used", "write id=PUBLIC_KEY, once for each party")
+            raise InputError(f"{text!r} is no party and key", "write id=PUBLIC_KEY, once for each party")
         pairs[party] = public_key
     return pairs
 

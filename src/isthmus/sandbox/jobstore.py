@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -109,6 +110,18 @@ class JobStore:
 
     def jobs_of_run(self, run_id: str) -> list[JobState]:
         return [self._state(row) for row in self._database.rows(SQL["jobs_of_run"], {"run_id": run_id})]
+
+    def all_jobs(self) -> list[JobState]:
+        """In order of creation."""
+        return [self._state(row) for row in self._database.rows(SQL["all_jobs"])]
+
+    def forget_jobs(self, job_ids: Iterable[str]) -> None:
+        """Deletes jobs with all that came for them, also out of the file."""
+        with self._database.transaction() as sql:
+            for job_id in job_ids:
+                sql.execute(SQL["drop_messages"], {"job": job_id})
+                sql.execute(SQL["drop_job"], {"id": job_id})
+        self._database.scrub()
 
     def _state(self, row: Any) -> JobState:
         envelope = _envelope(row["envelope"])

@@ -35,11 +35,12 @@ from isthmus.sandbox.jobstore import JobStore
 from isthmus.sandbox.requestsign import check_request, claimed_party
 from isthmus.sandbox.statistics.registry import STATISTICS, parsed_params
 from isthmus.sandbox.terms import JOB_SECONDS_MAX, ROSTER_MAX, check_agreement, is_public_key
-from isthmus.sandbox.termsdesk import TermsDesk
+from isthmus.sandbox.termsdesk import EXPIRED, TermsDesk
 
 NODE_ALIVE_S_MAX = 30.0
 ASKABLE = ("VERIFIED", "FINALIZED")
-"""States of an agreement under which jobs are made; a node that has not finalized yet does so before it looks at its tasks."""
+"""States of an agreement under which jobs are made; a node that has not finalized yet does so before it looks at its tasks. One whose time
+is over is asked too, so that its node says so and a run can go on without it."""
 Noun = TypeVar("Noun")
 
 
@@ -230,9 +231,10 @@ class SandboxService:
             raise AgreementError(
                 f"the newest agreement of {party} names another exchange", "ask the owner for one with this exchange's key"
             )
-        if self.desk.state_of(digest) not in ASKABLE:
-            state = self.desk.state_of(digest)
-            raise AgreementError(f"the agreement of {party} is {state}", "ask the owner for a new one, or wait until its node has called")
+        state, reason = self.desk.standing(digest)
+        if state not in ASKABLE and reason != EXPIRED:
+            said = f"{state} ({reason})" if reason else state
+            raise AgreementError(f"the agreement of {party} is {said}", "ask the owner for a new one, or wait until its node has called")
         return RosterMember(party=party, public_key=public_key, asset=msgspec.to_builtins(asset), credential=self._credential(party))
 
     def agreement_of(self, party: str, purpose: str) -> tuple[str, Agreement]:
