@@ -347,7 +347,7 @@ class Build:
         """Asks and waits; see `finished_job`."""
         self._round += 1
         request = JobRequest(
-            run_id=self._run_id + suffix,
+            run_id=self._run_id + self._shop.run_suffix + suffix,
             round=self._round,
             purpose=self.purpose,
             scenario=f"{self._scenario.id}@{self._scenario.version}",

@@ -15,6 +15,8 @@ COUNTERSIGNATURE_TYPE = "application/vnd.isthmus.countersignature+json"
 
 JobPhase = Literal["countersign", "compute", "done", "failed"]
 FINAL_PHASES = ("done", "failed")
+PAUSED = "paused"
+"""The clause by which a node refuses while its owner has paused it, and the phase that it tells."""
 
 
 class Noise(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -130,7 +132,8 @@ class JobStatus(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
 
     missing: parties that are waited for now. total, total_digest: the sum over the roster as int64 and the sha256 of its
     little-endian bytes, once done. heads: for own-head/1, one array (bias, coefficients...) for each party.
-    bytes_received: bytes of vectors or heads by party.
+    bytes_received: bytes of vectors or heads by party. countersigned: who has countersigned; while somebody has not, nothing
+    that was computed has left an owner for this job.
     """
 
     id: str
@@ -147,14 +150,17 @@ class JobStatus(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     total_digest: str | None = None
     heads: dict[str, Array] | None = None
     reason: str | None = None
+    countersigned: tuple[str, ...] = ()
 
 
 class NodeTask(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What a node has to do next. job: the signed Job envelope. countersignatures: all of them, in the compute phase."""
+    """What a node has to do next. job: the signed Job envelope. countersignatures: all of them, in the compute phase. rotations: signed
+    Rotation envelopes of members whose keys have changed, which speak for themselves."""
 
     phase: Literal["countersign", "compute"]
     job: Json
     countersignatures: dict[str, Json] = {}
+    rotations: tuple[Json, ...] = ()
 
 
 class NodeState(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
