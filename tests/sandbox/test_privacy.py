@@ -33,7 +33,7 @@ from isthmus.kit.canonical import digest_of
 from isthmus.kit.hatmatrix import Floats
 from isthmus.sandbox.accounting import rho_of
 from isthmus.sandbox.jobstore import JobStore
-from isthmus.sandbox.nodehome import NodeSettings, init_home
+from isthmus.sandbox.nodehome import NodeSettings, init_home, open_home
 from isthmus.sandbox.privacy import check_units, cost_nanos, noise_of, share_variance, told_only
 from isthmus.sandbox.service import SandboxService
 from isthmus.sandbox.statistics.evaluation import evaluation
@@ -399,3 +399,15 @@ def test_exact_and_noisy_answers_about_the_same_data_exclude_each_other(tmp_path
     home.agree(world.agreement(home, keys, privacy=msgspec.structs.replace(TERMS, epsilon=2.0), purposes=("resell",)))
     later = int(world.clock.now_s()) + 4000
     home.agree(world.agreement(home, keys, privacy=None, issued_at_s=later, expires_at_s=later + 10))
+
+
+def test_a_ledger_that_was_taken_away_does_not_begin_anew(tmp_path) -> None:
+    world = private_world(tmp_path)
+    world.service.create_job(noisy_request(world))
+    world.steps()
+    alfa = world.owners["alfa"]
+    alfa.home.store.close()
+    for file in (world.root / "alfa" / "state").glob("privacy.sqlite*"):
+        file.unlink()
+    world.owners["alfa"] = world.owner(open_home(world.root / "alfa" / "state"))
+    assert offered(world, "alfa", job_of(world, run_id="again", noise=MOMENT_NOISE)) == ["privacy-budget"]
