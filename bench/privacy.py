@@ -21,6 +21,7 @@ from typing import Any
 import numpy as np
 from bench_command import say
 from datasets import table
+from membership import Candidates, from_moments
 from numpy.typing import NDArray
 from solar_cells import BACKBONE, area, bar, columns, default_cache, interval, load_cells, machine
 from table_models import features
@@ -29,9 +30,9 @@ from isthmus.app.privatebuild import MOMENTS_PART, moments_noise
 from isthmus.contracts.head import Stage
 from isthmus.contracts.statistic import MomentsParams
 from isthmus.contracts.sums import moments_from
-from isthmus.foundry.foldout import choose_lambda, leave_one_group_out
+from isthmus.foundry.foldout import choose_lambda, leave_one_group_out, moments_of
 from isthmus.foundry.noisysums import believed, noisy_fit
-from isthmus.foundry.ridge import LAMBDAS
+from isthmus.foundry.ridge import LAMBDAS, standard
 from isthmus.sandbox.accounting import rho_for
 from isthmus.sandbox.privacy import noise_of, told_only
 from isthmus.sandbox.statistics.moments import moments
@@ -44,6 +45,7 @@ EPSILONS = (0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0)
 TABLES = ("wines", "power", "shuttle")
 PENALTY, NORM = 0.001, 0.5
 LOSS_GOAL_POINTS = 3.0
+MEMBERS, ATTACKED = 300, (1.0, 10.0)
 Ints = NDArray[np.int64]
 
 
@@ -134,6 +136,34 @@ def curve(data: Data, seeds: int) -> dict[str, Any]:
     return {"data": data.name, **about, "owners": OWNERS, "delta": DELTA, "no_noise": plain, "curve": rows}
 
 
+def membership(data: Data, seeds: int) -> list[dict[str, Any]]:
+    """How well the best of bench/membership.py's attacks tells MEMBERS records in the sums from as many that are not, of the exact total
+    and of noisy ones; the attacker has reference records of the same population. AUC 0.5 is a coin."""
+    found: dict[str, list[float]] = {name: [] for name in ("exact", *(f"epsilon {e:g}" for e in ATTACKED))}
+    ones = np.ones(MEMBERS, dtype=np.int64)
+    params, d = MomentsParams(views=("identity",), sure_weight=1, unsure_weight=1), data.q.shape[1]
+    stage = Stage(backbone="bench", parts=(), dimension=d, digest="")
+    for seed in range(seeds):
+        say(f"{data.name}, members, seed {seed + 1} of {seeds}")
+        inside, outside, known = np.split(np.random.default_rng(1000 + seed).permutation(len(data.y))[: 3 * MEMBERS], 3)
+        reference = moments_of(data.q[known], ones, data.y[known], data.groups[known])
+        seen = standard(reference)
+        asked = np.concatenate([inside, outside])
+        who = Candidates((data.q[asked],), data.y[asked], np.ones(2 * MEMBERS, dtype=np.int64), np.arange(2 * MEMBERS) < MEMBERS)
+        truth = np.where(who.member, 1, -1)
+        for name, areas in found.items():
+            noise = None if name == "exact" else moments_noise(params, stage, Unit(), rho_for(float(name.split()[1]), DELTA), NORM)
+            rows = data.q[inside] if noise is None else shortened(data.q[inside], noise.norm_max)
+            total = moments_of(rows, ones, data.y[inside], data.groups[inside])
+            if noise is not None:
+                blocks = moments_blocks(params, stage, Unit(), noise.norm_max)
+                shares = sum(noise_of(blocks, noise, OWNERS) for _ in range(OWNERS))
+                total = believed(moments_from(told_only(total.packed(), blocks, noise) + shares, d), MEMBERS, MEMBERS, MEMBERS)
+            attacks = from_moments(total, reference, seen.mean, seen.scale, who)
+            areas.append(max(area(truth, score) for score in attacks.values()))
+    return [{"sums": name, "best_attack_auc": interval(values)} for name, values in found.items()]
+
+
 def lost_at_one(found: dict[str, Any]) -> float:
     return float(next(row["points_lost"]["mean"] for row in found["curve"] if row["epsilon"] == 1.0))
 
@@ -162,6 +192,9 @@ def told(result: dict[str, Any]) -> str:
             f"  {'no noise':>8} {plain['mean']:>9.4f} {plain['low']:>8.4f}-{plain['high']:.4f} {one['no_noise']['area']['mean']:>8.4f}"
         )
         lines.append(f"  always the commoner class: {one['majority']:.4f}")
+    for name, rows in result["figures"]["membership"].items():
+        seen = ", ".join(f"{row['sums']} {row['best_attack_auc']['mean']:.3f}" for row in rows)
+        lines.append(f"{name}: best attack on who is among {MEMBERS} in the sums, AUC: {seen}")
     lines += [
         f"{b['name']}: {b['value']:.2f} {b['unit']}, at most {b['goal']:g}: {'holds' if b['holds'] else 'FAILS'}" for b in result["bars"]
     ]
@@ -202,8 +235,10 @@ def main() -> int:
     sets = tables([given.only] if given.only in TABLES else [] if given.only else list(TABLES))
     sets += [pictures(given.threads)] if given.only in (None, "cells") else []
     curves = [curve(data, given.seeds) for data in sets]
+    attacked = {data.name: membership(data, given.seeds) for data in sets}
+    figures = {"curves": curves, "membership": attacked, "members": MEMBERS, "backbone": BACKBONE}
+    result = {"bench": "privacy", "machine": machine(), "figures": figures, "bars": bars_of(curves)}
     print("\r", end="", file=sys.stderr)
-    result = {"bench": "privacy", "machine": machine(), "figures": {"curves": curves, "backbone": BACKBONE}, "bars": bars_of(curves)}
     if given.picture is not None:
         given.picture.write_text(picture(curves), encoding="utf-8")
     print(json.dumps(result) if given.json else told(result))

@@ -209,6 +209,9 @@ OWN_WORLD = (
 )
 """Clauses that need an agreement or a moment of their own; each has a test of its name below."""
 ELSEWHERE = {
+    "noise": ("test_privacy", "test_noise_is_held_against_the_terms"),
+    "privacy-budget": ("test_privacy", "test_exhausted_means_declined_whatever_the_purpose_or_the_buyer"),
+    "privacy-unit": ("test_privacy", "test_groups_as_units_are_as_small_as_declared"),
     "overflow": ("test_masking", "test_overflow_is_refused_before_masking"),
 }
 """Clauses that no job can reach on purpose, because others refuse before: (module beside this one, its test)."""

@@ -18,7 +18,7 @@ from isthmus.sandbox.outlog import verify_log
 from isthmus.sandbox.overlap import isolates_one, reveals
 from isthmus.sandbox.voices import CREDENTIAL_S_MAX, credential
 from tests.sandbox.test_attacks import compute_with, job_of, offered, signed_word, without
-from tests.sandbox.world import World
+from tests.sandbox.world import World, tiny_stage
 
 ISSUER, OTHER = SigningKey.from_seed(b"i" * 32), SigningKey.from_seed(b"o" * 32)
 
@@ -32,7 +32,9 @@ def guild(tmp_path_factory: pytest.TempPathFactory) -> World:
     return found
 
 
-def guest(world: World, name: str, key: SigningKey | None = None, signer: SigningKey = ISSUER, **changes: Any) -> RosterMember:
+def guest(
+    world: World, name: str, key: SigningKey | None = None, signer: SigningKey = ISSUER, records: int = 0, **changes: Any
+) -> RosterMember:
     """A party that nobody pins, with an issuer's word and data of its own."""
     own, now_s = key or SigningKey.from_seed(name.encode().ljust(32, b".")), int(world.clock.now_s())
     words: dict[str, Any] = {
@@ -44,7 +46,8 @@ def guest(world: World, name: str, key: SigningKey | None = None, signer: Signin
     }
     word = credential(signer, **{**words, **changes})
     commitment = "sha256:" + sha256_hex(name.encode())
-    asset = msgspec.structs.replace(world.owners["bravo"].home.asset, owner=name, commitment=commitment)
+    known = world.owners["bravo"].home.asset
+    asset = msgspec.structs.replace(known, owner=name, commitment=commitment, records_train=records or known.records_train)
     sealed = msgspec.to_builtins(seal(own, ASSET_TYPE, asset))
     return RosterMember(party=name, public_key=own.public_hex, asset=sealed, credential=msgspec.to_builtins(word))
 
@@ -63,6 +66,15 @@ def test_one_that_an_issuer_vouches_for_takes_part(guild: World) -> None:
 def test_all_whom_one_issuer_vouches_for_count_once(guild: World) -> None:
     puppets = [guest(guild, f"puppet-{place}") for place in range(5)]
     assert asked(guild, "p1", ("alfa",), *puppets) == ["least-participants"]
+
+
+def test_records_of_puppets_do_not_make_room_for_features(guild: World) -> None:
+    """Two puppets that claim a million records each count as one owner, and the largest owner is set aside."""
+    wide = msgspec.structs.replace(tiny_stage(), dimension=30)
+    puppets = [guest(guild, f"puppet-{place}", records=1_000_000) for place in range(2)]
+    job = job_of(guild, run_id="d1", stage=wide)
+    roster = tuple(sorted([*(m for m in job.roster if m.party != "carol"), *puppets], key=lambda m: m.party))
+    assert offered(guild, "alfa", msgspec.structs.replace(job, roster=roster)) == ["dimension"]
 
 
 @pytest.mark.parametrize(

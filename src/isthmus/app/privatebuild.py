@@ -111,7 +111,9 @@ class PrivateBuild(Build):
 
     def _facts(self, fit: Any) -> Json:
         wanted: Json = msgspec.to_builtins(self._privacy)
-        return {"privacy": {**wanted, "rho": self._rho, "gram_deviation": self._gram_deviation}}
+        terms = {party: self._shop.jobs.agreement(party, self.purpose)[1].privacy for party in self._roster}
+        lifetime = {party: None if one is None else msgspec.to_builtins(one) for party, one in terms.items()}
+        return {"privacy": {**wanted, "rho": self._rho, "gram_deviation": self._gram_deviation, "owners_lifetime": lifetime}}
 
     def _effect(self, fit: Any, thresholds: Thresholds, weight: int) -> float:
         """As declared: nothing is asked about groups."""

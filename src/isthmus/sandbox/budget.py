@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Protocol
 
 import msgspec
 import numpy as np
@@ -58,11 +59,24 @@ def epsilon_spent(rho_nanos: int, delta: float) -> float:
     return epsilon_of(rho_nanos / NANOS, delta)
 
 
-class PrivacyLedger:
-    """SQLite in the node's own state folder; rows can only be added. Every write is durable before it returns. Raises StorageError."""
+class Witness(Protocol):
+    """Remembers elsewhere how many releases there were, so that a ledger that was lost or set back is noticed."""
 
-    def __init__(self, path: Path) -> None:
-        self._database = Database(path, [SQL["schema_1"]])
+    def releases_kept(self) -> int:
+        """The largest number that was told."""
+
+    def keep_releases(self, number: int) -> None:
+        """Remembers a number, durably."""
+
+
+class PrivacyLedger:
+    """SQLite in the node's own state folder; rows can only be added. Every write is durable before it returns. Raises StorageError.
+
+    witness: without one, a ledger that was taken away begins anew.
+    """
+
+    def __init__(self, path: Path, witness: Witness | None = None) -> None:
+        self._database, self._witness = Database(path, [SQL["schema_1"]]), witness
 
     def close(self) -> None:
         self._database.close()
@@ -115,9 +129,18 @@ class PrivacyLedger:
                 self._afford(lineage, release, terms)
             share = noisy()
             sql.execute(SQL["append"], {"lineage": lineage, "share": share.astype("<i8").tobytes(), **msgspec.structs.asdict(release)})
+        if self._witness is not None:
+            self._witness.keep_releases(self._number())
         return share
 
+    def _number(self) -> int:
+        row = self._database.row(SQL["number"])
+        return 0 if row is None else int(row["number"])
+
     def _afford(self, lineage: str, release: Release, terms: PrivacyTerms) -> None:
+        if self._witness is not None and self._number() < self._witness.releases_kept():
+            message = "answers that left are missing from this owner's privacy ledger, so nothing can be said to be left"
+            raise RefusedError(CLAUSE, message, f"put {LEDGER_NAME} of the state folder back as it was")
         left = self.left_nanos(lineage, terms, release.asset, release.part)
         if release.rho_nanos > left:
             whole = f"epsilon {terms.epsilon:g} at delta {terms.delta:g}"

@@ -38,3 +38,6 @@ SELECT * FROM releases WHERE lineage = :lineage ORDER BY place;
 -- name: append
 INSERT INTO releases (lineage, content, rho_nanos, statistic, purpose, run_id, exchange, agreement, asset, part, at_s, payload, share)
 VALUES (:lineage, :content, :rho_nanos, :statistic, :purpose, :run_id, :exchange, :agreement, :asset, :part, :at_s, :payload, :share);
+
+-- name: number
+SELECT COALESCE(MAX(place), 0) AS number FROM releases;

@@ -109,9 +109,20 @@ class NodeHome:
         if agreement.participants.get(agreement.owner) not in (None, self.key.public_hex):
             raise InputError(f"the agreement pins another key for {agreement.owner} than this node's", "pin this node's key")
         check_agreement(agreement)
+        self._check_one_kind(agreement)
         digest = agreement_digest(agreement)
         keep_signed(self.store, agreement, digest, sealed_terms(self.key, agreement), int(agreement.issued_at_s))
         return digest
+
+    def _check_one_kind(self, agreement: Agreement) -> None:
+        """Answers about an owner's data are all noisy, or all exact: beside exact ones no epsilon would hold. Raises InputError."""
+        for digest, known in self.agreements():
+            kept = self.store.negotiations.of_agreement(digest)
+            over = known.expires_at_s <= agreement.issued_at_s or (kept is not None and kept.negotiation.state == "TERMINATED")
+            if not over and (known.privacy is None) != (agreement.privacy is None):
+                what = "exact answers" if known.privacy is None else "noisy answers only"
+                message = f"the agreement for {', '.join(known.purposes)} lets {what} leave, and beside exact ones no epsilon holds"
+                raise InputError(message, "end that one first with isthmus node agree --end, or agree on the same for both")
 
 
 def init_home(root: Path, settings: NodeSettings, progress: Progress = silent, schema: Schema | None = None) -> NodeHome:
