@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Any
@@ -40,11 +41,20 @@ def done(*words: object) -> dict[str, Any]:
 class Federation:
     """Entered: all nodes are registered. times: what each part of starting took, in s. watch: memory from the first process on.
 
-    folders: party -> its folder of data. terms: further words of `isthmus node agree`.
+    folders: party -> its data. terms, init: further words of `isthmus node agree` and `init`. at_once: commands of owners run side by side.
     """
 
-    def __init__(self, root: Path, folders: Mapping[str, Path], purpose: str, terms: tuple[str, ...] = ()) -> None:
-        self.root, self._folders, self._purpose, self._terms = root, dict(folders), purpose, terms
+    def __init__(
+        self,
+        root: Path,
+        folders: Mapping[str, Path],
+        purpose: str,
+        terms: tuple[str, ...] = (),
+        init: tuple[str, ...] = (),
+        at_once: int = 1,
+    ) -> None:
+        self.root, self._folders, self._purpose, self._terms, self._init = root, dict(folders), purpose, terms, init
+        self._at_once = at_once
         self.times: dict[str, float] = {}
         self.counters: dict[str, Counter] = {}
         self.watch = Watch({"exchange": [], **{party: [] for party in folders}})
@@ -86,18 +96,14 @@ class Federation:
         token = (state / "exchange" / "operator.token").read_text(encoding="utf-8").strip()
         self.operator = httpx.Client(base_url=self.url, headers={"Authorization": f"Bearer {token}"}, trust_env=False, timeout=600)
         began = time.monotonic()
-        keys = {p: done("node", "init", folder, "--state", self._home(p), "--id", p, "--json") for p, folder in self._folders.items()}
-        self._timed("node init, one after another", began)
+        with ThreadPoolExecutor(self._at_once) as pool:
+            told_keys = list(pool.map(lambda party: str(self._made(party)["public_key"]), self._folders))
+        keys = dict(zip(self._folders, told_keys, strict=True))
+        self._timed(f"node init, {self._at_once} at a time", began)
         began = time.monotonic()
-        pins = [word for party, said in keys.items() for word in ("--participant", f"{party}={said['public_key']}")]
-        for party in keys:
-            own = [w for w in pins if not w.startswith(f"{party}=")]
-            others = [
-                w for place, w in enumerate(own) if w != "--participant" or (place + 1 < len(own) and own[place + 1] != "--participant")
-            ]
-            words = ("--purpose", self._purpose, "--exchange-key", key, *others, *self._terms)
-            done("node", "agree", "--state", self._home(party), *words, "--json")
-        self._timed("node agree, one after another", began)
+        with ThreadPoolExecutor(self._at_once) as pool:
+            list(pool.map(lambda party: self._agreed(party, keys, key), keys))
+        self._timed(f"node agree, {self._at_once} at a time", began)
         began = time.monotonic()
         for party in keys:
             self.counters[party] = Counter(int(self.url.rsplit(":", 1)[1]))
@@ -105,6 +111,14 @@ class Federation:
             self._child(party, "node", "start", "--state", self._home(party), "--exchange", address)
         waited(lambda: len(self._get("/v1/agreements")) == len(keys) and len(self._get("/v1/nodes")) == len(keys), READY_S)
         self._timed("nodes start and register, together", began)
+
+    def _made(self, party: str) -> dict[str, Any]:
+        return done("node", "init", self._folders[party], "--state", self._home(party), "--id", party, *self._init, "--json")
+
+    def _agreed(self, party: str, keys: Mapping[str, str], exchange_key: str) -> None:
+        others = [word for other, key in keys.items() if other != party for word in ("--participant", f"{other}={key}")]
+        words = ("--purpose", self._purpose, "--exchange-key", exchange_key, *others, *self._terms)
+        done("node", "agree", "--state", self._home(party), *words, "--json")
 
     def _home(self, party: str) -> Path:
         return self.root / "nodes" / party

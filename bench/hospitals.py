@@ -41,7 +41,7 @@ from isthmus.contracts.errors import InputError
 
 FOLDS, DRAWS = 5, 2000
 LOST_MAX = -0.01
-"""Of AUC and accuracy against the pooled peer: the lower end of the paired interval may not prove more than that ours is worse by so much."""
+"""Of AUC and accuracy against the pooled peer: what may be lost at the most."""
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
@@ -140,7 +140,10 @@ def row_of(y: Ints, chances: dict[str, Floats]) -> dict[str, Any]:
 def figures_of(judged: list[Judged], repeats: int) -> dict[str, Any]:
     """Probabilities are means over repeats, so that each patient counts once."""
     data = read_table("heart")
-    figures: dict[str, Any] = {"patients": len(data.y), "hospitals": {n: int((data.owners == p).sum()) for p, n in enumerate(data.owner_names)}}
+    figures: dict[str, Any] = {
+        "patients": len(data.y),
+        "hospitals": {n: int((data.owners == p).sum()) for p, n in enumerate(data.owner_names)},
+    }
     for title, chosen in (("stratified folds", lambda t: t.repeat >= 0), ("hospital left out", lambda t: t.repeat < 0)):
         some = [one for one in judged if chosen(one.task)]
         names = [name for name in some[0].chances if title == "stratified folds" or not name.endswith(" alone")]
@@ -189,7 +192,9 @@ def table(result: dict[str, Any]) -> str:
         lines += [f"  chosen: {'; '.join(figures[title]['chosen'])}"]
     lines += ["", "each hospital left out (AUC, accuracy)"]
     for name, row in figures["each hospital left out"].items():
-        lines.append(f"{name:16}" + "".join(f"  {m}: {v['auc']:.3f}, {v['accuracy']:.3f}" for m, v in row.items() if not m.endswith("rule")))
+        lines.append(
+            f"{name:16}" + "".join(f"  {m}: {v['auc']:.3f}, {v['accuracy']:.3f}" for m, v in row.items() if not m.endswith("rule"))
+        )
     lines += ["", *flamby_hearts.told(figures["FLamby's preprocessing"]), ""]
     held = (f"{'holds' if b['holds'] else 'FAILS':6} {b['name']}: {b['value']:g} (goal {b['goal']:g} {b['unit']})" for b in result["bars"])
     return "\n".join([*lines[1:], *held])

@@ -2,9 +2,9 @@
 
     .venv/bin/python bench/sandbox.py [--json] [--repeats 3] [--only ours,flare,flower]
 
-Peers are installed into environments of their own. Each is run as its tutorial has it (fixed rounds) and as fast as its settings allow, with
-Newton's method where the tutorial averages weights: as `simulator` or `simulation` (one machine, no wire), and as real processes. Ours is
-always real: an exchange and a node process an owner over HTTP, with signatures, masks and logs.
+Peers are installed into environments of their own. Each is run as its tutorial has it (fixed rounds) and as fast as its settings
+allow, with Newton's method where the tutorial averages weights: as `simulator` or `simulation` (one machine, no wire), and as real
+processes. Ours is always real: an exchange and a node process an owner over HTTP, with signatures, masks and logs.
 
 `start`: until owners can be asked. `job`: from asking to the answer, on a system that stands. `rounds`: from the first owner's first
 computation to the last one's last. Bytes are those of the owner with most, counted by a TCP relay before each owner while the job runs

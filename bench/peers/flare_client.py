@@ -8,7 +8,6 @@ import argparse
 import time
 
 import numpy as np
-
 import nvflare.client as flare
 from nvflare.apis.fl_constant import FLMetaKey
 from nvflare.app_common.abstract.fl_model import FLModel, ParamsType

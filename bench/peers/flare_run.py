@@ -2,8 +2,8 @@
 
     python flare_run.py simulator|poc KIND ROOT --owners 3 --rounds 5 [--quick] [--ports SERVER:SITE1,SITE2,...]
 
-simulator: `nvflare simulator` as its tutorials run. poc: one server and a process an owner, provisioned by `nvflare poc prepare`, over mutual
-TLS. --quick: every polling interval that FLARE lets be set, at 0.05 s, and no step damped.
+simulator: `nvflare simulator` as its tutorials run. poc: one server and a process an owner, provisioned by `nvflare poc prepare`, over
+mutual TLS. --quick: every polling interval that FLARE lets be set, at 0.05 s, and no step damped.
 """
 
 import argparse
@@ -56,7 +56,6 @@ def recipe_of(given, data):
         )
     sys.path.insert(0, HERE)
     from flare_stats import Columns
-
     from nvflare.recipe.fedstats import FedStatsRecipe
 
     wanted = {"count": {}, "sum": {}, "mean": {}, "stddev": {}}

@@ -4,7 +4,6 @@ import time
 
 import numpy as np
 import pandas as pd
-
 from nvflare.app_opt.statistics.df.df_core_statistics import DFStatisticsCore
 
 

@@ -30,7 +30,7 @@ def asked(grid, messages, quick):
 
 def added(replies):
     parts = [reply.content["arrays"].to_numpy_ndarrays() for reply in replies]
-    return [np.sum(arrays, axis=0) for arrays in zip(*parts)]
+    return [np.sum(arrays, axis=0) for arrays in zip(*parts, strict=True)]
 
 
 @app.main()
