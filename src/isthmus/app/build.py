@@ -356,9 +356,9 @@ class Build:
             params=msgspec.to_builtins(params),
             roster=self._roster,
             ttl_s=self._shop.job_ttl_s,
-            noise=noise,
             models_to=self._scenario.serve.models_to,
             owners_share_ppm=self._scenario.serve.owners_ppm,
+            noise=noise,
         )
         status = finished_job(self._shop, request)
         unchanged_agreements(self._shop, self._agreements, self.purpose)

@@ -45,10 +45,10 @@ DAY_S = 24 * 3600
 @click.option("--allow-own-head", is_flag=True, help="Lets this owner's own fitted head leave, seen singly.")
 @click.option("--logistic", is_flag=True, help=f"Also lets {IRLS} be asked for: the rounds of a logistic fit.")
 @click.option("--contribution", is_flag=True, help="Lets this owner be scored by its own sums; only with individual visibility.")
-@clause_options
 @click.option("--epsilon", type=float, help="Budget of all answers over the data's lifetime; every answer then carries noise.")
 @click.option("--delta", type=float, default=1e-5, show_default=True, help="Of the budget; far below one by the number of records.")
 @click.option("--privacy-unit", default="record", show_default=True, help="record, or group:N: all records of a group, at most N.")
+@clause_options
 @click.option("--json", "as_json", is_flag=True, help="One JSON object.")
 def agree(state: Path, as_json: bool, **terms: Any) -> None:
     """Signs an agreement: what this owner lets one purpose do with its data. Or shows agreements, answers offers of terms, ends them."""

@@ -61,7 +61,7 @@ class Job(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
     """What the exchange asks. Members of the roster are sorted by party id.
 
     id: derived from all fields but attempt and times, so that the same request has the same id. attempt: 1, 2, ... when a
-    failed or expired job is asked again. noise: what every node adds; None: the exact sum. terms: what becomes of the result. Times are
+    failed or expired job is asked again. terms: what becomes of the result. noise: what every node adds; None: the exact sum. Times are
     whole seconds since the Unix epoch.
     """
 
@@ -77,8 +77,8 @@ class Job(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
     attempt: int
     created_at_s: int
     expires_at_s: int
-    noise: Noise | None = None
     terms: JobTerms = JobTerms()
+    noise: Noise | None = None
 
 
 class Countersignature(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -113,9 +113,9 @@ class JobRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     params: Json
     roster: tuple[str, ...]
     ttl_s: int = 900
-    noise: Noise | None = None
     models_to: tuple[str, ...] = ()
     owners_share_ppm: int | None = None
+    noise: Noise | None = None
 
 
 class JobRefusal(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

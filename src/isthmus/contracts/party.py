@@ -30,6 +30,20 @@ class Party(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     credentials: tuple[Json, ...] = ()
 
 
+CREDENTIAL_TYPE = "application/vnd.isthmus.credential+json"
+
+
+class Credential(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """An issuer's signed word that a key is a party's. An agreement that names the issuer lets such a party stand in a roster without
+    pinning its key; all whom one issuer vouches for count as one participant. Times are whole seconds since the Unix epoch."""
+
+    issuer: str
+    party: str
+    public_key: str
+    issued_at_s: int
+    expires_at_s: int
+
+
 class Rotation(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A party's word that another key speaks for it from now on.
 
@@ -103,17 +117,3 @@ class Joined(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     public_key: str
     purposes: tuple[str, ...]
     participants: dict[str, str]
-
-
-CREDENTIAL_TYPE = "application/vnd.isthmus.credential+json"
-
-
-class Credential(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """An issuer's signed word that a key is a party's. An agreement that names the issuer lets such a party stand in a roster without
-    pinning its key; all whom one issuer vouches for count as one participant. Times are whole seconds since the Unix epoch."""
-
-    issuer: str
-    party: str
-    public_key: str
-    issued_at_s: int
-    expires_at_s: int

@@ -206,8 +206,7 @@ class Node:
     def _trusted(self, envelope: Envelope, unverified: Job, rotations: tuple[Any, ...]) -> Trusted:
         """The job, signed by the exchange that an agreement pins, and that agreement: the newest for asset and purpose."""
         agreements = [
-            (digest, unsealed_terms(envelope, {self._me.key.key_id: self._me.key.public_hex}))
-            for digest, envelope in self._store.agreements()
+            (digest, unsealed_terms(given, {self._me.key.key_id: self._me.key.public_hex})) for digest, given in self._store.agreements()
         ]
         if not agreements:
             raise RefusedError("agreement", f"{self._me.id} has no agreement", "ask the owner for one")
@@ -245,14 +244,13 @@ class Node:
         return msgspec.structs.replace(agreement, **now)
 
     def _checked(self, found: Trusted) -> tuple[Statistic, Any, PastJob]:
-        job, agreement = found.job, found.agreement
+        job, agreement, now_s = found.job, found.agreement, self._clock.now_s()
         present = agreement_digest(agreement)
         past = [replace(p, agreement=present) if p.agreement == found.terms else p for p in self._store.past_jobs()]
-        now_s = self._clock.now_s()
         statistic, params, roster = check_job(agreement, self._me.key.public_hex, job, past, now_s)
         check_budget(agreement, statistic, params, job, self._store.privacy, self._data.folder, now_s)
-        asked = (job.run_id, job.round, job.statistic, job.stage.digest, job_content(job))
-        return statistic, params, PastJob(found.terms, *asked, roster, stage_blocks(job))
+        asked = (found.terms, job.run_id, job.round, job.statistic, job.stage.digest, job_content(job))
+        return statistic, params, PastJob(*asked, roster, stage_blocks(job))
 
     def _countersign(self, stored: StoredJob | None, found: Trusted, digest: str) -> None:
         job = found.job

@@ -72,8 +72,8 @@ class NodeStore:
 
     def close(self) -> None:
         self._database.close()
-        self.privacy.close()
         self.negotiations.close()
+        self.privacy.close()
 
     def fact(self, name: str) -> bytes | None:
         """A named value, or None."""
