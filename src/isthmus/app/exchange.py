@@ -33,6 +33,8 @@ from isthmus.app.life_routes import LifeService, life_routes
 from isthmus.app.lives import Lives
 from isthmus.app.lotterms import LotTerms
 from isthmus.app.overview import ExchangeOverview
+from isthmus.app.question_routes import question_routes
+from isthmus.app.questions import Questions
 from isthmus.app.sandbox_routes import sandbox_routes
 from isthmus.app.shadows import Shadows
 from isthmus.app.site import site_purpose, site_scenario
@@ -81,6 +83,7 @@ class Exchange:
         self.shadows = Shadows(state, self.lives, self.registry, self.catalogue.artefact_path)
         self.serving = Service(self.registry, self.keys, self.meter, clock, __version__, self.shadows.see)
         self.jobs = SandboxJobs(self.sandbox)
+        self.questions = Questions(state, self.sandbox, clock)
         self.worker = Worker(self.catalogue, {"build": self._build, "site": self._site, "comparison": self._comparison}, clock, log)
         self.upkeep = Upkeep(self._expire, log)
         self.operator_token = self._operator_token()
@@ -174,6 +177,7 @@ class Exchange:
         return [
             *sandbox_routes(self.sandbox, self.is_operator),
             *build_routes(service),
+            *question_routes(self.questions, self.keys),
             *life_routes(LifeService(self.lives, self.shadows, self.keys, self.catalogue, self.worker, self._basis)),
             *ledger_routes(LedgerService(self.meter, self.keys, EXCHANGE, LotTerms(self.catalogue))),
             *gateway_routes(self.serving),
@@ -221,6 +225,7 @@ class Exchange:
         self.lives.close()
         self.shadows.close()
         self.jobstore.close()
+        self.questions.close()
         self.edge.close()
         self.keys_db.close()
         self.book_db.close()

@@ -107,7 +107,8 @@ def _work(state: Path, exchange: str, threads: int, stop: threading.Event) -> No
         lines.info(event, **fields)
 
     identity = Identity(home.settings.id, home.key, home.party_envelope, home.asset_envelope)
-    worker = Node(identity, home.owner_data(node_tools(threads)), home.store, OutLog(home.log_path, home.key, clock), uplink, clock, report)
+    log, ledger = OutLog(home.log_path, home.key, clock), home.ledger()
+    worker = Node(identity, home.owner_data(node_tools(threads)), home.store, log, uplink, clock, report, ledger)
     try:
         report("started", {"asset": home.asset_digest, "exchange": exchange})
         worker.run(stop, wait_s=2.0)

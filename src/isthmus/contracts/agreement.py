@@ -12,6 +12,21 @@ AGGREGATE_RATIO_MIN = 4
 AGGREGATE_PARTICIPANTS_MIN = 3
 
 Visibility = Literal["aggregate", "individual"]
+PrivacyUnit = Literal["record", "group"]
+
+
+class PrivacyTerms(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What an owner lets all noisy answers about its data tell, over the data's lifetime, whoever asks and for whatever purpose.
+
+    epsilon, delta: with them, neighbouring data sets differ by one unit, added or taken away. unit: a record, or all records of a group.
+    unit_records_max: how many records a group may have at most, declared so that it is not itself read from the data; a node with a larger
+    group refuses. 1 where a unit is a record.
+    """
+
+    epsilon: float
+    delta: float
+    unit: PrivacyUnit = "record"
+    unit_records_max: int = 1
 
 
 class Agreement(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -27,8 +42,8 @@ class Agreement(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     AGGREGATE_RATIO_MIN is asked); 0 switches the rule off and is allowed only with "individual". allow_own_head: the owner's
     own fitted head may leave, seen singly. contribution: the owner is scored by its own sums; excludes "aggregate".
     overlap_owners_min: rosters that overlap must differ by at least so many owners; 2 holds against the exchange and
-    against each other owner, 3 also against one of them together with the exchange. Times are whole seconds since the
-    Unix epoch.
+    against each other owner, 3 also against one of them together with the exchange. privacy: every answer carries noise, and
+    is paid for from this budget until it is spent; without it answers are exact. Times are whole seconds since the Unix epoch.
     """
 
     owner: str
@@ -49,3 +64,4 @@ class Agreement(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     contribution: bool = False
     overlap_owners_min: int = 2
     sample: bool = False
+    privacy: PrivacyTerms | None = None

@@ -18,12 +18,15 @@ from isthmus.contracts.agreement import AGREEMENT_TYPE, Agreement
 from isthmus.contracts.errors import ConflictError, InputError, IsthmusError, JobClosedError, RefusedError, SignatureError, UnreachableError
 from isthmus.contracts.job import COUNTERSIGNATURE_TYPE, JOB_TYPE, Countersignature, Job, JobRefusal, NodeTask
 from isthmus.contracts.ports import Clock
+from isthmus.contracts.question import QuestionParams
 from isthmus.kit.canonical import canonical_bytes, digest_of, parse_canonical, sha256_hex
 from isthmus.kit.signing import Envelope, SigningKey, key_id, payload_of, seal, unseal
+from isthmus.sandbox.budget import PrivacyLedger, Release
 from isthmus.sandbox.masking import check_range, mask_public_hex, masked, new_mask_key
 from isthmus.sandbox.nodestore import NodeStore, StoredJob
 from isthmus.sandbox.outlog import Leaving, OutLog
 from isthmus.sandbox.ownerdata import OwnerData
+from isthmus.sandbox.questionnoise import NO_TERMS, check_noise, cost_nanos, noisy
 from isthmus.sandbox.statistics.registry import STATISTICS, Statistic, computed
 from isthmus.sandbox.terms import PastJob, check_effective, check_job, job_content, roster_digest, stage_blocks
 from isthmus.sandbox.uplink import Uplink
@@ -56,10 +59,19 @@ class Node:
     """
 
     def __init__(
-        self, identity: Identity, data: OwnerData, store: NodeStore, log: OutLog, uplink: Uplink, clock: Clock, report: Report = unreported
+        self,
+        identity: Identity,
+        data: OwnerData,
+        store: NodeStore,
+        log: OutLog,
+        uplink: Uplink,
+        clock: Clock,
+        report: Report = unreported,
+        ledger: PrivacyLedger | None = None,
     ) -> None:
         self._me, self._store, self._log, self._uplink, self._clock, self._report = identity, store, log, uplink, clock, report
         self._data = replace(data, progress=self._progress)
+        self._ledger = ledger
         self._posted: set[str] = set()
         self._job = ("", "")
         self._stuck = False
@@ -170,6 +182,8 @@ class Node:
     def _checked(self, job: Job, agreement: Agreement) -> tuple[Statistic, Any, PastJob]:
         past = self._store.past_jobs()
         statistic, params, roster = check_job(agreement, self._me.key.public_hex, job, past, self._clock.now_s())
+        if isinstance(params, QuestionParams):
+            self._affordable(params, job, agreement)
         return (
             statistic,
             params,
@@ -200,12 +214,43 @@ class Node:
             if statistic.effective is not None:
                 check_effective(agreement, statistic, params, job, statistic.effective(params, job.stage, self._data))
             share = computed(statistic, params, job.stage, self._data, agreement.least_group_size)
+            if isinstance(params, QuestionParams) and params.rho_nanos:
+                share = self._noisy(share, params, job, agreement)
             self._fix(stored, job, statistic, share, peers)
             stored = self._store.job(digest) or stored
             self._report("computed", {"job": job.id, "statistic": job.statistic, "entries": int(share.size)})
         if stored.body is None:
             raise RefusedError("countersignature", "this job was refused here", "ask for it anew")
         self._deliver(stored, job, "head" if STATISTICS[job.statistic].single else "vector", stored.body)
+
+    def _affordable(self, params: QuestionParams, job: Job, agreement: Agreement) -> None:
+        """Whether a noisy answer could be paid for now."""
+        assert job.stage.schema is not None
+        check_noise(agreement, params, job.stage.schema, [file.group for file in self._data.folder.files])
+        if params.rho_nanos and self._ledger is None:
+            raise RefusedError("privacy-budget", "this node keeps no ledger of privacy", "use a node with a state folder")
+        if params.rho_nanos and self._ledger is not None:
+            cost = cost_nanos(params, job.stage.schema, len(job.roster), agreement.visibility == "individual")
+            self._ledger.check(self._me.id, job_content(job), cost, agreement.privacy or NO_TERMS)
+
+    def _noisy(self, share: Any, params: QuestionParams, job: Job, agreement: Agreement) -> Any:
+        """The share with noise, paid for; the same noise where the same was asked before."""
+        assert job.stage.schema is not None and self._ledger is not None
+        schema, owners, single = job.stage.schema, len(job.roster), agreement.visibility == "individual"
+        release = Release(
+            content=job_content(job),
+            rho_nanos=cost_nanos(params, schema, owners, single),
+            statistic=job.statistic,
+            purpose=job.purpose,
+            run_id=job.run_id,
+            exchange=agreement.exchange,
+            agreement=digest_of(agreement),
+            asset=agreement.asset,
+            at_s=int(self._clock.now_s()),
+            payload="sha256:" + sha256_hex(share.astype("<i8").tobytes()),
+        )
+        terms = agreement.privacy or NO_TERMS
+        return self._ledger.paid(self._me.id, release, terms, lambda: noisy(share, params, schema, owners, single))
 
     def _peers(self, stored: StoredJob, job: Job, agreement: Agreement, digest: str, given: dict[str, Any]) -> dict[str, str]:
         """party -> one-round key of everybody else in the roster, each signed for this very job by the pinned key."""

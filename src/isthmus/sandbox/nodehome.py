@@ -21,6 +21,8 @@ from isthmus.kit.canonical import digest_of, parse_canonical
 from isthmus.kit.filelock import held
 from isthmus.kit.ids import slug
 from isthmus.kit.signing import Envelope, SigningKey, payload_of, seal
+from isthmus.sandbox.askedbook import BOOK_NAME, AskedBook
+from isthmus.sandbox.budget import LEDGER_NAME, PrivacyLedger
 from isthmus.sandbox.commitment import commitment
 from isthmus.sandbox.featurecache import FeatureCache
 from isthmus.sandbox.folder import AUDIT, HOLDOUT, TRAIN, DataFolder, is_text_file, read_folder
@@ -79,7 +81,14 @@ class NodeHome:
 
     def owner_data(self, tools: Tools, progress: Progress = silent) -> OwnerData:
         """The data with a feature cache beside it."""
-        return OwnerData(self.folder, self.digests, FeatureCache(self.root / CACHE_NAME), tools, progress)
+        raw = self.store.fact("columns")
+        columns = None if raw is None else msgspec.json.decode(raw, type=Schema)
+        cache, asked = FeatureCache(self.root / CACHE_NAME), AskedBook(self.root / BOOK_NAME)
+        return OwnerData(self.folder, self.digests, cache, tools, progress, columns=columns, asked=asked)
+
+    def ledger(self) -> PrivacyLedger:
+        """What noisy answers have cost, ever."""
+        return PrivacyLedger(self.root / LEDGER_NAME)
 
     def agreements(self) -> list[tuple[str, Agreement]]:
         """(digest, agreement) of every agreement that this node keeps, the newest first."""
@@ -117,6 +126,8 @@ def init_home(root: Path, settings: NodeSettings, progress: Progress = silent, s
     asset = _asset(settings, folder, digests, store.fact("salt") or b"")
     store.put_fact("settings", msgspec.json.encode(settings))
     store.put_fact("asset", msgspec.json.encode(asset))
+    if schema is not None:
+        store.put_fact("columns", msgspec.json.encode(schema))
     return NodeHome(root, settings, key, store, _party(settings, key), asset, folder, digests)
 
 

@@ -13,6 +13,7 @@ from isthmus.contracts.asset import ASSET_TYPE, Asset
 from isthmus.contracts.errors import AgreementError, IsthmusError, RefusedError
 from isthmus.contracts.job import Job
 from isthmus.contracts.parts import sources_of
+from isthmus.contracts.question import QUESTION, QuestionParams
 from isthmus.contracts.statistic import (
     CLUSTERS,
     EVALUATE,
@@ -44,6 +45,7 @@ JOBS_PER_RUN_MAX |= {HISTOGRAMS: ROUNDS_MAX, ASIDE_SCORES: 2, ASIDE_CLUSTERS: 4}
 JOBS_PER_RUN_MAX |= {IRLS: 8}
 JOBS_PER_RUN_MAX |= {GAUSSIAN: 1, GAUSSIAN_FOLD_OUT: 2, GAUSSIAN_CLUSTERS: 6, SITE_GAUSSIAN: 4}
 JOBS_PER_RUN_MAX |= {VALUE_MOMENTS: 1, VALUE_FOLD_OUT: 2, VALUE_CLUSTERS: 4, VALUE_EVALUATE: 8}
+JOBS_PER_RUN_MAX |= {QUESTION: 1}
 """Different jobs of each statistic in one run: every further answer about the same records is one more equation on them."""
 ROSTER_MAX = 256
 GRAM_STATISTICS = (MOMENTS, IRLS, FOLD_OUT, HISTOGRAMS, ASIDE_SCORES, GAUSSIAN, GAUSSIAN_FOLD_OUT, VALUE_MOMENTS, VALUE_FOLD_OUT)
@@ -282,7 +284,7 @@ def visible_records(agreement: Agreement, statistic: Statistic, assets: Mapping[
 
 
 def _check_dimension(agreement: Agreement, statistic: Statistic, params: Params, job: Job, assets: Mapping[str, tuple[str, Asset]]) -> None:
-    if not statistic.releases_features:
+    if not statistic.releases_features or (agreement.privacy is not None and isinstance(params, QuestionParams)):
         return
     dimension = statistic.dimension(params, job.stage)
     ratio, records = agreement.dimension_records_min_ratio, visible_records(agreement, statistic, assets)
@@ -368,6 +370,14 @@ def _check_history(agreement: Agreement, statistic: Statistic, job: Job, roster:
     most = JOBS_PER_RUN_MAX[job.statistic]
     alike = {p.content for p in of_run if p.statistic == job.statistic} | {content}
     _refuse_if(len(alike) > most, "rounds", f"the run asked for {job.statistic} {most} times before", "start a new run")
+    partner = {QUESTION: HISTOGRAMS, HISTOGRAMS: QUESTION}.get(job.statistic)
+    beside = any(p.statistic == partner and p.shares_features(job) for p in past)
+    _refuse_if(
+        beside,
+        "would-reveal",
+        f"{partner} was answered over these columns, and the two together part records more finely than each may",
+        "use one of the two for these data",
+    )
     if job.statistic in GRAM_STATISTICS:
         others = any(p.stage != job.stage.digest for p in of_run if p.statistic in GRAM_STATISTICS)
         _refuse_if(others, "rounds", "the run asked for sums of other features before", "use one stage for each run")

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from isthmus.contracts.errors import DocumentError, InputError, RefusedError
 from isthmus.contracts.head import Head, Stage
 from isthmus.contracts.logistic import logistic_size
+from isthmus.contracts.question import QUESTION, QuestionParams, question_size, told_numbers
 from isthmus.contracts.statistic import (
     CLUSTERS,
     EVALUATE,
@@ -88,6 +89,7 @@ from isthmus.sandbox.statistics.moments import moments
 from isthmus.sandbox.statistics.own_head import own_head
 from isthmus.sandbox.statistics.pair import pair
 from isthmus.sandbox.statistics.parameters import check_bounds
+from isthmus.sandbox.statistics.question import question
 from isthmus.sandbox.statistics.records import Records, TrainingRecords
 from isthmus.sandbox.statistics.site_gaussian import site_gaussians
 from isthmus.sandbox.statistics.values import (
@@ -382,5 +384,13 @@ STATISTICS: dict[str, Statistic] = {
         ),
         Statistic(ASIDE_SCORES, AsideScoresParams, lambda p, stage: aside_scores_size(p), _aside_scores, True),
         Statistic(ASIDE_CLUSTERS, AsideClustersParams, lambda p, stage: 6, _aside_clusters, False),
+        Statistic(
+            QUESTION,
+            QuestionParams,
+            lambda p, stage: 0 if stage.schema is None else question_size(p, stage.schema),
+            question,
+            True,
+            dimension=lambda p, stage: 0 if stage.schema is None else told_numbers(p, stage.schema),
+        ),
     )
 }
