@@ -120,13 +120,18 @@ def _owners(count: int) -> str:
 
 def _told(one: Aggregate, columns: Mapping[str, Column], cell: Cell, origin: Origin) -> Told:
     if one.kind == "count":
-        count = cell.numbers[one.column, "known", 0] if one.column else cell.rows
-        return _count(count, cell, origin, ("known", one.column) if one.column else ("rows", ""))
+        count, kind = _known(cell, columns[one.column]) if one.column else (cell.rows, ("rows", ""))
+        return _count(count, cell, origin, kind)
     column = columns[one.column]
     if one.kind == "quantile":
         return _quantile(one, column, cell, origin)
     sums = _Sums(column, cell, origin)
     return {"sum": sums.sum, "mean": sums.mean}.get(one.kind, lambda: sums.variance(one.sample, one.kind == "deviation"))()
+
+
+def _known(cell: Cell, column: Column) -> tuple[int, tuple[str, str]]:
+    """How many records have a value of a column, and which kind of number says so: all have, where none may be missing."""
+    return (cell.numbers[column.name, "known", 0], ("known", column.name)) if column.missing else (cell.rows, ("rows", ""))
 
 
 def _left_out(cell: Cell, origin: Origin) -> int | None:
@@ -147,11 +152,11 @@ class _Sums:
 
     def __init__(self, column: Column, cell: Cell, origin: Origin) -> None:
         self._column, self._cell, self._origin, self._span = column, cell, origin, span_of(column)
-        self._known = cell.numbers[column.name, "known", 0]
+        self._known, self._count = _known(cell, column)
         self._sum = cell.numbers[column.name, "sum", 0]
 
     def _deviation(self, kind: str) -> float:
-        return self._origin.deviations[kind, self._column.name]
+        return self._origin.deviations[self._count if kind == "known" else (kind, self._column.name)]
 
     def _units(self, value: float | None) -> float | None:
         return None if value is None else from_units(self._column, value)
@@ -224,7 +229,7 @@ def _quantile(one: Aggregate, column: Column, cell: Cell, origin: Origin) -> Tol
     rank = share * (size - 1)
     place = bin_at(rank)
     value = edges[place] + (rank + 0.5 - below[place]) / max(1, counts[place]) * (edges[place + 1] - edges[place])
-    value = min(max(value, edges[place]), edges[place + 1])
+    value = float(min(max(value, edges[place]), edges[place + 1]))
     left = cell.few + int(bins[:, 0].sum())
     if cell.more or bins[:, 1].any():
         return Told(value=from_units(column, value), low=None, high=None)

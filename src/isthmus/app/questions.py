@@ -115,7 +115,7 @@ class Questions:
         if any(not one.column and one.kind != "count" for one in request.question.select):
             raise InputError("the question asks for a sum of no column", "name one")
         rho_nanos = self._rho(request)
-        plain = params_of(request.question, rho_nanos)
+        plain = params_of(request.question, request.schema, rho_nanos)
         check_params(plain, request.schema)
         known = set(self._sandbox.parties())
         for party in request.owners:
@@ -130,7 +130,7 @@ class Questions:
                 if request.owners or error.clause != "purpose":
                     refusals.append(refusal_of(party, error))
         units = [a.privacy.unit_records_max for _, a in agreements.values() if a.privacy is not None and a.privacy.unit == "group"]
-        params = params_of(request.question, rho_nanos, max([1, *units]) if rho_nanos else 1)
+        params = params_of(request.question, request.schema, rho_nanos, max([1, *units]) if rho_nanos else 1)
         for party, (_, agreement) in list(agreements.items()):
             try:
                 check_noise(agreement, params, request.schema)
@@ -205,7 +205,8 @@ class Questions:
 
     def _begun(self, asked: Asked, standing: Standing) -> JobStatus:
         stage, params = table_stage(asked.request.schema), msgspec.to_builtins(asked.params)
-        run = digest_of({"stage": stage.digest, "params": params, "roster": standing.roster, "purpose": asked.request.purpose})
+        roster = {party: asked.agreements[party][0] for party in standing.roster}
+        run = digest_of({"stage": stage.digest, "params": params, "roster": roster, "purpose": asked.request.purpose})
         return self._sandbox.create_job(
             JobRequest(
                 run_id=f"ask-{run.removeprefix('sha256:')[:24]}",

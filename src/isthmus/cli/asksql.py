@@ -119,9 +119,13 @@ def table_named(text: str) -> str:
     return _table_of(parsed(text))
 
 
-def _table_of(select: exp.Select) -> str:
+def _source(select: exp.Select) -> exp.Expression | None:
     source = select.args.get("from_") or select.args.get("from")
-    table = None if source is None else source.this
+    return None if source is None else source.this
+
+
+def _table_of(select: exp.Select) -> str:
+    table = _source(select)
     if type(table) is not exp.Table or not isinstance(table.this, exp.Identifier):
         raise refuse("it does not name one table", "write SELECT ... FROM SCENARIO")
     if _filled(table) - {"this", "alias"}:
@@ -151,8 +155,8 @@ class Reader:
         more = _filled(select) - {"expressions", "from", "from_", "where", "group", "kind"}
         if more:
             raise refuse(f"it has {', '.join(sorted(more)).upper().replace('_', ' ')}", "write SELECT ... FROM ... WHERE ... GROUP BY")
-        source = (select.args.get("from_") or select.args["from"]).this
-        alias = source.args.get("alias")
+        source = _source(select)
+        alias = None if source is None else source.args.get("alias")
         if alias is not None:
             self._names.add(str(alias.name).casefold())
         where = select.args.get("where")
@@ -163,7 +167,7 @@ class Reader:
         except RecursionError as error:
             raise refuse("it is nested too deeply") from error
         found = Question(select=chosen, where=condition, groups=groups)
-        check_params(params_of(found), self._table.schema)
+        check_params(params_of(found, self._table.schema), self._table.schema)
         return found
 
     # What is selected.

@@ -62,8 +62,8 @@ class NoiseTold(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
 
 class OwnerCost(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What an answer costs one owner. epsilon: of this answer by itself, at the owner's delta. epsilon_total: the budget. epsilon_after:
-    what all answers through this exchange, this one included, come to. All 0 where the agreement has no budget. runs_left: of the agreement, as
-    far as this exchange knows."""
+    what all answers through this exchange, this one included, come to. All 0 where the agreement has no budget. runs_left: of the
+    agreement, as far as this exchange knows."""
 
     party: str
     agreement: str

@@ -152,10 +152,16 @@ _WANTS: dict[AggregateKind, tuple[MeasureKind, ...]] = {
 }
 
 
-def params_of(question: Question, rho_nanos: int = 0, unit_records: int = 1) -> QuestionParams:
-    """What owners are asked for: the same for every order and naming of the same aggregates."""
+def params_of(question: Question, schema: Schema, rho_nanos: int = 0, unit_records: int = 1) -> QuestionParams:
+    """What owners are asked for: the same for every order and naming of the same aggregates. How many records have a value is not asked of
+    a column that always has one. Raises InputError for a column that there is not."""
+    columns = table_columns(schema)
     wanted = {
-        (one.column, kind, one.bins if kind == "histogram" else 0) for one in question.select if one.column for kind in _WANTS[one.kind]
+        (one.column, kind, one.bins if kind == "histogram" else 0)
+        for one in question.select
+        if one.column
+        for kind in _WANTS[one.kind]
+        if kind != "known" or _known(one.column, columns).missing
     }
     measures = tuple(Measure(kind=kind, column=column, bins=bins) for column, kind, bins in sorted(wanted))
     fields = {"where": question.where, "groups": question.groups, "rho_nanos": rho_nanos, "unit_records": unit_records}

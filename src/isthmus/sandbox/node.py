@@ -19,6 +19,7 @@ from isthmus.contracts.errors import ConflictError, InputError, IsthmusError, Jo
 from isthmus.contracts.job import COUNTERSIGNATURE_TYPE, JOB_TYPE, Countersignature, Job, JobRefusal, NodeTask
 from isthmus.contracts.ports import Clock
 from isthmus.contracts.question import QuestionParams
+from isthmus.contracts.schema import Schema
 from isthmus.kit.canonical import canonical_bytes, digest_of, parse_canonical, sha256_hex
 from isthmus.kit.signing import Envelope, SigningKey, key_id, payload_of, seal, unseal
 from isthmus.sandbox.budget import PrivacyLedger, Release
@@ -27,6 +28,7 @@ from isthmus.sandbox.nodestore import NodeStore, StoredJob
 from isthmus.sandbox.outlog import Leaving, OutLog
 from isthmus.sandbox.ownerdata import OwnerData
 from isthmus.sandbox.questionnoise import NO_TERMS, check_noise, cost_nanos, noisy
+from isthmus.sandbox.statistics.question import declared
 from isthmus.sandbox.statistics.registry import STATISTICS, Statistic, computed
 from isthmus.sandbox.terms import PastJob, check_effective, check_job, job_content, roster_digest, stage_blocks
 from isthmus.sandbox.uplink import Uplink
@@ -183,7 +185,7 @@ class Node:
         past = self._store.past_jobs()
         statistic, params, roster = check_job(agreement, self._me.key.public_hex, job, past, self._clock.now_s())
         if isinstance(params, QuestionParams):
-            self._affordable(params, job, agreement)
+            self._affordable(params, job, agreement, declared(job.stage, self._data))
         return (
             statistic,
             params,
@@ -223,14 +225,13 @@ class Node:
             raise RefusedError("countersignature", "this job was refused here", "ask for it anew")
         self._deliver(stored, job, "head" if STATISTICS[job.statistic].single else "vector", stored.body)
 
-    def _affordable(self, params: QuestionParams, job: Job, agreement: Agreement) -> None:
+    def _affordable(self, params: QuestionParams, job: Job, agreement: Agreement, schema: Schema) -> None:
         """Whether a noisy answer could be paid for now."""
-        assert job.stage.schema is not None
-        check_noise(agreement, params, job.stage.schema, [file.group for file in self._data.folder.files])
+        check_noise(agreement, params, schema, [file.group for file in self._data.folder.files])
         if params.rho_nanos and self._ledger is None:
             raise RefusedError("privacy-budget", "this node keeps no ledger of privacy", "use a node with a state folder")
         if params.rho_nanos and self._ledger is not None:
-            cost = cost_nanos(params, job.stage.schema, len(job.roster), agreement.visibility == "individual")
+            cost = cost_nanos(params, schema, len(job.roster), agreement.visibility == "individual")
             self._ledger.check(self._me.id, job_content(job), cost, agreement.privacy or NO_TERMS)
 
     def _noisy(self, share: Any, params: QuestionParams, job: Job, agreement: Agreement) -> Any:

@@ -53,12 +53,17 @@ def check_question(params: QuestionParams, stage: Stage) -> None:
         raise RefusedError("parameters", error.message, error.next_step) from error
 
 
-def question(params: QuestionParams, stage: Stage, data: OwnerData, least: int) -> NDArray[np.int64]:
-    """The owner's share, exact. Raises RefusedError."""
-    schema = stage.schema
-    if schema is None or data.columns is None or data.columns != schema:
+def declared(stage: Stage, data: OwnerData) -> Schema:
+    """The question's columns, which must be those that the owner itself has declared. Raises RefusedError, clause `columns`."""
+    if stage.schema is None or data.columns is None or data.columns != stage.schema:
         why = "this owner has declared no columns" if data.columns is None else "this owner has declared other columns than the question's"
         raise RefusedError("columns", why, "the owner runs isthmus node init with --scenario; ask with that package's present version")
+    return stage.schema
+
+
+def question(params: QuestionParams, stage: Stage, data: OwnerData, least: int) -> NDArray[np.int64]:
+    """The owner's share, exact. Raises RefusedError."""
+    schema = declared(stage, data)
     writer = Writer(schema)
     statement = cells_statement(writer, params)
     rows = Rows(data, schema)

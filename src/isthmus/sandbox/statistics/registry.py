@@ -134,7 +134,7 @@ def parsed_params(name: str, params: dict[str, Any], stage: Stage) -> tuple[Stat
         raise RefusedError("statistic", f"{name!r} is not a statistic that this node can compute", f"use {', '.join(STATISTICS)}")
     try:
         found = msgspec.convert(params, statistic.params)
-    except msgspec.ValidationError as error:
+    except (msgspec.ValidationError, RecursionError) as error:
         raise RefusedError("parameters", f"the parameters of {name} are malformed: {error}", "send what the schema says") from error
     check_bounds(found, stage)
     return statistic, found
