@@ -69,7 +69,7 @@ class Clinics(World):
 
     def fill(self, rows: dict[str, list[dict[str, str]]], **terms: Any) -> Clinics:
         self.rows = rows
-        terms = {"operations": (QUESTION,), "least_group_size": 5, "runs_max": 100, **terms}
+        terms = {"operations": (QUESTION,), "least_group_size": 5, "runs_max": 100, "allow_own_head": False, **terms}
         homes = {name: self.home(name, found) for name, found in rows.items()}
         keys = {name: home.key.public_hex for name, home in homes.items()}
         for name, home in homes.items():
@@ -94,7 +94,7 @@ class Clinics(World):
             events.append((event, fields))
 
         data = home.owner_data(node_tools())
-        return Owner(home, uplink, Node(identity, data, home.store, log, uplink, self.clock, report, home.ledger()), events)
+        return Owner(home, uplink, Node(identity, data, home.store, log, uplink, self.clock, report), events)
 
     def restart_clinic(self, name: str, rows: list[dict[str, str]] | None = None, **terms: Any) -> Owner:
         """The node as a new process; with rows, over changed data and a new agreement of its own."""
@@ -104,7 +104,9 @@ class Clinics(World):
         if rows is not None:
             keys = {other: owner.home.key.public_hex for other, owner in self.owners.items()}
             self.clock.advance(1)
-            found.agree(self.agreement(found, keys, operations=(QUESTION,), least_group_size=5, runs_max=100, **terms))
+            found.agree(
+                self.agreement(found, keys, operations=(QUESTION,), least_group_size=5, runs_max=100, allow_own_head=False, **terms)
+            )
             self.rows[name] = rows
         self.owners[name] = self.owner(found)
         self.owners[name].node.step(0)
@@ -127,26 +129,17 @@ class Clinics(World):
         """The same question to DuckDB over all rows together, values clipped as the columns declare. bins is defined as a macro."""
         rows = [row for name in owners for row in self.rows[name]]
         database = duckdb.connect(":memory:")
-        database.execute(
-            "CREATE TABLE clinic (age DECIMAL(18,4), sex TEXT, chol DECIMAL(18,4), pain TEXT, shift DECIMAL(18,4), label TEXT)"
-        )
-        values = [
-            [
-                _clipped(r["age"], 20, 90),
-                r["sex"],
-                _clipped(r["chol"], 100, 600),
-                r["pain"] or None,
-                _clipped(r["shift"], -2, 6),
-                r["label"],
-            ]
-            for r in rows
+        database.register("given", {name: np.array([row[name] for row in rows], dtype=object) for name in rows[0]})
+        exact = {"age": (20, 90), "chol": (100, 600), "shift": (-2, 6)}
+        columns = [
+            f"CASE WHEN {name} = '' THEN NULL ELSE least(greatest(CAST({name} AS DECIMAL(18,4)), {exact[name][0]}), {exact[name][1]}) END"
+            if name in exact
+            else f"nullif({name}, '')"
+            for name in rows[0]
         ]
-        database.executemany("INSERT INTO clinic VALUES (?, ?, ?, ?, ?, ?)", values)
+        listed = ", ".join(f"{column} AS {name}" for column, name in zip(columns, rows[0], strict=True))
+        database.execute(f"CREATE TABLE clinic AS SELECT {listed} FROM given")
         return database.execute(text).fetchall()
-
-
-def _clipped(text: str, low: float, high: float) -> str | None:
-    return None if text == "" else str(min(max(float(text), low), high))
 
 
 class DuckHere:

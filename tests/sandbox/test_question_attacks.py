@@ -85,9 +85,8 @@ TREES: tuple[dict[str, Any], ...] = (
     {"measures": [{"kind": "histogram", "column": "age", "bins": 100_000}]},
     {"measures": [{"kind": "sum", "column": "age"}, {"kind": "sum", "column": "age"}]},
     {"measures": [{"kind": "sum", "column": "shift"}, {"kind": "sum", "column": "age"}]},
-    {"rho_nanos": -1},
-    {"rho_nanos": 10**15},
-    {"unit_records": 0},
+    {"noisy": 2},
+    {"least": 1},
 )
 
 

@@ -19,8 +19,7 @@ from isthmus.contracts.question import (
     Question,
     QuestionParams,
     Span,
-    cell_sizes,
-    cell_width,
+    cell_count,
     from_units,
     span_of,
     table_columns,
@@ -30,7 +29,6 @@ from isthmus.contracts.schema import Column, Schema
 Z = 1.959963984540054
 """Of the normal distribution, for CONFIDENCE_PPM on both sides."""
 NOTHING = Told(value=None, low=None, high=None)
-Key = tuple[str, str, int]
 
 
 @dataclass(frozen=True)
@@ -54,28 +52,32 @@ class Cell:
     few: int
     more: int
     rows: int
-    numbers: Mapping[Key, int]
-    bins: Mapping[Key, NDArray[np.int64]]
+    numbers: Mapping[tuple[str, str], int]
+    bins: Mapping[tuple[str, int], NDArray[np.int64]]
 
 
 def cells_from(total: NDArray[np.int64], params: QuestionParams, schema: Schema) -> list[Cell]:
-    """Raises ValueError on a wrong size."""
-    table = total.reshape(math.prod(cell_sizes(params, schema)), cell_width(params))
+    """The layout of contracts.question.QuestionParams, cell by cell. Raises ValueError on a wrong size."""
+    count, at = cell_count(params, schema), 0
+
+    def block(*shape: int) -> NDArray[np.int64]:
+        nonlocal at
+        size = math.prod(shape)
+        at += size
+        return total[at - size : at].reshape(shape)
+
+    histograms = [one for one in params.measures if one.kind == "histogram"]
+    flags = block(count, FLAGS)
+    flags_of = {one: block(count, one.bins, FLAGS) for one in histograms}
+    rows = block(count)
+    measured = {one: block(count, max(1, one.bins)) for one in params.measures}
     found = []
-    for line in table:
-        at = FLAGS + 1
-        numbers: dict[Key, int] = {}
-        bins: dict[Key, NDArray[np.int64]] = {}
-        for one in params.measures:
-            key = (one.column, one.kind, one.bins)
-            if one.kind == "histogram":
-                width = (FLAGS + 1) * one.bins
-                bins[key] = line[at : at + width].reshape(one.bins, FLAGS + 1)
-                at += width
-            else:
-                numbers[key] = int(line[at])
-                at += 1
-        found.append(Cell(int(line[0]), int(line[1]), int(line[FLAGS]), numbers, bins))
+    for place in range(count):
+        numbers: dict[tuple[str, str], int] = {
+            (one.column, one.kind): int(values[place, 0]) for one, values in measured.items() if not one.bins
+        }
+        bins = {(one.column, one.bins): np.concatenate([flags_of[one][place], measured[one][place][:, None]], axis=1) for one in histograms}
+        found.append(Cell(int(flags[place, 0]), int(flags[place, 1]), int(rows[place]), numbers, bins))
     return found
 
 
@@ -131,7 +133,7 @@ def _told(one: Aggregate, columns: Mapping[str, Column], cell: Cell, origin: Ori
 
 def _known(cell: Cell, column: Column) -> tuple[int, tuple[str, str]]:
     """How many records have a value of a column, and which kind of number says so: all have, where none may be missing."""
-    return (cell.numbers[column.name, "known", 0], ("known", column.name)) if column.missing else (cell.rows, ("rows", ""))
+    return (cell.numbers[column.name, "known"], ("known", column.name)) if column.missing else (cell.rows, ("rows", ""))
 
 
 def _left_out(cell: Cell, origin: Origin) -> int | None:
@@ -153,7 +155,7 @@ class _Sums:
     def __init__(self, column: Column, cell: Cell, origin: Origin) -> None:
         self._column, self._cell, self._origin, self._span = column, cell, origin, span_of(column)
         self._known, self._count = _known(cell, column)
-        self._sum = cell.numbers[column.name, "sum", 0]
+        self._sum = cell.numbers[column.name, "sum"]
 
     def _deviation(self, kind: str) -> float:
         return self._origin.deviations[self._count if kind == "known" else (kind, self._column.name)]
@@ -191,7 +193,7 @@ class _Sums:
         return Told(value=value, low=min(low, value), high=max(high, value))
 
     def variance(self, sample: bool, root: bool) -> Told:
-        n, s, q = self._known, self._sum, self._cell.numbers[self._column.name, "squares", 0]
+        n, s, q = self._known, self._sum, self._cell.numbers[self._column.name, "squares"]
         if n < 1 + sample:
             return NOTHING
         value = (n * q - s * s) / (n * (n - sample))
@@ -214,7 +216,7 @@ class _Sums:
 
 def _quantile(one: Aggregate, column: Column, cell: Cell, origin: Origin) -> Told:
     """The quantile, interpolated within its bin; its bounds are ends of bins. Values beyond the declared range count as its ends."""
-    bins = cell.bins[column.name, "histogram", one.bins]
+    bins = cell.bins[column.name, one.bins]
     share, span = one.share_ppm / 1_000_000, span_of(column)
     counts = np.maximum(bins[:, FLAGS], 0)
     below = np.concatenate([[0], np.cumsum(counts)])

@@ -57,7 +57,7 @@ from isthmus.kit.signing import SigningKey
 from isthmus.ledger.book import open_book
 from isthmus.ledger.meter import Meter
 from isthmus.sandbox.jobstore import JobStore
-from isthmus.sandbox.service import SandboxService
+from isthmus.sandbox.service import NO_PROMISES, Promises, SandboxService
 
 OPERATOR_TOKEN = "operator.token"
 
@@ -65,12 +65,20 @@ OPERATOR_TOKEN = "operator.token"
 class Exchange:
     """One exchange over `state`. Use `opened`; then `app` is an ASGI application."""
 
-    def __init__(self, state: Path, clock: Clock, log: Log, job_ttl_s: int = JOB_TTL_S, awake_max: int = ENGINES_AWAKE_MAX) -> None:
+    def __init__(
+        self,
+        state: Path,
+        clock: Clock,
+        log: Log,
+        job_ttl_s: int = JOB_TTL_S,
+        awake_max: int = ENGINES_AWAKE_MAX,
+        promises: Promises = NO_PROMISES,
+    ) -> None:
         self.state, self.clock, self.log, self.job_ttl_s = state, clock, log, job_ttl_s
         self.key = SigningKey.load_or_create(state / "exchange.key")
         self.catalogue = Catalogue(state, clock)
         self.jobstore = JobStore(state / "sandbox.sqlite")
-        self.sandbox = SandboxService(self.jobstore, self.key, clock)
+        self.sandbox = SandboxService(self.jobstore, self.key, clock, promises)
         self.keys_db = open_keys(state / "keys.sqlite")
         self.keys = KeyRing(self.keys_db, clock)
         self.book_db = open_book(state / "book.sqlite")
@@ -240,8 +248,16 @@ async def _to_console(request: Request) -> Response:
 
 
 @contextmanager
-def opened(state: Path, clock: Clock, log: Log, job_ttl_s: int = JOB_TTL_S, awake_max: int = ENGINES_AWAKE_MAX) -> Iterator[Exchange]:
+def opened(
+    state: Path,
+    clock: Clock,
+    log: Log,
+    job_ttl_s: int = JOB_TTL_S,
+    awake_max: int = ENGINES_AWAKE_MAX,
+    promises: Promises = NO_PROMISES,
+) -> Iterator[Exchange]:
     """The exchange over a state folder, alone on it. job_ttl_s: how long owners have for one job. awake_max: engines that may run.
+    promises: what it signs of itself in every job.
 
     Raises ExchangeStateError when another process holds the folder, StorageError.
     """
@@ -252,7 +268,7 @@ def opened(state: Path, clock: Clock, log: Log, job_ttl_s: int = JOB_TTL_S, awak
     with held(state / "exchange.lock") as mine:
         if not mine:
             raise ExchangeStateError(f"another exchange is running on {state}", "stop it, or use another --state")
-        exchange = Exchange(state, clock, log, job_ttl_s, awake_max)
+        exchange = Exchange(state, clock, log, job_ttl_s, awake_max, promises)
         try:
             yield exchange
         finally:

@@ -18,35 +18,35 @@ from isthmus.app.jobs import SandboxJobs
 from isthmus.contracts.agreement import Agreement
 from isthmus.contracts.answer import NoiseTold, OwnerCost, Preview, QuestionAnswer, QuestionRequest
 from isthmus.contracts.errors import AgreementError, InputError, NotFoundError, RefusedError
-from isthmus.contracts.job import JobRefusal, JobRequest, JobStatus
+from isthmus.contracts.job import JobRefusal, JobRequest, JobStatus, Noise
 from isthmus.contracts.ports import Clock
 from isthmus.contracts.question import (
-    ENTRIES_MAX,
     QUESTION,
-    RHO_NANOS_MAX,
     QuestionParams,
-    cell_sizes,
+    cell_count,
     check_params,
     from_units,
-    noises,
     params_of,
     question_size,
     table_columns,
     told_numbers,
 )
-from isthmus.contracts.schema import Schema, checked_schema
+from isthmus.contracts.schema import checked_schema
 from isthmus.kit.canonical import digest_of
 from isthmus.kit.database import Database, named_sql
-from isthmus.sandbox.accounting import nanos_down, rho_for
-from isthmus.sandbox.budget import epsilon_spent
-from isthmus.sandbox.questionnoise import check_noise, cost_nanos, share_variance, shares_of
+from isthmus.sandbox.accounting import rho_for
+from isthmus.sandbox.budget import CLAUSE, epsilon_spent
+from isthmus.sandbox.privacy import DEVIATION_MAX, cost_nanos, deviations_for, share_variance, unit_of
 from isthmus.sandbox.service import SandboxService
-from isthmus.sandbox.statistics.question import table_stage
+from isthmus.sandbox.statistics.question import measure_name, question_blocks, table_stage
+from isthmus.sandbox.statistics.sensitivity import NOT_TOLD, Unit
 
 SQL = named_sql(Path(__file__).parent / "sql" / "questions.sql")
 TTL_S = 900
 """How long owners have for one question."""
 SELECT_MAX = 64
+EPSILON_MIN, EPSILON_MAX = 1e-4, 100.0
+"""What one answer may be asked to cost."""
 
 
 class Standing(msgspec.Struct, frozen=True, kw_only=True):
@@ -65,6 +65,7 @@ class Asked:
 
     request: QuestionRequest
     params: QuestionParams
+    noise: Noise | None
     agreements: Mapping[str, tuple[str, Agreement]]
     refusals: tuple[JobRefusal, ...]
 
@@ -114,9 +115,8 @@ class Questions:
             raise InputError("the question selects nothing, too much, or a quantile that is none", f"select 1 to {SELECT_MAX} aggregates")
         if any(not one.column and one.kind != "count" for one in request.question.select):
             raise InputError("the question asks for a sum of no column", "name one")
-        rho_nanos = self._rho(request)
-        plain = params_of(request.question, request.schema, rho_nanos)
-        check_params(plain, request.schema)
+        params = params_of(request.question, request.schema, request.epsilon != 0)
+        check_params(params, request.schema)
         known = set(self._sandbox.parties())
         for party in request.owners:
             if party not in known:
@@ -129,29 +129,8 @@ class Questions:
             except RefusedError as error:
                 if request.owners or error.clause != "purpose":
                     refusals.append(refusal_of(party, error))
-        units = [a.privacy.unit_records_max for _, a in agreements.values() if a.privacy is not None and a.privacy.unit == "group"]
-        params = params_of(request.question, request.schema, rho_nanos, max([1, *units]) if rho_nanos else 1)
-        for party, (_, agreement) in list(agreements.items()):
-            try:
-                check_noise(agreement, params, request.schema)
-            except RefusedError as error:
-                refusals.append(refusal_of(party, error))
-                del agreements[party]
-        return Asked(request, params, agreements, tuple(refusals))
-
-    @staticmethod
-    def _rho(request: QuestionRequest) -> int:
-        if request.epsilon == 0:
-            return 0
-        try:
-            nanos = nanos_down(rho_for(request.epsilon, request.delta))
-        except ValueError as error:
-            raise InputError(
-                f"no privacy has epsilon {request.epsilon:g} and delta {request.delta:g}", "use such as 0.1 and 1e-5"
-            ) from error
-        if not 0 < nanos <= RHO_NANOS_MAX:
-            raise InputError(f"an epsilon of {request.epsilon:g} is out of bounds", "use one such as 0.1")
-        return nanos
+        found = {party: agreement for party, (_, agreement) in agreements.items()}
+        return Asked(request, params, _noise(request, params, list(found.values())), agreements, tuple(refusals))
 
     def _agreement(self, party: str, request: QuestionRequest) -> tuple[str, Agreement]:
         """The party's newest agreement for the purpose, if it lets questions be asked. Raises RefusedError by clause."""
@@ -164,6 +143,8 @@ class Questions:
             raise RefusedError("operation", f"the agreement does not allow {QUESTION}", "ask the owner for an agreement that does")
         if self._clock.now_s() >= agreement.expires_at_s:
             raise RefusedError("expiry", "the agreement has expired", "ask the owner for a new one")
+        if agreement.privacy is not None and not request.epsilon:
+            raise RefusedError(CLAUSE, "the agreement lets only noisy answers leave", "ask again with --epsilon")
         return digest, agreement
 
     # From one call to the next.
@@ -205,8 +186,9 @@ class Questions:
 
     def _begun(self, asked: Asked, standing: Standing) -> JobStatus:
         stage, params = table_stage(asked.request.schema), msgspec.to_builtins(asked.params)
+        noise = msgspec.to_builtins(asked.noise)
         roster = {party: asked.agreements[party][0] for party in standing.roster}
-        run = digest_of({"stage": stage.digest, "params": params, "roster": roster, "purpose": asked.request.purpose})
+        run = digest_of({"stage": stage.digest, "params": params, "noise": noise, "roster": roster, "purpose": asked.request.purpose})
         return self._sandbox.create_job(
             JobRequest(
                 run_id=f"ask-{run.removeprefix('sha256:')[:24]}",
@@ -218,6 +200,7 @@ class Questions:
                 params=params,
                 roster=standing.roster,
                 ttl_s=self._ttl_s,
+                noise=asked.noise,
             )
         )
 
@@ -229,7 +212,7 @@ class Questions:
             return self._told(asked, phase="waiting", waiting_for=status.missing, **common)
         self._charged(asked, standing)
         agreements = [asked.agreements[party][1] for party in standing.roster]
-        origin = Origin(max(a.least_group_size for a in agreements), deviations(asked.params, asked.request.schema, agreements))
+        origin = Origin(max(a.least_group_size for a in agreements), deviations(asked, len(agreements)))
         total = status.total.array()
         rows = rows_of(asked.request.question, asked.params, asked.request.schema, total, origin, {})
         return self._told(asked, phase="done", rows=rows, **common)
@@ -239,14 +222,14 @@ class Questions:
         with self._db.transaction() as sql:
             for party in standing.roster:
                 digest, agreement = asked.agreements[party]
-                cost = owner_cost(asked.params, asked.request.schema, len(standing.roster), agreement)
+                cost = owner_cost(asked, len(standing.roster), agreement)
                 sql.execute(SQL["put_cost"], {"job": standing.job, "party": party, "agreement": digest, "rho_nanos": cost})
 
     def _told(self, asked: Asked, **fields: object) -> QuestionAnswer:
         request = asked.request
         return QuestionAnswer(
             table=request.table,
-            exact=not asked.params.rho_nanos,
+            exact=not asked.params.noisy,
             epsilon=request.epsilon,
             groups=tuple(group.column for group in request.question.groups),
             names=tuple(one.name for one in request.question.select),
@@ -257,20 +240,14 @@ class Questions:
 
     def _preview(self, asked: Asked, roster: tuple[str, ...]) -> Preview:
         params, schema = asked.params, asked.request.schema
-        agreements = {party: asked.agreements[party] for party in roster}
-        widths = deviations(params, schema, [one for _, one in agreements.values()])
-        told = tuple(_noise_told(kind, column, most, widths, schema) for kind, column, most in _kinds(params, schema)) if widths else ()
-        cells = 1
-        for size in cell_sizes(params, schema):
-            cells *= size
+        told = _noise_told(asked, len(roster)) if roster else ()
         costs = tuple(self._cost(asked, party, len(roster)) for party in roster)
         size = question_size(params, schema)
-        assert size <= ENTRIES_MAX
-        return Preview(cells=cells, numbers=told_numbers(params, schema), bytes_each=8 * size, noise=told, costs=costs)
+        return Preview(cells=cell_count(params, schema), numbers=told_numbers(params, schema), bytes_each=8 * size, noise=told, costs=costs)
 
     def _cost(self, asked: Asked, party: str, owners: int) -> OwnerCost:
         digest, agreement = asked.agreements[party]
-        terms, cost = agreement.privacy, owner_cost(asked.params, asked.request.schema, owners, agreement)
+        terms, cost = agreement.privacy, owner_cost(asked, owners, agreement)
         row = self._db.row(SQL["spent"], {"party": party})
         spent = 0 if row is None else int(row["nanos"])
         used = self._db.row(SQL["runs"], {"agreement": digest})
@@ -286,25 +263,53 @@ class Questions:
         )
 
 
-def owner_cost(params: QuestionParams, schema: Schema, owners: int, agreement: Agreement) -> int:
+def _noise(request: QuestionRequest, params: QuestionParams, agreements: list[Agreement]) -> Noise | None:
+    """Noise that costs the owner with the largest privacy unit the epsilon that was asked for, an equal part of it for each kind of
+    number. None for exact numbers. Raises InputError."""
+    if not params.noisy:
+        return None
+    try:
+        rho = rho_for(request.epsilon, request.delta)
+    except ValueError as error:
+        raise InputError(f"no privacy has epsilon {request.epsilon:g} and delta {request.delta:g}", "use such as 0.1 and 1e-5") from error
+    if not EPSILON_MIN <= request.epsilon <= EPSILON_MAX:
+        raise InputError(f"an epsilon of {request.epsilon:g} is out of bounds", f"use {EPSILON_MIN:g} to {EPSILON_MAX:g}")
+    most = max([1, *(unit_of(one.privacy).records for one in agreements)])
+    blocks = question_blocks(params, table_stage(request.schema), Unit(most), 0)
+    part = 1.0 / (len(blocks) - 1)
+    deviations = deviations_for(blocks, rho, {block.name: part for block in blocks[1:]})
+    if max(deviations) > DEVIATION_MAX:
+        raise InputError("so little may be told that noise would drown it", "ask with a larger epsilon")
+    return Noise(deviations=deviations)
+
+
+def owner_cost(asked: Asked, owners: int, agreement: Agreement) -> int:
     """Nano-rho that an answer costs one owner; 0 for an exact one."""
-    return cost_nanos(params, schema, owners, agreement.visibility == "individual") if params.rho_nanos else 0
+    if asked.noise is None:
+        return 0
+    blocks = question_blocks(asked.params, table_stage(asked.request.schema), unit_of(agreement.privacy), 0)
+    return cost_nanos(blocks, asked.noise, owners)
 
 
-def deviations(params: QuestionParams, schema: Schema, agreements: list[Agreement]) -> dict[tuple[str, str], float]:
-    """Standard deviations of the noise in a roster's total, in units; empty for an exact answer."""
-    if not params.rho_nanos:
+def deviations(asked: Asked, owners: int) -> dict[tuple[str, str], float]:
+    """(kind, column) -> standard deviation of the noise in a roster's total, in units; empty for an exact answer."""
+    if asked.noise is None:
         return {}
-    shares = [shares_of(len(agreements), one.visibility == "individual") for one in agreements]
-    return {(one.kind, one.column): sum(share_variance(one, count) for count in shares) ** 0.5 for one in noises(params, schema)}
+    kinds = [("rows", ""), *((one.kind, one.column) for one in asked.params.measures)]
+    told = asked.noise.deviations[1:]
+    return {kind: (owners * share_variance(one, owners)) ** 0.5 for kind, one in zip(kinds, told, strict=True) if one != NOT_TOLD}
 
 
-def _kinds(params: QuestionParams, schema: Schema) -> list[tuple[str, str, float]]:
-    return list(dict.fromkeys((one.kind, one.column, one.sensitivity) for one in noises(params, schema)))
-
-
-def _noise_told(kind: str, column: str, most: float, widths: Mapping[tuple[str, str], float], schema: Schema) -> NoiseTold:
-    unit = 1.0
-    if kind in ("sum", "squares"):
-        unit = from_units(table_columns(schema)[column], 1.0) ** (1 if kind == "sum" else 2)
-    return NoiseTold(kind=kind, column=column, sensitivity=most * unit, error=Z * widths[kind, column] * unit)
+def _noise_told(asked: Asked, owners: int) -> tuple[NoiseTold, ...]:
+    if asked.noise is None:
+        return ()
+    schema, widths = asked.request.schema, deviations(asked, owners)
+    most = max([1, *(unit_of(one.privacy).records for _, one in asked.agreements.values())])
+    blocks = {block.name: block for block in question_blocks(asked.params, table_stage(schema), Unit(most), 0)}
+    found = [NoiseTold(kind="rows", column="", sensitivity=blocks["rows"].length, error=Z * widths["rows", ""])]
+    for one in asked.params.measures:
+        power = {"sum": 1, "squares": 2}.get(one.kind, 0)
+        unit = from_units(table_columns(schema)[one.column], 1.0) ** power if power else 1.0
+        length, error = blocks[measure_name(one)].length * unit, Z * widths[one.kind, one.column] * unit
+        found.append(NoiseTold(kind=one.kind, column=one.column, sensitivity=length, error=error))
+    return tuple(found)

@@ -125,12 +125,16 @@ def _source(select: exp.Select) -> exp.Expression | None:
 
 
 def _table_of(select: exp.Select) -> str:
+    return str(_table(select).this.this)
+
+
+def _table(select: exp.Select) -> exp.Table:
     table = _source(select)
-    if type(table) is not exp.Table or not isinstance(table.this, exp.Identifier):
+    if not isinstance(table, exp.Table) or not isinstance(table.this, exp.Identifier):
         raise refuse("it does not name one table", "write SELECT ... FROM SCENARIO")
     if _filled(table) - {"this", "alias"}:
         raise refuse(f"{_shown(table)} is more than a table's name", "write SELECT ... FROM SCENARIO")
-    return str(table.this.this)
+    return table
 
 
 def _filled(node: exp.Expression) -> set[str]:
@@ -151,12 +155,10 @@ class Reader:
         self._names = {table.name.casefold()}
 
     def question(self, select: exp.Select) -> Question:
-        _table_of(select)
+        alias = _table(select).args.get("alias")
         more = _filled(select) - {"expressions", "from", "from_", "where", "group", "kind"}
         if more:
             raise refuse(f"it has {', '.join(sorted(more)).upper().replace('_', ' ')}", "write SELECT ... FROM ... WHERE ... GROUP BY")
-        source = _source(select)
-        alias = None if source is None else source.args.get("alias")
         if alias is not None:
             self._names.add(str(alias.name).casefold())
         where = select.args.get("where")

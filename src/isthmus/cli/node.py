@@ -18,6 +18,7 @@ from rich.table import Table
 from isthmus.app.nodetools import node_tools
 from isthmus.cli import leash as leashes
 from isthmus.cli.agree import STATE, agree
+from isthmus.cli.budget import budget
 from isthmus.contracts.errors import InputError
 from isthmus.kit.clock import SystemClock
 from isthmus.kit.log import open_log
@@ -35,6 +36,7 @@ def node() -> None:
 
 
 node.add_command(agree)
+node.add_command(budget)
 
 
 @node.command()
@@ -107,8 +109,8 @@ def _work(state: Path, exchange: str, threads: int, stop: threading.Event) -> No
         lines.info(event, **fields)
 
     identity = Identity(home.settings.id, home.key, home.party_envelope, home.asset_envelope)
-    log, ledger = OutLog(home.log_path, home.key, clock), home.ledger()
-    worker = Node(identity, home.owner_data(node_tools(threads)), home.store, log, uplink, clock, report, ledger)
+    log = OutLog(home.log_path, home.key, clock)
+    worker = Node(identity, home.owner_data(node_tools(threads)), home.store, log, uplink, clock, report)
     try:
         report("started", {"asset": home.asset_digest, "exchange": exchange})
         worker.run(stop, wait_s=2.0)

@@ -24,7 +24,6 @@ PLACES_MAX = 2**53
 """A value in units, by size; larger ones count as this."""
 CONDITION_NODES_MAX, CONDITION_DEPTH_MAX, VALUES_MAX = 64, 8, 64
 GROUPS_MAX, BINS_MAX, CELLS_MAX, MEASURES_MAX, ENTRIES_MAX = 4, 64, 4096, 32, 65_536
-RHO_NANOS_MAX, UNIT_RECORDS_MAX = 10**12, 10**6
 FLAGS = 2
 """Of each cell and each bin: owners that left fewer than their least group out, and owners that left a larger part out."""
 LABEL = Column(name="label", kind="category", levels=("good", "defect"))
@@ -106,18 +105,15 @@ class Measure(_Node, frozen=True, kw_only=True, forbid_unknown_fields=True, omit
 
 
 class QuestionParams(_Node, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """query/1: for each cell (a combination of groups, the first group slowest): two flags, the count of records, then each measure; each
-    bin of a histogram has two flags and a count. Records are those of the whole asset.
-
-    rho_nanos: what the answer may cost each owner's privacy budget, in nano-rho; 0 for exact numbers. unit_records: the most records that
-    one privacy unit has at any owner of the roster; noise hides so many.
+    """query/1. First two flags of each cell (a combination of groups, the first slowest) and of each bin of each histogram: whether the
+    owner left out fewer records than its least group, or more. Then the count of records of each cell, then each measure of each cell,
+    bins innermost. Records are those of the whole asset. noisy: the job carries noise, so nothing is left out and no flag is told.
     """
 
     measures: tuple[Measure, ...] = ()
     where: Condition | None = None
     groups: tuple[Group, ...] = ()
-    rho_nanos: int = 0
-    unit_records: int = 1
+    noisy: bool = False
 
 
 AggregateKind = Literal["count", "sum", "mean", "variance", "deviation", "quantile"]
@@ -152,7 +148,7 @@ _WANTS: dict[AggregateKind, tuple[MeasureKind, ...]] = {
 }
 
 
-def params_of(question: Question, schema: Schema, rho_nanos: int = 0, unit_records: int = 1) -> QuestionParams:
+def params_of(question: Question, schema: Schema, noisy: bool = False) -> QuestionParams:
     """What owners are asked for: the same for every order and naming of the same aggregates. How many records have a value is not asked of
     a column that always has one. Raises InputError for a column that there is not."""
     columns = table_columns(schema)
@@ -164,8 +160,7 @@ def params_of(question: Question, schema: Schema, rho_nanos: int = 0, unit_recor
         if kind != "known" or _known(one.column, columns).missing
     }
     measures = tuple(Measure(kind=kind, column=column, bins=bins) for column, kind, bins in sorted(wanted))
-    fields = {"where": question.where, "groups": question.groups, "rho_nanos": rho_nanos, "unit_records": unit_records}
-    return QuestionParams(measures=measures, **fields)  # type: ignore[arg-type]
+    return QuestionParams(measures=measures, where=question.where, groups=question.groups, noisy=noisy)
 
 
 # Columns in units.
@@ -233,48 +228,24 @@ def cell_sizes(params: QuestionParams, schema: Schema) -> tuple[int, ...]:
     return tuple(group_size(group, columns) for group in params.groups)
 
 
-def cell_width(params: QuestionParams) -> int:
-    """Numbers told of one cell."""
-    return FLAGS + 1 + sum((FLAGS + 1) * one.bins if one.kind == "histogram" else 1 for one in params.measures)
+def cell_count(params: QuestionParams, schema: Schema) -> int:
+    """How many cells there are."""
+    return math.prod(cell_sizes(params, schema))
+
+
+def flags_size(params: QuestionParams, schema: Schema) -> int:
+    """Entries that say what was left out."""
+    return FLAGS * cell_count(params, schema) * (1 + sum(one.bins for one in params.measures))
 
 
 def question_size(params: QuestionParams, schema: Schema) -> int:
     """Numbers that the statistic tells."""
-    return math.prod(cell_sizes(params, schema)) * cell_width(params)
+    return flags_size(params, schema) + told_numbers(params, schema)
 
 
 def told_numbers(params: QuestionParams, schema: Schema) -> int:
     """The same without flags: what the dimension rule counts."""
-    width = 1 + sum(max(1, one.bins) for one in params.measures)
-    return math.prod(cell_sizes(params, schema)) * width
-
-
-class Noise(msgspec.Struct, frozen=True, kw_only=True):
-    """What is added to one kind of number of every cell. kind: rows, or the measure's. sensitivity: the most that one privacy unit adds or
-    takes away; it is in one cell of each kind, unless it is told otherwise. variance: of the roster's total without one owner's share."""
-
-    kind: str
-    column: str
-    entries: int
-    sensitivity: float
-    variance: float
-
-
-def noises(params: QuestionParams, schema: Schema) -> tuple[Noise, ...]:
-    """The count of records, then each measure. The cost is divided evenly among them; rho = sensitivity^2 / (2 variance) of each."""
-    columns, cells = table_columns(schema), math.prod(cell_sizes(params, schema))
-    rho = params.rho_nanos / 10**9 / (1 + len(params.measures))
-    found = []
-    for one in (None, *params.measures):
-        most = 1.0
-        if one is not None and one.kind in ("sum", "squares"):
-            most = float(span_of(columns[one.column]).half) ** (1 if one.kind == "sum" else 2)
-        most *= params.unit_records
-        kind, column = ("rows", "") if one is None else (one.kind, one.column)
-        entries = cells * (1 if one is None else max(1, one.bins))
-        variance = most**2 / (2.0 * rho) if rho else 0.0
-        found.append(Noise(kind=kind, column=column, entries=entries, sensitivity=most, variance=variance))
-    return tuple(found)
+    return cell_count(params, schema) * (1 + sum(max(1, one.bins) for one in params.measures))
 
 
 # What a tree may be.
@@ -302,8 +273,6 @@ def check_params(params: QuestionParams, schema: Schema) -> None:
     """Raises InputError unless every name is declared, every value fits its column, and the shape is within limits."""
     if schema.steps != 1 or schema.written:
         raise _wrong("the records are series or texts", "questions are put to rows of tables")
-    if not (0 <= params.rho_nanos <= RHO_NANOS_MAX and 1 <= params.unit_records <= UNIT_RECORDS_MAX):
-        raise _wrong("the cost or the privacy unit is out of bounds", f"use rho up to {RHO_NANOS_MAX // 10**9}, and whole numbers from 1")
     columns = table_columns(schema)
     for count, (node, _) in enumerate(conditions(params.where), start=1):
         if count > CONDITION_NODES_MAX:
@@ -320,10 +289,10 @@ def check_params(params: QuestionParams, schema: Schema) -> None:
         )
     for one in params.measures:
         _check_measure(one, columns)
-    cells = math.prod(cell_sizes(params, schema))
-    if cells > CELLS_MAX or question_size(params, schema) > ENTRIES_MAX:
+    cells, size = cell_count(params, schema), question_size(params, schema)
+    if cells > CELLS_MAX or size > ENTRIES_MAX:
         raise _wrong(
-            f"the answer would have {cells} cells of {cell_width(params)} numbers",
+            f"the answer would have {cells} cells and {size} numbers",
             f"ask for at most {CELLS_MAX} cells and {ENTRIES_MAX} numbers",
         )
 

@@ -2,8 +2,9 @@
 
 It is keyed by lineage, not by version of the data: changed data of the same owner is about the same people and machines, and does not
 refill it. A release is appended durably, with the very noisy share, before that share can leave; so what was spent is never below what
-left, whenever the process is killed. The same content asked again is given the same noisy share and costs nothing: an average over
-answers to one question has one answer's noise in it.
+left, whenever the process is killed. A record is in one split of one version of the asset, so answers about several splits of a version
+cost what the dearest split costs; versions add up, because a record may stand in any. The same content asked again is given the same noisy
+share and costs nothing: an average over answers to one question has one answer's noise in it.
 """
 
 from __future__ import annotations
@@ -23,6 +24,8 @@ from isthmus.sandbox.accounting import NANOS, epsilon_of, nanos_down, rho_for
 SQL = named_sql(Path(__file__).with_suffix(".sql"))
 LEDGER_NAME = "privacy.sqlite"
 CLAUSE = "privacy-budget"
+ALL = "all"
+"""The part of an answer about the records of every split: it adds to whatever each of them costs."""
 Ints = NDArray[np.int64]
 
 
@@ -30,7 +33,8 @@ class Release(msgspec.Struct, frozen=True, kw_only=True):
     """One noisy answer that left, or was about to.
 
     content: digest of what was asked, without attempt and times. rho_nanos: its cost. exchange: public key of who asked. agreement, asset:
-    digests. payload: digest of the share before noise, which is how a changed answer to the same question is noticed.
+    digests. payload: digest of the share before noise, which is how a changed answer to the same question is noticed. part: the split of
+    the asset's records that it is about, or ALL.
     """
 
     content: str
@@ -43,6 +47,7 @@ class Release(msgspec.Struct, frozen=True, kw_only=True):
     asset: str
     at_s: int
     payload: str
+    part: str = "train"
 
 
 def allowance_nanos(terms: PrivacyTerms) -> int:
@@ -65,28 +70,44 @@ class PrivacyLedger:
         self._database.close()
 
     def spent_nanos(self, lineage: str) -> int:
-        """Nano-rho that left, ever."""
+        """Nano-rho that left, ever: of the dearest split of each version of the asset, added up over versions."""
         row = self._database.row(SQL["spent"], {"lineage": lineage})
         return 0 if row is None else int(row["nanos"])
 
-    def left_nanos(self, lineage: str, terms: PrivacyTerms) -> int:
-        """What these terms leave; never below 0, also where an earlier agreement allowed more."""
-        return max(0, allowance_nanos(terms) - self.spent_nanos(lineage))
+    def spent_on_nanos(self, lineage: str, asset: str, part: str) -> int:
+        """What would be spent if this split of this version had been the dearest: what a further answer about it adds to."""
+        splits = {
+            (row["asset"], row["part"]): int(row["nanos"]) for row in self._database.rows(SQL["spent_by_split"], {"lineage": lineage})
+        }
+        dearest: dict[str, int] = {}
+        for (version, split), nanos in splits.items():
+            if split != ALL:
+                dearest[version] = max(nanos, dearest.get(version, 0))
+        one = dearest.get(asset, 0) if part == ALL else splits.get((asset, part), 0)
+        whole = sum(nanos for (_, split), nanos in splits.items() if split == ALL)
+        return sum(nanos for version, nanos in dearest.items() if version != asset) + one + whole
+
+    def left_nanos(self, lineage: str, terms: PrivacyTerms, asset: str = "", part: str = "") -> int:
+        """What these terms leave, for answers about one split of one version where these are named; never below 0, also where an earlier
+        agreement allowed more."""
+        spent = self.spent_on_nanos(lineage, asset, part) if asset else self.spent_nanos(lineage)
+        return max(0, allowance_nanos(terms) - spent)
 
     def releases(self, lineage: str) -> list[Release]:
         """In the order of their leaving."""
         return [_release(row) for row in self._database.rows(SQL["releases"], {"lineage": lineage})]
 
-    def check(self, lineage: str, content: str, cost_nanos: int, terms: PrivacyTerms) -> None:
+    def check(self, lineage: str, release: Release, terms: PrivacyTerms) -> None:
         """Whether a release could be paid for now. Raises RefusedError, clause `privacy-budget`."""
-        if self._database.row(SQL["release"], {"lineage": lineage, "content": content}) is None:
-            self._afford(lineage, cost_nanos, terms)
+        if self._database.row(SQL["release"], {"lineage": lineage, "content": release.content}) is None:
+            self._afford(lineage, release, terms)
 
-    def paid(self, lineage: str, release: Release, terms: PrivacyTerms, noisy: Callable[[], Ints]) -> Ints:
+    def paid(self, lineage: str, release: Release, terms: PrivacyTerms | None, noisy: Callable[[], Ints]) -> Ints:
         """The noisy share of a release: that of before for content that left before, else a new one, paid for.
 
-        noisy: makes the new share; called only once it can be paid for. Raises RefusedError: `privacy-budget` when too little is left;
-        `payload` when the same content gives other numbers than before, so that the difference would show.
+        noisy: makes the new share; called only once it can be paid for. terms: None where the owner set no budget; the cost is kept all the
+        same. Raises RefusedError: `privacy-budget` when too little is left; `payload` when the same content gives other numbers than
+        before, so that the difference would show.
         """
         with self._database.transaction() as sql:
             row = self._database.row(SQL["release"], {"lineage": lineage, "content": release.content})
@@ -95,16 +116,17 @@ class PrivacyLedger:
                     message = "the same job gives other numbers than before, so that the difference would show"
                     raise RefusedError("payload", message, "start a new run")
                 return np.frombuffer(row["share"], dtype="<i8").astype(np.int64)
-            self._afford(lineage, release.rho_nanos, terms)
+            if terms is not None:
+                self._afford(lineage, release, terms)
             share = noisy()
             sql.execute(SQL["append"], {"lineage": lineage, "share": share.astype("<i8").tobytes(), **msgspec.structs.asdict(release)})
         return share
 
-    def _afford(self, lineage: str, cost_nanos: int, terms: PrivacyTerms) -> None:
-        left = self.left_nanos(lineage, terms)
-        if cost_nanos > left:
+    def _afford(self, lineage: str, release: Release, terms: PrivacyTerms) -> None:
+        left = self.left_nanos(lineage, terms, release.asset, release.part)
+        if release.rho_nanos > left:
             whole = f"epsilon {terms.epsilon:g} at delta {terms.delta:g}"
-            message = f"this answer costs rho {cost_nanos / NANOS:.3g}, and {left / NANOS:.3g} is left of {whole}"
+            message = f"this answer costs rho {release.rho_nanos / NANOS:.3g}, and {left / NANOS:.3g} is left of {whole}"
             raise RefusedError(CLAUSE, message, "ask for more noise, or ask the owner for a larger budget")
 
 

@@ -10,6 +10,7 @@ CREATE TABLE releases (
   exchange TEXT NOT NULL,
   agreement TEXT NOT NULL,
   asset TEXT NOT NULL,
+  part TEXT NOT NULL,
   at_s INTEGER NOT NULL,
   payload TEXT NOT NULL,
   share BLOB NOT NULL,
@@ -19,7 +20,15 @@ CREATE TRIGGER releases_never_change BEFORE UPDATE ON releases BEGIN SELECT RAIS
 CREATE TRIGGER releases_never_go BEFORE DELETE ON releases BEGIN SELECT RAISE(ABORT, 'a release cannot be forgotten'); END;
 
 -- name: spent
-SELECT COALESCE(SUM(rho_nanos), 0) AS nanos FROM releases WHERE lineage = :lineage;
+SELECT COALESCE(SUM(dearest), 0) AS nanos FROM (
+  SELECT COALESCE(MAX(CASE WHEN part <> 'all' THEN nanos END), 0) + COALESCE(MAX(CASE WHEN part = 'all' THEN nanos END), 0) AS dearest
+  FROM (
+    SELECT asset, part, SUM(rho_nanos) AS nanos FROM releases WHERE lineage = :lineage GROUP BY asset, part
+  ) GROUP BY asset
+);
+
+-- name: spent_by_split
+SELECT asset, part, SUM(rho_nanos) AS nanos FROM releases WHERE lineage = :lineage GROUP BY asset, part;
 
 -- name: release
 SELECT * FROM releases WHERE lineage = :lineage AND content = :content;
@@ -28,5 +37,5 @@ SELECT * FROM releases WHERE lineage = :lineage AND content = :content;
 SELECT * FROM releases WHERE lineage = :lineage ORDER BY place;
 
 -- name: append
-INSERT INTO releases (lineage, content, rho_nanos, statistic, purpose, run_id, exchange, agreement, asset, at_s, payload, share)
-VALUES (:lineage, :content, :rho_nanos, :statistic, :purpose, :run_id, :exchange, :agreement, :asset, :at_s, :payload, :share);
+INSERT INTO releases (lineage, content, rho_nanos, statistic, purpose, run_id, exchange, agreement, asset, part, at_s, payload, share)
+VALUES (:lineage, :content, :rho_nanos, :statistic, :purpose, :run_id, :exchange, :agreement, :asset, :part, :at_s, :payload, :share);

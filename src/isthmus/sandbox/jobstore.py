@@ -9,11 +9,13 @@ from typing import Any
 import msgspec
 import numpy as np
 
+from isthmus.contracts.agreement import AGREEMENT_TYPE
 from isthmus.contracts.job import Job, JobRefusal
 from isthmus.kit.canonical import canonical_bytes, parse_canonical, sha256_hex
 from isthmus.kit.database import Database, named_sql
 from isthmus.kit.signing import Envelope, payload_of
 from isthmus.sandbox.coordinator import Delivery, JobState, Outcome
+from isthmus.sandbox.negotiationstore import NEGOTIATIONS_NAME, NegotiationStore
 
 SQL = named_sql(Path(__file__).with_suffix(".sql"))
 
@@ -26,10 +28,12 @@ class JobStore:
     """SQLite. Every write is durable before it returns. Raises StorageError."""
 
     def __init__(self, path: Path) -> None:
+        self.negotiations = NegotiationStore(path.with_name(NEGOTIATIONS_NAME))
         self._database = Database(path, [SQL["schema_1"]])
 
     def close(self) -> None:
         self._database.close()
+        self.negotiations.close()
 
     def put_party(self, party: str, public_key: str, envelope: Envelope) -> None:
         with self._database.transaction() as sql:
@@ -65,8 +69,9 @@ class JobStore:
             sql.execute(SQL["put_agreement"], fields)
 
     def agreements(self) -> list[tuple[str, str, Envelope]]:
-        """(digest, owner, envelope), the newest first."""
-        return [(row["digest"], row["owner"], _envelope(row["envelope"])) for row in self._database.rows(SQL["agreements"])]
+        """(digest, owner, envelope), the newest first; without those of releases that signed another form."""
+        found = [(row["digest"], row["owner"], _envelope(row["envelope"])) for row in self._database.rows(SQL["agreements"])]
+        return [one for one in found if one[2].payload_type == AGREEMENT_TYPE]
 
     def put_job(self, state: JobState) -> None:
         """Keeps the whole state in one transaction; messages of an earlier attempt, and bodies that were forgotten, go."""

@@ -21,7 +21,7 @@ import msgspec
 
 from isthmus.client.address import standing
 from isthmus.client.http import ExchangeClient
-from isthmus.contracts.agreement import Agreement
+from isthmus.contracts.agreement import Agreement, PrivacyTerms
 from isthmus.contracts.asset import INSPECTION_SCHEMA, ROWS_SCHEMA
 from isthmus.contracts.build import ENDED, RunView
 from isthmus.contracts.errors import ExchangeStateError, FolderError, JobFailedError, StorageError, UnreachableError
@@ -57,6 +57,7 @@ class Terms:
     least_group_size: int = 20
     runs_max: int = 50
     days: int = 30
+    privacy: PrivacyTerms | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -146,6 +147,7 @@ def agree(owner: Owner, exchange_key: str, participants: Mapping[str, str], term
                 stages=terms.stages,
                 dimension_records_min_ratio=terms.records_per_feature,
                 allow_own_head=terms.allow_own_head,
+                privacy=terms.privacy,
                 sample=home.settings.sample,
             )
             for digest, agreement in home.agreements():

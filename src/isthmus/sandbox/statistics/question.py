@@ -1,8 +1,8 @@
 """query/1 at the node: a question's tree over the owner's rows, in cells that the schema declares.
 
 DuckDB finds each record's cell and adds up; which cells may be answered at all is decided between the two, from what was answered before
-(sandbox.atoms). With a privacy budget nothing is left out, because leaving out by true counts would itself tell: every number carries
-noise instead (sandbox.questionnoise).
+(sandbox.atoms). In a noisy answer nothing is left out, because leaving out by true counts would itself tell: every number carries noise
+instead, and the flags are not told.
 """
 
 from __future__ import annotations
@@ -15,14 +15,14 @@ from numpy.typing import NDArray
 from isthmus.contracts.errors import InputError, RefusedError
 from isthmus.contracts.head import Stage
 from isthmus.contracts.question import (
-    FLAGS,
     LABEL,
     PLACES_MAX,
     Measure,
     QuestionParams,
-    cell_sizes,
-    cell_width,
+    cell_count,
     check_params,
+    flags_size,
+    span_of,
     table_columns,
     unit_exponent,
 )
@@ -34,8 +34,9 @@ from isthmus.sandbox.duckrows import DuckRows
 from isthmus.sandbox.folder import SPLITS
 from isthmus.sandbox.ownerdata import OwnerData
 from isthmus.sandbox.questionsql import NULL, Writer, cells_statement, sums_statement
+from isthmus.sandbox.statistics.sensitivity import Block, Unit
 
-BACKBONE = "rows"
+BACKBONE, ROWS = "rows", "rows"
 
 
 def table_stage(schema: Schema) -> Stage:
@@ -72,7 +73,7 @@ def question(params: QuestionParams, stage: Stage, data: OwnerData, least: int) 
         cells = found["cell"].astype(np.int64)
         histograms = [one for one in params.measures if one.kind == "histogram"]
         bins = [found[f"b{place}"].astype(np.int64) for place in range(len(histograms))]
-        if params.rho_nanos:
+        if params.noisy:
             kept = Answered(cells, {}, ())
             binned = [_within(cells, bin, one) for one, bin in zip(histograms, bins, strict=True)]
         else:
@@ -197,23 +198,43 @@ def _share(
     least: int,
 ) -> NDArray[np.int64]:
     """The declared layout; see contracts.question.QuestionParams."""
-    count = math.prod(cell_sizes(params, schema))
-    share = np.zeros((count, cell_width(params)), dtype=np.int64)
-    share[:, :FLAGS] = _flags(wanted, kept, count, least)
+    count = cell_count(params, schema)
     rows = sums["cell"].astype(np.int64)
-    share[rows, FLAGS] = sums["rows"].astype(np.int64)
-    if not np.array_equal(share[:, FLAGS], np.bincount(kept[kept >= 0], minlength=count)):
+
+    def spread(name: str) -> NDArray[np.int64]:
+        found = np.zeros(count, dtype=np.int64)
+        found[rows] = sums[name].astype(np.int64)
+        return found
+
+    flags, parts, plain = [_flags(wanted, kept, count, least)], [spread("rows")], 0
+    if not np.array_equal(parts[0], np.bincount(kept[kept >= 0], minlength=count)):
         raise RefusedError("limits", "the counts of this node do not agree with each other", "see the node's own log")
-    at, plain, histogram = FLAGS + 1, 0, 0
+    binned = iter(zip(wanted_bins, kept_bins, strict=True))
     for one in params.measures:
         if one.kind == "histogram":
-            size = count * one.bins
-            counts = np.bincount(kept_bins[histogram][kept_bins[histogram] >= 0], minlength=size)
-            flags = _flags(wanted_bins[histogram], kept_bins[histogram], size, least)
-            block = np.concatenate([flags, counts[:, None]], axis=1).reshape(count, one.bins * (FLAGS + 1))
-            share[:, at : at + block.shape[1]] = block
-            at, histogram = at + block.shape[1], histogram + 1
+            before, after = next(binned)
+            flags.append(_flags(before, after, count * one.bins, least))
+            parts.append(np.bincount(after[after >= 0], minlength=count * one.bins))
         else:
-            share[rows, at] = sums[f"m{plain}"].astype(np.int64)
-            at, plain = at + 1, plain + 1
-    return share.reshape(-1)
+            parts.append(spread(f"m{plain}"))
+            plain += 1
+    return np.concatenate([part.reshape(-1) for part in (*flags, *parts)]).astype(np.int64)
+
+
+def question_blocks(params: QuestionParams, stage: Stage, unit: Unit, norm_max: int) -> tuple[Block, ...]:
+    """Of the packed answer. A record is in one cell, and in one bin of it; a value counts from the middle of its declared range."""
+    schema = stage.schema
+    if schema is None or not params.noisy:
+        raise RefusedError("noise", "the question is not one for noisy answers", "ask it as noisy")
+    columns, cells, found = table_columns(schema), cell_count(params, schema), []
+    for one in params.measures:
+        power = {"sum": 1, "squares": 2}.get(one.kind, 0)
+        most = float(span_of(columns[one.column]).half) ** power if power else 1.0
+        found.append(Block(measure_name(one), cells * max(1, one.bins), unit.records * most))
+    flags = Block("left out", flags_size(params, schema), math.inf)
+    return (flags, Block(ROWS, cells, float(unit.records)), *found)
+
+
+def measure_name(one: Measure) -> str:
+    """What the entries of a measure are called beside those of others."""
+    return f"{one.kind} {one.column}{f' in {one.bins}' if one.bins else ''}"
