@@ -106,14 +106,13 @@ def rows_of(
 
 def _row(question: Question, columns: Mapping[str, Column], cell: Cell, names: tuple[str, ...], origin: Origin) -> AnswerRow:
     withheld = cell.few + cell.more
-    empty = origin.exact and cell.rows == 0 and withheld == 0
-    shown = empty or cell.rows >= origin.least
-    if not shown:
-        why = f"fewer than {origin.least} records" if cell.rows or not withheld else f"left out by {_owners(withheld)}"
+    if cell.rows < origin.least:
+        why = f"fewer than {origin.least} records" if not withheld else f"not told by {_owners(withheld)}"
         return AnswerRow(groups=names, told=(), withheld=withheld, shown=False, why=why)
     told = tuple(_told(one, columns, cell, origin) for one in question.select)
-    why = f"without some records of {_owners(withheld)}" if withheld else ""
-    return AnswerRow(groups=names, told=told, withheld=withheld, shown=True, why=why)
+    parts = [f"without fewer than {origin.least} records at {_owners(cell.few)}"] * bool(cell.few)
+    parts += [f"without a part at {_owners(cell.more)}"] * bool(cell.more)
+    return AnswerRow(groups=names, told=told, withheld=withheld, shown=True, why="; ".join(parts))
 
 
 def _owners(count: int) -> str:

@@ -6,6 +6,11 @@ and some of those that have fewer. Whether there is one is linear algebra: it is
 large atoms does not vanish on the small ones. Then the question is not answered as it stands, whoever put the earlier ones, and even if
 every other owner tells the asker its own share.
 
+Not to answer is itself a word (Kenthapadi, Mishra and Nissim, "Simulatable auditing", PODS 2005): were a set refused as it differs from
+an earlier one by a person, and answered where it does not differ at all, the refusal would say that the person is there. So a set that on
+the large atoms follows from earlier ones is refused in both cases, unless the question's form alone says that it follows exactly; and a
+cell with no record is told like one with fewer than k.
+
 What other statistics tell are sums over whole splits; these are sets from the beginning. The number of independent answers is at most that
 of large atoms, hence at most a k-th of the records, over all questions. What this does not hold against is in docs/decisions/0031.
 """
@@ -38,60 +43,97 @@ class Family:
     told: tuple[Labels, ...]
 
 
-def isolates(labelings: Sequence[Labels], universe: NDArray[np.bool_], least: int) -> bool:
-    """Whether a linear combination of the sets' sums rests on 1 to least - 1 records of the universe, or on atoms that are all so small."""
-    size = int(universe.sum())
-    if not size:
-        return False
-    told = [labels[universe] for labels in labelings]
-    atoms = np.zeros(size, dtype=np.int64)
-    for labels in told:
+@dataclass(frozen=True)
+class _Algebra:
+    """The sets of a universe over its atoms. large, small: (atoms, sets) 0 or 1. new: which sets are asked for now."""
+
+    large: csr_array
+    small: csr_array
+    new: NDArray[np.bool_]
+
+    def isolates(self) -> bool:
+        """Whether a combination that vanishes on all large atoms does not on the small ones."""
+        if not self.small.shape[0]:
+            return False
+        weights, vectors = self._spectrum(np.ones_like(self.new))
+        unseen = vectors[:, weights <= _floor(weights)]
+        return bool((np.abs(self.small @ unseen) > SEEN).any())
+
+    def independent(self) -> bool:
+        """Whether on the large atoms none of the new sets follows from the others."""
+        before, after = (self._spectrum(chosen)[0] for chosen in (~self.new, np.ones_like(self.new)))
+        ranks = [int((weights > _floor(after)).sum()) for weights in (before, after)]
+        return ranks[1] == ranks[0] + int(self.new.sum())
+
+    def _spectrum(self, chosen: NDArray[np.bool_]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        part = self.large[:, np.flatnonzero(chosen)]
+        weights, vectors = np.linalg.eigh((part.T @ part).toarray())
+        return weights, vectors
+
+
+def _floor(weights: NDArray[np.float64]) -> float:
+    return NULL * max(1.0, float(weights.max(initial=0.0)))
+
+
+def _algebra(told: Sequence[Labels], asked: Labels, universe: NDArray[np.bool_], least: int) -> _Algebra:
+    labelings = [labels[universe] for labels in (*told, asked)]
+    atoms = np.zeros(int(universe.sum()), dtype=np.int64)
+    for labels in labelings:
         atoms = np.unique(atoms * (int(labels.max(initial=OUTSIDE)) + 2) + labels + 1, return_inverse=True)[1].reshape(-1)
     _, first, counts = np.unique(atoms, return_index=True, return_counts=True)
+    sets, owner = _sets([labels[first] for labels in labelings])
     small = counts < least
-    if not small.any():
-        return False
-    sets = _sets([labels[first] for labels in told])
-    large = sets[~small]
-    weights, vectors = np.linalg.eigh((large.T @ large).toarray())
-    unseen = vectors[:, weights <= NULL * max(1.0, float(weights.max(initial=0.0)))]
-    return bool((np.abs(sets[small] @ unseen) > SEEN).any())
+    return _Algebra(sets[np.flatnonzero(~small)], sets[np.flatnonzero(small)], owner == len(labelings) - 1)
 
 
-def _sets(told: Sequence[Labels]) -> csr_array:
-    """(atoms, sets) 0 or 1: which atoms each set holds."""
-    rows, columns, at = [], [], 0
-    for labels in told:
-        found, place = np.unique(labels, return_inverse=True)
-        inside = np.flatnonzero(labels != OUTSIDE)
-        rows.append(inside)
-        columns.append(at + place.reshape(-1)[inside])
+def isolates(labelings: Sequence[Labels], universe: NDArray[np.bool_], least: int) -> bool:
+    """Whether a linear combination of the sets' sums rests on 1 to least - 1 records of the universe, or on atoms that are all so small."""
+    return bool(universe.any()) and _algebra(labelings[:-1], labelings[-1], universe, least).isolates()
+
+
+def _sets(told: Sequence[Labels]) -> tuple[csr_array, Labels]:
+    """(atoms, sets) 0 or 1: which atoms each set holds; and the number of the labels that each set comes from."""
+    rows, columns, owners, at = [], [], [], 0
+    for number, labels in enumerate(told):
+        found, place = np.unique(labels[labels != OUTSIDE], return_inverse=True)
+        rows.append(np.flatnonzero(labels != OUTSIDE))
+        columns.append(at + place.reshape(-1))
+        owners.append(np.full(found.size, number, dtype=np.int64))
         at += found.size
-    used, dense = np.unique(np.concatenate(columns), return_inverse=True)
-    if used.size > SETS_MAX:
+    if at > SETS_MAX:
         message = f"more than {SETS_MAX} sets of these records would be summed exactly"
         raise RefusedError("questions", message, "ask for fewer groups, or ask the owner for a privacy budget")
-    where = (np.concatenate(rows), dense.reshape(-1))
-    return csr_array((np.ones(where[0].size), where), shape=(told[0].size, used.size))
+    where = (np.concatenate(rows), np.concatenate(columns))
+    return csr_array((np.ones(where[0].size), where), shape=(told[0].size, at)), np.concatenate(owners)
 
 
-def answerable(labels: Labels, families: Sequence[Family], least: int) -> Labels:
+def answerable(labels: Labels, cells: int, families: Sequence[Family], least: int, known: bool) -> Labels:
     """The labels with OUTSIDE for every record of a cell that is left out, so that what is left isolates nothing in any family.
 
-    Cells are taken from the largest to the smallest, as long as they may stand beside what was taken: of two that cannot both be told the
-    larger one is. Which are left out depends on the owner's records, as every suppression does. Deterministic.
+    cells: how many there are by declaration. known: by its form alone, the cells together are a set told before. Such a question is
+    answered whole if all its cells have least records; else cells are taken from the largest to the smallest, as long as none of them
+    follows from what was told. Deterministic.
     """
-    cells, counts = np.unique(labels[labels != OUTSIDE], return_counts=True)
-    order = [int(cell) for cell in cells[np.lexsort((cells, -counts))] if counts[np.searchsorted(cells, cell)] >= least]
+    found, counts = np.unique(labels[labels != OUTSIDE], return_counts=True)
+    order = [int(cell) for cell in found[np.lexsort((found, -counts))] if counts[np.searchsorted(found, cell)] >= least]
+    there = [family for family in families if family.universe.any()]
+    if known and len(order) == cells and not any(isolates((*one.told, labels), one.universe, least) for one in there):
+        return labels
 
     def kept(chosen: Sequence[int]) -> Labels:
         return np.where(np.isin(labels, chosen), labels, OUTSIDE)
 
     def holds(chosen: Sequence[int]) -> bool:
-        found = kept(chosen)
-        return not any(isolates((*family.told, found), family.universe, least) for family in families)
+        wanted = kept(chosen)
+        return all(_stands(wanted, one, least, len(chosen)) for one in there)
 
     return kept(_taken(order, holds))
+
+
+def _stands(wanted: Labels, family: Family, least: int, chosen: int) -> bool:
+    """Whether each of the chosen cells is there in the family, and may be told beside what was told."""
+    algebra = _algebra(family.told, wanted, family.universe, least)
+    return int(algebra.new.sum()) == chosen and algebra.independent() and not algebra.isolates()
 
 
 def _taken(order: Sequence[int], holds: Callable[[Sequence[int]], bool]) -> list[int]:

@@ -140,12 +140,12 @@ def _allowed(
     histograms = [one for one in params.measures if one.kind == "histogram"]
     known = book.answered(asked, version, least)
     if known is None:
-        known = _sets(params, book.world(rows.keys, rows.splits), rows, least, cells, bins)
+        known = _sets(params, declared(stage, data), book.world(rows.keys, rows.splits), rows, least, cells, bins)
         book.keep(asked, version, least, rows.keys, rows.splits, known)
     return known, [known.bins[f"{one.column} {one.bins}"] for one in histograms]
 
 
-def _sets(params: QuestionParams, world: World, rows: Rows, least: int, cells: Labels, bins: list[Labels]) -> Answered:
+def _sets(params: QuestionParams, schema: Schema, world: World, rows: Rows, least: int, cells: Labels, bins: list[Labels]) -> Answered:
     """Cells, then bins within them, without those whose sums beside earlier ones would show fewer than `least` records."""
     summed = tuple(sorted({one.column for one in params.measures}))
     splits = _large(world.splits, least)
@@ -153,15 +153,20 @@ def _sets(params: QuestionParams, world: World, rows: Rows, least: int, cells: L
     for column in sorted({*summed, *(name for one in world.earlier for name in one.columns)}):
         families[column] = _family(world, rows, column, splits)
     wanted = np.where(splits == OUTSIDE, OUTSIDE, world.widened(cells))
-    kept = answerable(wanted, list(families.values()), least)
+    count, condition = cell_count(params, schema), digest_of({"where": params.where})
+    same_records = world.present == world.splits.size and not (splits == OUTSIDE).any()
+    known = same_records and (params.where is None or condition in {one.whole for one in world.earlier})
+    kept = answerable(wanted, count, list(families.values()), least, known)
     found: dict[str, Labels] = {}
     for one, inner in zip([m for m in params.measures if m.kind == "histogram"], bins, strict=True):
         family = families[one.column]
         family = Family(family.universe, (*family.told, kept))
-        chosen = answerable(world.widened(_within(kept[: world.present], inner, one)), [family], least)
+        asked = world.widened(_within(kept[: world.present], inner, one))
+        chosen = answerable(asked, count * one.bins, [family], least, True)
         families[one.column] = Family(family.universe, (*family.told, chosen))
         found[f"{one.column} {one.bins}"] = chosen
-    return Answered(kept[: world.present], {name: labels[: world.present] for name, labels in found.items()}, summed)
+    whole = condition if same_records and np.array_equal(kept, wanted) else ""
+    return Answered(kept[: world.present], {name: labels[: world.present] for name, labels in found.items()}, summed, whole)
 
 
 def _large(splits: Labels, least: int) -> Labels:
@@ -181,9 +186,9 @@ def _family(world: World, rows: Rows, column: str, splits: Labels) -> Family:
 
 
 def _flags(wanted: Labels, kept: Labels, size: int, least: int) -> NDArray[np.int64]:
-    """(size, 2): whether fewer than the least group was left out of a cell, and whether more was."""
+    """(size, 2): whether a cell has fewer than the least group, none included, and whether more was left out of it."""
     before, after = (np.bincount(labels[labels >= 0], minlength=size) for labels in (wanted, kept))
-    few = (after == 0) & (before > 0) & (before < least)
+    few = before < least
     return np.stack([few, (after < before) & ~few], axis=1).astype(np.int64)
 
 
