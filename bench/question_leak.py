@@ -1,6 +1,6 @@
 """Attacks the answers to questions about a real table: differences, membership by counts, and labels rebuilt from many answers.
 
-    .venv/bin/python bench/question_leak.py [--json] [--victims 60] [--questions 600]
+    .venv/bin/python bench/question_leak.py [--json] [--victims 40] [--questions 300]
 
 One owner's node answers (patients of the hospital in Cleveland, or of the one in Budapest); all other owners tell the asker their shares,
 so that it sees this owner's alone. The asker knows every patient's columns but the label. Protections: none; a least group for each answer
@@ -32,6 +32,7 @@ from isthmus.contracts.question import QuestionParams, cell_count, flags_size, p
 from isthmus.sandbox import duckworker
 from isthmus.sandbox.accounting import rho_for
 from isthmus.sandbox.askedbook import AskedBook
+from isthmus.sandbox.folder import SPLITS
 from isthmus.sandbox.nodehome import NodeSettings, init_home
 from isthmus.sandbox.ownerdata import OwnerData
 from isthmus.sandbox.privacy import deviations_for, noise_of
@@ -85,31 +86,26 @@ class Owner:
             file.unlink()
         self.data.asked = AskedBook(path)
 
-    def counts(self, text: str, protection: str, rng_questions: int = 2) -> NDArray[np.float64] | None:
-        """What the asker sees of the counts of a question's cells; None where a cell is not told. rng_questions: among how many the
-        budget is divided."""
+    def counts(self, text: str, protection: str, among: int = 2) -> NDArray[np.float64] | None:
+        """What the asker sees of the counts of a question's cells; None where a cell is not told. among: how many questions the
+        budget is divided by."""
         noisy = protection == "budget"
         params = params_of(question_of(text, self.table), self.table.schema, noisy)
-        if protection == "least group alone":
-            self.fresh()
         stage = table_stage(self.table.schema)
+        size, flags = cell_count(params, self.table.schema), flags_size(params, self.table.schema)
         try:
-            share = (
-                question(params, stage, self.data, 1 if protection == "none" else LEAST) if protection != "none" else self._plain(params)
-            )
+            share = question(params, stage, self.data, LEAST) if protection == "exact" else self._plain(params)
         except RefusedError:
             return None
-        size, flags = cell_count(params, self.table.schema), flags_size(params, self.table.schema)
         counts = share[flags : flags + size].astype(np.float64)
         if noisy:
             blocks = question_blocks(params, stage, Unit(), 0)
-            rho = rho_for(EPSILON, DELTA) / rng_questions
+            rho = rho_for(EPSILON, DELTA) / among
             deviations = deviations_for(blocks, rho, {block.name: 1.0 / (len(blocks) - 1) for block in blocks[1:]})
-            return counts + noise_of(blocks, Noise(deviations=deviations), 2)[flags : flags + size]
+            counts += noise_of(blocks, Noise(deviations=deviations), 2)[flags : flags + size]
         if protection == "least group alone":
-            exact = self._plain(params)[flags : flags + size]
-            return exact.astype(np.float64) if (exact >= LEAST).all() else None
-        return None if share[:flags].any() and protection == "exact" else counts
+            return counts if (counts >= LEAST).all() else None
+        return None if protection == "exact" and share[:flags].any() else counts
 
     def _plain(self, params: QuestionParams) -> NDArray[np.int64]:
         """The exact share with nothing left out."""
@@ -126,6 +122,8 @@ def owner_of(root: Path, folder: Path, party: str) -> Owner:
     home = init_home(root / party, settings, schema=package.interface.schema)
     assert package.interface.schema is not None
     data = home.owner_data(node_tools())
+    tables = {split: data.table(split, package.interface.schema) for split in SPLITS}
+    data.table = lambda split, schema: tables[split]  # type: ignore[method-assign]
     rows = [line.split(",") for line in (folder / "records.csv").read_text(encoding="utf-8").splitlines()]
     columns = {name: [row[place] for row in rows[1:]] for place, name in enumerate(rows[0])}
     label = np.array([1 if one == "defect" else 0 for one in columns["label"]])
@@ -293,8 +291,8 @@ def shown(result: dict[str, Any]) -> str:
 def main() -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n", maxsplit=1)[0])
     parser.add_argument("--json", action="store_true", help="one JSON object")
-    parser.add_argument("--victims", type=int, default=60)
-    parser.add_argument("--questions", type=int, default=600)
+    parser.add_argument("--victims", type=int, default=40)
+    parser.add_argument("--questions", type=int, default=300)
     given = parser.parse_args()
     swap: Callable[..., None] = setattr
     swap(node_question, "DuckRows", DuckHere)

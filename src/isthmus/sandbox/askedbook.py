@@ -31,13 +31,14 @@ Keys = NDArray[np.void]
 @dataclass(frozen=True)
 class Answered:
     """The sets of one answer: the cell of each record, and for each histogrammed column the bin within its cell. columns: those whose
-    values were summed. whole: digest of the condition when all records that fulfil it were told, in whatever cells; else empty. Arrays are
-    (n,), OUTSIDE where a record was in no set."""
+    values were summed. whole: digest of the condition when all records that fulfil it were told, in cells of `groups`; else empty.
+    Arrays are (n,), OUTSIDE where a record was in no set."""
 
     cells: Labels
     bins: Mapping[str, Labels]
     columns: tuple[str, ...]
     whole: str = ""
+    groups: tuple[str, ...] = ()
 
 
 def record_keys(digests: Sequence[str]) -> Keys:
@@ -85,7 +86,7 @@ class AskedBook:
         for _, version, _, answer in self._rows():
             told = _opened(answer)
             spread = {name: _spread(labels, rows[version], every.size) for name, labels in told.bins.items()}
-            earlier.append(Answered(_spread(told.cells, rows[version], every.size), spread, told.columns, told.whole))
+            earlier.append(Answered(_spread(told.cells, rows[version], every.size), spread, told.columns, told.whole, told.groups))
         return World(keys.size, np.concatenate([splits, np.array(list(gone.values()), dtype=np.int64)]), tuple(earlier))
 
     def keep(self, question: str, version: str, least: int, keys: Keys, splits: Labels, answer: Answered) -> None:
@@ -134,7 +135,11 @@ def _array(raw: bytes) -> Labels:
 
 def _closed(answer: Answered) -> bytes:
     held = io.BytesIO()
-    parts = {"cells": answer.cells, "columns": np.array(answer.columns, dtype=np.str_), "whole": np.array([answer.whole], dtype=np.str_)}
+    parts = {
+        "cells": answer.cells,
+        "columns": np.array(answer.columns, dtype=np.str_),
+        "whole": np.array([answer.whole, *answer.groups], dtype=np.str_),
+    }
     np.savez_compressed(held, **parts, **{f"bin {name}": labels for name, labels in answer.bins.items()})  # type: ignore[arg-type]
     return held.getvalue()
 
@@ -142,4 +147,8 @@ def _closed(answer: Answered) -> bytes:
 def _opened(raw: bytes) -> Answered:
     with np.load(io.BytesIO(raw), allow_pickle=False) as found:
         bins = {name.removeprefix("bin "): found[name] for name in found.files if name.startswith("bin ")}
-        return Answered(found["cells"], bins, tuple(str(name) for name in found["columns"]), str(found["whole"][0]))
+        return Answered(found["cells"], bins, tuple(str(name) for name in found["columns"]), *_named(found["whole"]))
+
+
+def _named(words: NDArray[np.str_]) -> tuple[str, tuple[str, ...]]:
+    return str(words[0]), tuple(str(word) for word in words[1:])

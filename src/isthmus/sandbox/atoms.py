@@ -59,11 +59,11 @@ class _Algebra:
         unseen = vectors[:, weights <= _floor(weights)]
         return bool((np.abs(self.small @ unseen) > SEEN).any())
 
-    def independent(self) -> bool:
-        """Whether on the large atoms none of the new sets follows from the others."""
+    def follow(self) -> int:
+        """How many of the new sets follow from the others on the large atoms."""
         before, after = (self._spectrum(chosen)[0] for chosen in (~self.new, np.ones_like(self.new)))
         ranks = [int((weights > _floor(after)).sum()) for weights in (before, after)]
-        return ranks[1] == ranks[0] + int(self.new.sum())
+        return int(self.new.sum()) - (ranks[1] - ranks[0])
 
     def _spectrum(self, chosen: NDArray[np.bool_]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         part = self.large[:, np.flatnonzero(chosen)]
@@ -107,17 +107,17 @@ def _sets(told: Sequence[Labels]) -> tuple[csr_array, Labels]:
     return csr_array((np.ones(where[0].size), where), shape=(told[0].size, at)), np.concatenate(owners)
 
 
-def answerable(labels: Labels, cells: int, families: Sequence[Family], least: int, known: bool) -> Labels:
+def answerable(labels: Labels, cells: int, families: Sequence[Family], least: int, by_form: int) -> Labels:
     """The labels with OUTSIDE for every record of a cell that is left out, so that what is left isolates nothing in any family.
 
-    cells: how many there are by declaration. known: by its form alone, the cells together are a set told before. Such a question is
-    answered whole if all its cells have least records; else cells are taken from the largest to the smallest, as long as none of them
-    follows from what was told. Deterministic.
+    cells: how many there are by declaration. by_form: how many of them follow from what was told by the question's form alone. It is
+    answered whole if all cells have least records and no others follow; else cells are taken from the largest to the smallest, as long as
+    none of them follows from what was told. Deterministic.
     """
     found, counts = np.unique(labels[labels != OUTSIDE], return_counts=True)
     order = [int(cell) for cell in found[np.lexsort((found, -counts))] if counts[np.searchsorted(found, cell)] >= least]
     there = [family for family in families if family.universe.any()]
-    if known and len(order) == cells and not any(isolates((*one.told, labels), one.universe, least) for one in there):
+    if len(order) == cells and all(_stands(labels, one, least, cells, by_form) for one in there):
         return labels
 
     def kept(chosen: Sequence[int]) -> Labels:
@@ -130,10 +130,27 @@ def answerable(labels: Labels, cells: int, families: Sequence[Family], least: in
     return kept(_taken(order, holds))
 
 
-def _stands(wanted: Labels, family: Family, least: int, chosen: int) -> bool:
+def _stands(wanted: Labels, family: Family, least: int, chosen: int, by_form: int = 0) -> bool:
     """Whether each of the chosen cells is there in the family, and may be told beside what was told."""
     algebra = _algebra(family.told, wanted, family.universe, least)
-    return int(algebra.new.sum()) == chosen and algebra.independent() and not algebra.isolates()
+    return int(algebra.new.sum()) == chosen and algebra.follow() == by_form and not algebra.isolates()
+
+
+def following(groups: Sequence[tuple[str, int]], told: Sequence[frozenset[str]]) -> int:
+    """How many cells of a question follow by form from questions with the same condition that were told whole.
+
+    groups: (name, size) of each group. told: names of the groups of each such question; none for a count of all. The sums over some groups
+    span the products of (size - 1) of every set of those groups, so what is new are the sets that no earlier question has.
+    """
+    cells, new = 1, 0
+    sets: list[tuple[frozenset[str], int]] = [(frozenset(), 1)]
+    for name, size in groups:
+        cells *= size
+        sets += [(names | {name}, freedom * (size - 1)) for names, freedom in sets]
+    for names, freedom in sets:
+        if not any(names <= known for known in told):
+            new += freedom
+    return cells - new
 
 
 def _taken(order: Sequence[int], holds: Callable[[Sequence[int]], bool]) -> list[int]:

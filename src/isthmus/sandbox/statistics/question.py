@@ -20,6 +20,7 @@ from isthmus.contracts.question import (
     Measure,
     QuestionParams,
     cell_count,
+    cell_sizes,
     check_params,
     flags_size,
     span_of,
@@ -29,7 +30,7 @@ from isthmus.contracts.question import (
 from isthmus.contracts.schema import Column, Schema
 from isthmus.kit.canonical import digest_of
 from isthmus.sandbox.askedbook import Answered, World, record_keys, version_of
-from isthmus.sandbox.atoms import OUTSIDE, Family, Labels, answerable
+from isthmus.sandbox.atoms import OUTSIDE, Family, Labels, answerable, following
 from isthmus.sandbox.duckrows import DuckRows
 from isthmus.sandbox.folder import SPLITS
 from isthmus.sandbox.ownerdata import OwnerData
@@ -153,20 +154,23 @@ def _sets(params: QuestionParams, schema: Schema, world: World, rows: Rows, leas
     for column in sorted({*summed, *(name for one in world.earlier for name in one.columns)}):
         families[column] = _family(world, rows, column, splits)
     wanted = np.where(splits == OUTSIDE, OUTSIDE, world.widened(cells))
-    count, condition = cell_count(params, schema), digest_of({"where": params.where})
+    condition, names = digest_of({"where": params.where}), tuple(digest_of(group) for group in params.groups)
     same_records = world.present == world.splits.size and not (splits == OUTSIDE).any()
-    known = same_records and (params.where is None or condition in {one.whole for one in world.earlier})
-    kept = answerable(wanted, count, list(families.values()), least, known)
+    whole = [frozenset(one.groups) for one in world.earlier if one.whole == condition] if same_records else []
+    whole += [frozenset()] if same_records and params.where is None else []
+    by_form = following(list(zip(names, cell_sizes(params, schema), strict=True)), whole)
+    kept = answerable(wanted, cell_count(params, schema), list(families.values()), least, by_form)
     found: dict[str, Labels] = {}
     for one, inner in zip([m for m in params.measures if m.kind == "histogram"], bins, strict=True):
         family = families[one.column]
         family = Family(family.universe, (*family.told, kept))
         asked = world.widened(_within(kept[: world.present], inner, one))
-        chosen = answerable(asked, count * one.bins, [family], least, True)
+        cells_kept = int(np.unique(kept[kept != OUTSIDE]).size)
+        chosen = answerable(asked, cells_kept * one.bins, [family], least, cells_kept)
         families[one.column] = Family(family.universe, (*family.told, chosen))
         found[f"{one.column} {one.bins}"] = chosen
-    whole = condition if same_records and np.array_equal(kept, wanted) else ""
-    return Answered(kept[: world.present], {name: labels[: world.present] for name, labels in found.items()}, summed, whole)
+    told = condition if same_records and np.array_equal(kept, wanted) else ""
+    return Answered(kept[: world.present], {name: labels[: world.present] for name, labels in found.items()}, summed, told, names)
 
 
 def _large(splits: Labels, least: int) -> Labels:
