@@ -87,7 +87,7 @@ class Clinics(World):
     def owner(self, home: NodeHome) -> Owner:
         uplink = DirectUplink(self.service, home.settings.id)
         events: list[tuple[str, dict[str, Any]]] = []
-        identity = Identity(home.settings.id, home.key, home.party_envelope, home.asset_envelope)
+        identity = Identity(home.settings.id, home.key, home.party_envelope, home.asset_envelope, home.rotations)
         log = OutLog(home.log_path, home.key, self.clock)
 
         def report(event: str, fields: dict[str, Any]) -> None:

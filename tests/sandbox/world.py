@@ -27,7 +27,7 @@ from isthmus.sandbox.node import Identity, Node
 from isthmus.sandbox.nodehome import NodeHome, NodeSettings, init_home, open_home
 from isthmus.sandbox.outlog import OutLog
 from isthmus.sandbox.ports import Artefact, Given, Tools
-from isthmus.sandbox.service import SandboxService
+from isthmus.sandbox.service import NO_PROMISES, Promises, SandboxService
 
 D = 4
 OPERATIONS = (MOMENTS, FOLD_OUT, CLUSTERS, EVALUATE, OWN_HEAD, *TREE_OPERATIONS)
@@ -136,6 +136,7 @@ class DirectUplink:
                 "/v1/parties": self.service.register_party,
                 "/v1/assets": self.service.register_asset,
                 "/v1/agreements": self.service.register_agreement,
+                "/v1/rotations": self.service.rotate,
             }[path](envelope)
             return
         target, _, query = path.partition("?job=")
@@ -170,12 +171,14 @@ class World:
     exchange_key: SigningKey = field(default_factory=lambda: SigningKey.from_seed(b"x" * 32))
     owners: dict[str, Owner] = field(default_factory=dict)
     terms: dict[str, Any] = field(default_factory=dict)
+    promises: Promises = NO_PROMISES
 
     def __post_init__(self) -> None:
-        self.service = SandboxService(JobStore(self.root / "exchange.sqlite"), self.exchange_key, self.clock)
+        self.jobstore = JobStore(self.root / "exchange.sqlite")
+        self.service = SandboxService(self.jobstore, self.exchange_key, self.clock, promises=self.promises)
 
     def restart_exchange(self) -> None:
-        self.service = SandboxService(JobStore(self.root / "exchange.sqlite"), self.exchange_key, self.clock)
+        self.__post_init__()
         for owner in self.owners.values():
             owner.uplink.service = self.service
 
@@ -214,7 +217,7 @@ class World:
     def owner(self, home: NodeHome) -> Owner:
         uplink = DirectUplink(self.service, home.settings.id)
         events: list[tuple[str, dict[str, Any]]] = []
-        identity = Identity(home.settings.id, home.key, home.party_envelope, home.asset_envelope)
+        identity = Identity(home.settings.id, home.key, home.party_envelope, home.asset_envelope, home.rotations)
         log = OutLog(home.log_path, home.key, self.clock)
         node = Node(
             identity,

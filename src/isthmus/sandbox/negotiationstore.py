@@ -15,19 +15,20 @@ from isthmus.kit.signing import Envelope
 
 SQL = named_sql(Path(__file__).with_suffix(".sql"))
 NEGOTIATIONS_NAME = "negotiations.sqlite"
-DOCUMENTS = ("offer", "verification", "termination", "deletion")
+DOCUMENTS = ("offer", "verification", "termination", "deletion", "plan")
 
 
 @dataclass(frozen=True)
 class Kept:
     """A negotiation with its documents: the exchange's offer of terms, its verification, the word that ended it, and the exchange's record
-    of what it deleted afterwards."""
+    of what it deleted afterwards. plan: that record before anything is deleted, so that a turn that is cut off is ended by the next."""
 
     negotiation: Negotiation
     offer: Envelope | None = None
     verification: Envelope | None = None
     termination: Envelope | None = None
     deletion: Envelope | None = None
+    plan: Envelope | None = None
 
 
 def _envelope(raw: bytes | None) -> Envelope | None:

@@ -9,17 +9,19 @@ CREATE TABLE negotiations (
   offer BLOB,
   verification BLOB,
   termination BLOB,
-  deletion BLOB
+  deletion BLOB,
+  plan BLOB
 ) STRICT;
 CREATE INDEX negotiations_by_owner ON negotiations (owner);
 CREATE INDEX negotiations_by_agreement ON negotiations (agreement);
 
 -- name: put
-INSERT INTO negotiations (id, owner, agreement, state, expires_at_s, document, offer, verification, termination, deletion)
-VALUES (:id, :owner, :agreement, :state, :expires_at_s, :document, :offer, :verification, :termination, :deletion)
+INSERT INTO negotiations (id, owner, agreement, state, expires_at_s, document, offer, verification, termination, deletion, plan)
+VALUES (:id, :owner, :agreement, :state, :expires_at_s, :document, :offer, :verification, :termination, :deletion, :plan)
 ON CONFLICT (id) DO UPDATE SET agreement = excluded.agreement, state = excluded.state, document = excluded.document,
   offer = coalesce(excluded.offer, offer), verification = coalesce(excluded.verification, verification),
-  termination = coalesce(excluded.termination, termination), deletion = coalesce(excluded.deletion, deletion);
+  termination = coalesce(excluded.termination, termination), deletion = coalesce(excluded.deletion, deletion),
+  plan = coalesce(excluded.plan, plan);
 
 -- name: get
 SELECT * FROM negotiations WHERE id = :id;

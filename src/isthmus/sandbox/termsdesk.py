@@ -62,7 +62,8 @@ class TermsDesk:
     def request(self, wanted: TermsRequest) -> list[Negotiation]:
         """An offer of the same terms to each owner, signed by the exchange. Raises NotFoundError; AgreementError (they cannot be kept)."""
         owners = sorted(set(wanted.owners))
-        drafts = [self._draft(wanted, owner, self._keys(owners)) for owner in owners]
+        keys = self._keys(owners)
+        drafts = [self._draft(wanted, owner, keys) for owner in owners]
         with self._lock:
             found = []
             for draft in drafts:
@@ -194,10 +195,10 @@ class TermsDesk:
                 ended.append(found)
             return ended
 
-    def state_of(self, digest: str) -> State | None:
-        """Where an agreement stands, by its digest."""
+    def standing(self, digest: str) -> tuple[State | None, str]:
+        """Where an agreement stands, by its digest, and what was given as reason for that, if anything."""
         kept = self._kept.of_agreement(digest)
-        return None if kept is None else kept.negotiation.state
+        return (None, "") if kept is None else (kept.negotiation.state, kept.negotiation.messages[-1].reason)
 
 
 def _plain(envelope: Envelope | None) -> dict[str, Any] | None:

@@ -31,6 +31,7 @@ from isthmus.contracts.targets import Target
 from isthmus.kit.config import process_environment
 from isthmus.sandbox.folder import read_folder
 from isthmus.sandbox.nodehome import NodeSettings, init_home, only_one, open_home
+from isthmus.sandbox.nodeterms import agreements_at
 
 UP_TIMEOUT_S = 60.0
 REGISTER_TIMEOUT_S = 90.0
@@ -150,8 +151,13 @@ def agree(owner: Owner, exchange_key: str, participants: Mapping[str, str], term
                 privacy=terms.privacy,
                 sample=home.settings.sample,
             )
-            for digest, agreement in home.agreements():
-                if agreement.expires_at_s - now_s > terms.days * DAY_S // 2 and _same_terms(agreement, wanted):
+            for digest, agreement, at in agreements_at(home.store):
+                if (
+                    at is not None
+                    and at.state != "TERMINATED"
+                    and agreement.expires_at_s - now_s > terms.days * DAY_S // 2
+                    and _same_terms(agreement, wanted)
+                ):
                     return digest
             return home.agree(wanted)
         finally:
