@@ -28,7 +28,7 @@ from isthmus.app.nodetools import node_tools
 from isthmus.cli.asksql import Table, question_of
 from isthmus.contracts.errors import RefusedError
 from isthmus.contracts.job import Noise
-from isthmus.contracts.question import QuestionParams, cell_count, flags_size, params_of
+from isthmus.contracts.question import FLAGS, QuestionParams, cell_count, flags_size, params_of
 from isthmus.sandbox import duckworker
 from isthmus.sandbox.accounting import rho_for
 from isthmus.sandbox.askedbook import AskedBook
@@ -87,8 +87,8 @@ class Owner:
         self.data.asked = AskedBook(path)
 
     def counts(self, text: str, protection: str, among: int = 2) -> NDArray[np.float64] | None:
-        """What the asker sees of the counts of a question's cells; None where a cell is not told. among: how many questions the
-        budget is divided by."""
+        """What the asker sees of the counts of a question's cells: NaN for one that is not told, None where none is. among: how many
+        questions the budget is divided by."""
         noisy = protection == "budget"
         params = params_of(question_of(text, self.table), self.table.schema, noisy)
         stage = table_stage(self.table.schema)
@@ -104,8 +104,10 @@ class Owner:
             deviations = deviations_for(blocks, rho, {block.name: 1.0 / (len(blocks) - 1) for block in blocks[1:]})
             counts += noise_of(blocks, Noise(deviations=deviations), 2)[flags : flags + size]
         if protection == "least group alone":
-            return counts if (counts >= LEAST).all() else None
-        return None if protection == "exact" and share[:flags].any() else counts
+            counts[counts < LEAST] = np.nan
+        if protection == "exact":
+            counts[share[: FLAGS * size].reshape(size, FLAGS).any(axis=1)] = np.nan
+        return None if np.isnan(counts).all() else counts
 
     def _plain(self, params: QuestionParams) -> NDArray[np.int64]:
         """The exact share with nothing left out."""
@@ -186,7 +188,7 @@ def rebuilt(owner: Owner, asked: int, protection: str, rng: np.random.Generator)
             with np.errstate(invalid="ignore"):
                 inside &= (given >= cut) if above else (given < cut)
         found = owner.counts(f"SELECT count(*) FROM heart WHERE {' AND '.join(parts)} GROUP BY label", protection, asked)
-        if found is not None:
+        if found is not None and not np.isnan(found[1]):
             rows.append(inside.astype(float))
             values.append(float(found[1]))
     guess = lsq_linear(np.array(rows), np.array(values), bounds=(0, 1)).x
