@@ -25,6 +25,8 @@ from isthmus.sandbox.accounting import NANOS, epsilon_of, nanos_down, rho_for
 SQL = named_sql(Path(__file__).with_suffix(".sql"))
 LEDGER_NAME = "privacy.sqlite"
 CLAUSE = "privacy-budget"
+ALL = "all"
+"""The part of an answer about the records of every split: it adds to whatever each of them costs."""
 Ints = NDArray[np.int64]
 
 
@@ -33,7 +35,7 @@ class Release(msgspec.Struct, frozen=True, kw_only=True):
 
     content: digest of what was asked, without attempt and times. rho_nanos: its cost. exchange: public key of who asked. agreement, asset:
     digests. payload: digest of the share before noise, which is how a changed answer to the same question is noticed. part: the split of
-    the asset's records that it is about.
+    the asset's records that it is about, or ALL.
     """
 
     content: str
@@ -92,9 +94,12 @@ class PrivacyLedger:
             (row["asset"], row["part"]): int(row["nanos"]) for row in self._database.rows(SQL["spent_by_split"], {"lineage": lineage})
         }
         dearest: dict[str, int] = {}
-        for (version, _), nanos in splits.items():
-            dearest[version] = max(nanos, dearest.get(version, 0))
-        return sum(nanos for version, nanos in dearest.items() if version != asset) + splits.get((asset, part), 0)
+        for (version, split), nanos in splits.items():
+            if split != ALL:
+                dearest[version] = max(nanos, dearest.get(version, 0))
+        one = dearest.get(asset, 0) if part == ALL else splits.get((asset, part), 0)
+        whole = sum(nanos for (_, split), nanos in splits.items() if split == ALL)
+        return sum(nanos for version, nanos in dearest.items() if version != asset) + one + whole
 
     def left_nanos(self, lineage: str, terms: PrivacyTerms, asset: str = "", part: str = "") -> int:
         """What these terms leave, for answers about one split of one version where these are named; never below 0, also where an earlier

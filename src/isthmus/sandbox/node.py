@@ -19,6 +19,7 @@ from isthmus.contracts.agreement import Agreement
 from isthmus.contracts.errors import ConflictError, InputError, IsthmusError, JobClosedError, RefusedError, SignatureError, UnreachableError
 from isthmus.contracts.job import COUNTERSIGNATURE_TYPE, JOB_TYPE, PAUSED, Countersignature, Job, JobRefusal, NodeTask
 from isthmus.contracts.ports import Clock
+from isthmus.contracts.question import QuestionParams
 from isthmus.kit.canonical import canonical_bytes, digest_of, parse_canonical, sha256_hex
 from isthmus.kit.signing import Envelope, SigningKey, key_id, payload_of, seal, unseal
 from isthmus.sandbox.agreements import agreement_digest, unsealed_terms
@@ -30,6 +31,7 @@ from isthmus.sandbox.outlog import Leaving, OutLog
 from isthmus.sandbox.ownerdata import OwnerData
 from isthmus.sandbox.release import check_budget, noisy_share
 from isthmus.sandbox.rotation import chain, checked_rotation, extended
+from isthmus.sandbox.statistics.question import declared
 from isthmus.sandbox.statistics.registry import STATISTICS, Statistic, computed
 from isthmus.sandbox.terms import check_effective, check_job, roster_digest
 from isthmus.sandbox.uplink import Uplink
@@ -77,7 +79,14 @@ class Node:
     """
 
     def __init__(
-        self, identity: Identity, data: OwnerData, store: NodeStore, log: OutLog, uplink: Uplink, clock: Clock, report: Report = unreported
+        self,
+        identity: Identity,
+        data: OwnerData,
+        store: NodeStore,
+        log: OutLog,
+        uplink: Uplink,
+        clock: Clock,
+        report: Report = unreported,
     ) -> None:
         self._me, self._store, self._log, self._uplink, self._clock, self._report = identity, store, log, uplink, clock, report
         self._data = replace(data, progress=self._progress)
@@ -263,6 +272,8 @@ class Node:
         past = [replace(p, agreement=present) if p.agreement == found.terms else p for p in self._store.past_jobs()]
         statistic, params, roster = check_job(agreement, self._me.key.public_hex, job, past, now_s)
         check_budget(agreement, statistic, params, job, self._store.privacy, self._data.folder, now_s)
+        if isinstance(params, QuestionParams):
+            declared(job.stage, self._data)
         asked = (found.terms, job.run_id, job.round, job.statistic, job.stage.digest, job_content(job))
         return statistic, params, PastJob(*asked, roster, stage_blocks(job))
 

@@ -22,6 +22,7 @@ from isthmus.kit.filelock import held
 from isthmus.kit.ids import slug
 from isthmus.kit.signing import Envelope, SigningKey, payload_of, seal
 from isthmus.sandbox.agreements import agreement_digest, read_terms, sealed_terms
+from isthmus.sandbox.askedbook import BOOK_NAME, AskedBook
 from isthmus.sandbox.commitment import commitment
 from isthmus.sandbox.featurecache import FeatureCache
 from isthmus.sandbox.folder import AUDIT, HOLDOUT, TRAIN, DataFolder, is_text_file, read_folder
@@ -96,7 +97,10 @@ class NodeHome:
 
     def owner_data(self, tools: Tools, progress: Progress = silent) -> OwnerData:
         """The data with a feature cache beside it."""
-        return OwnerData(self.folder, self.digests, FeatureCache(self.root / CACHE_NAME), tools, progress)
+        raw = self.store.fact("schema")
+        columns = None if raw is None else msgspec.json.decode(raw, type=Schema)
+        cache, asked = FeatureCache(self.root / CACHE_NAME), AskedBook(self.root / BOOK_NAME)
+        return OwnerData(self.folder, self.digests, cache, tools, progress, columns=columns, asked=asked)
 
     def agreements(self) -> list[tuple[str, Agreement]]:
         """(digest, agreement) of every agreement that this node keeps, the newest first."""
@@ -145,6 +149,8 @@ def init_home(root: Path, settings: NodeSettings, progress: Progress = silent, s
     asset = _asset(settings, folder, digests, store.fact("salt") or b"")
     store.put_fact("settings", msgspec.json.encode(settings))
     store.put_fact("asset", msgspec.json.encode(asset))
+    if schema is not None:
+        store.put_fact("schema", msgspec.json.encode(schema))
     return NodeHome(root, settings, key, store, _party(settings, key, store), asset, folder, digests)
 
 

@@ -11,6 +11,7 @@ from isthmus.contracts.agreement import AGGREGATE_PARTICIPANTS_MIN, AGGREGATE_RA
 from isthmus.contracts.asset import ASSET_TYPE, Asset
 from isthmus.contracts.errors import AgreementError, IsthmusError, RefusedError
 from isthmus.contracts.job import Job
+from isthmus.contracts.question import QuestionParams
 from isthmus.contracts.statistic import EvaluateParams, PairParams
 from isthmus.contracts.treesums import HistogramsParams
 from isthmus.kit.canonical import digest_of
@@ -314,6 +315,8 @@ def check_job(agreement: Agreement, own_key: str, job: Job, past: Sequence[PastJ
         f"this owner has fewer than {least} training records",
         "ask owners with more",
     )
+    silent = isinstance(params, QuestionParams) and params.noisy != (job.noise is not None)
+    refuse_if(silent, "noise", "the question is exact and the job noisy, or the other way round", "ask for one of the two")
     check_noise(agreement, statistic, params, job)
     _check_dimension(agreement, statistic, params, job, assets)
     roster = frozenset((party, digest) for party, (digest, _) in assets.items())
