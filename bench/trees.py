@@ -15,7 +15,6 @@ import subprocess
 import sys
 import tempfile
 import time
-import venv
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +22,7 @@ import numpy as np
 from bench_command import say
 from datasets import default_packages
 from datasets import table as read_table
+from environments import environment_python
 from numpy.typing import NDArray
 from solar_cells import bar, machine
 from table_models import features, grown_trees, tree_edges
@@ -54,18 +54,8 @@ print(json.dumps({"version": xgboost.__version__, "trees": trees, "margins": mar
 
 
 def peer_python(cache: Path) -> Path:
-    """The interpreter of the peer's own environment, made at first use. Raises SystemExit when it cannot be installed."""
-    home = cache.parent / "environments" / XGBOOST.replace("==", "-")
-    python = home / ("Scripts" if sys.platform == "win32" else "bin") / "python"
-    ready = home / "ready"
-    if not ready.exists():
-        say(f"installing {XGBOOST}")
-        venv.create(home, with_pip=True, clear=True)
-        ran = subprocess.run([str(python), "-m", "pip", "install", "--quiet", XGBOOST], capture_output=True, text=True, check=False)
-        if ran.returncode:
-            raise SystemExit(f"{XGBOOST} could not be installed, so nothing is verified: {ran.stderr.strip()[-300:]}")
-        ready.touch()
-    return python
+    """The interpreter of the peer's own environment."""
+    return environment_python(XGBOOST.replace("==", "-"), (XGBOOST,), cache)
 
 
 def grown_by_peer(python: Path, bins: NDArray[np.uint8], y: NDArray[np.int64], plan: TreePlan, base: float) -> dict[str, Any]:

@@ -182,20 +182,19 @@ class Plant:
         with ExchangeClient(self.url, self.token, timeout_s=20) as client:
             return client.get(path) if method == "GET" else client.post(path, body)
 
-    def asked(
-        self, run: str, ttl_s: int = 60, roster: tuple[str, ...] = (), statistic: str = MOMENTS, params: Any = None
-    ) -> dict[str, Any]:
-        """A job about all the plant's owners."""
+    def asked(self, run: str, ttl_s: int = 60, roster: tuple[str, ...] = (), noise: Any = None) -> dict[str, Any]:
+        """A job about all the plant's owners, or those of the roster."""
         body = {
             "run_id": run,
             "round": 1,
             "purpose": PURPOSE,
             "scenario": "pump-check@1",
-            "statistic": statistic,
+            "statistic": MOMENTS,
             "stage": msgspec.to_builtins(STAGE),
-            "params": params or {"views": ["identity"]},
+            "params": {"views": ["identity"]},
             "roster": list(roster or self.parties),
             "ttl_s": ttl_s,
+            **({"noise": noise} if noise else {}),
         }
         found: dict[str, Any] = self.call("POST", "/v1/jobs", body)
         return found

@@ -32,7 +32,7 @@ def test_epsilon_is_a_bound_and_better_than_the_simple_one(rho: float, delta: fl
         assert gaussian_delta(math.sqrt(2.0 * rho), epsilon) <= delta * (1 + 1e-6)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(st.floats(1e-3, 40.0), DELTA)
 def test_rho_for_is_the_inverse_from_below(epsilon: float, delta: float) -> None:
     rho = rho_for(epsilon, delta)

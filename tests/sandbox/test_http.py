@@ -213,6 +213,7 @@ def test_exchange_that_is_away_is_waited_for(tmp_path: Path) -> None:
     thread.join(10)
     away = [fields for event, fields in owner.events if event == "exchange-away"]
     assert len(away) >= 1 and not thread.is_alive()
+    assert not owner.log.exists(), "nothing left, so nothing is in the log"
     uplink.close()
 
 

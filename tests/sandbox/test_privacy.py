@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from isthmus.contracts.agreement import PrivacyTerms
-from isthmus.contracts.errors import AgreementError, RefusedError
+from isthmus.contracts.errors import AgreementError, InputError, RefusedError
 from isthmus.contracts.head import Array
 from isthmus.contracts.job import Noise
 from isthmus.contracts.statistic import (
@@ -33,7 +33,7 @@ from isthmus.kit.canonical import digest_of
 from isthmus.kit.hatmatrix import Floats
 from isthmus.sandbox.accounting import rho_of
 from isthmus.sandbox.jobstore import JobStore
-from isthmus.sandbox.nodehome import NodeSettings, init_home
+from isthmus.sandbox.nodehome import NodeSettings, init_home, open_home
 from isthmus.sandbox.privacy import check_units, cost_nanos, noise_of, share_variance, told_only
 from isthmus.sandbox.service import SandboxService
 from isthmus.sandbox.statistics.evaluation import evaluation
@@ -154,29 +154,20 @@ def test_all_but_one_share_have_the_declared_deviation() -> None:
     assert told_only(share, blocks, noise).sum() == D
 
 
-def test_a_noisy_job_ends_and_every_owner_pays(tmp_path) -> None:
+def test_the_total_is_the_sum_of_noisy_shares_that_every_owner_paid_for(tmp_path) -> None:
+    """Each owner's noisy share is in its ledger; what the exchange has is the sum of those and nothing else."""
     world = private_world(tmp_path)
     status = world.service.create_job(noisy_request(world))
     world.steps()
     found = world.service.job(status.id)
     assert found.phase == "done" and found.total is not None
-    total = moments_from(found.total.array().astype(np.int64), D)
-    assert (total.records, total.groups, total.sum_w) == (0, 0, 0)
-    for owner in world.owners.values():
-        spent = owner.home.store.privacy.releases(owner.home.settings.id)
-        assert [r.statistic for r in spent] == [MOMENTS]
-        assert spent[0].rho_nanos > 0
-
-
-def test_the_total_is_the_exact_sum_and_the_shares_of_noise(tmp_path) -> None:
-    """Each owner's noise is in its ledger; what the exchange has is the sum of those and nothing else."""
-    world = private_world(tmp_path)
-    status = world.service.create_job(noisy_request(world))
-    world.steps()
-    total = world.service.job(status.id).total
-    assert total is not None
+    total = found.total.array().astype(np.int64)
+    assert (moments_from(total, D).records, moments_from(total, D).groups, moments_from(total, D).sum_w) == (0, 0, 0)
     kept = [o.home.store.privacy._database.rows("SELECT share FROM releases")[0]["share"] for o in world.owners.values()]
-    assert np.array_equal(total.array().astype(np.int64), sum(np.frombuffer(share, dtype="<i8") for share in kept))
+    assert np.array_equal(total, sum(np.frombuffer(share, dtype="<i8") for share in kept))
+    for name, owner in world.owners.items():
+        spent = owner.home.store.privacy.releases(name)
+        assert [r.statistic for r in spent] == [MOMENTS] and spent[0].rho_nanos > 0
 
 
 # Clauses.
@@ -397,3 +388,26 @@ def test_privacy_terms_that_promise_nothing(paid: World) -> None:
 def test_evaluations_with_slices_are_told_apart_from_noise() -> None:
     with pytest.raises(RefusedError):
         evaluate_blocks(EvaluateParams(artefact="", head=tiny_head(), slices=("mono",)), tiny_stage(), Unit(), 0)
+
+
+def test_exact_and_noisy_answers_about_the_same_data_exclude_each_other(tmp_path) -> None:
+    world = private_world(tmp_path)
+    home = world.owners["alfa"].home
+    keys = {n: o.home.key.public_hex for n, o in world.owners.items()}
+    with pytest.raises(InputError, match="no epsilon holds"):
+        home.agree(world.agreement(home, keys, privacy=None, purposes=("resell",)))
+    home.agree(world.agreement(home, keys, privacy=msgspec.structs.replace(TERMS, epsilon=2.0), purposes=("resell",)))
+    later = int(world.clock.now_s()) + 4000
+    home.agree(world.agreement(home, keys, privacy=None, issued_at_s=later, expires_at_s=later + 10))
+
+
+def test_a_ledger_that_was_taken_away_does_not_begin_anew(tmp_path) -> None:
+    world = private_world(tmp_path)
+    world.service.create_job(noisy_request(world))
+    world.steps()
+    alfa = world.owners["alfa"]
+    alfa.home.store.close()
+    for file in (world.root / "alfa" / "state").glob("privacy.sqlite*"):
+        file.unlink()
+    world.owners["alfa"] = world.owner(open_home(world.root / "alfa" / "state"))
+    assert offered(world, "alfa", job_of(world, run_id="again", noise=MOMENT_NOISE)) == ["privacy-budget"]

@@ -150,6 +150,21 @@ def test_nodes_that_saw_the_change_refuse_an_exchange_that_hides_it(world: World
     assert world.service.job(status.id).refusals[0].clause == "participants"
 
 
+def test_an_issuer_that_takes_part_stays_one_voice_when_it_changes_its_key(tmp_path: Path) -> None:
+    issuer = SigningKey.from_seed(b"i" * 32)
+    world = World(tmp_path)
+    world.add("alfa", "bravo", "carol")
+    node = world.owners["alfa"].node
+    alfa = world.owners["alfa"].home.agreements()[0][1]
+    pinned = msgspec.structs.replace(
+        alfa, issuers={"registry": issuer.public_hex}, participants={**alfa.participants, "bravo": issuer.public_hex}
+    )
+    word = sealed_rotation(issuer, NEW, "bravo", 1, 1.0)
+    now = node._present(pinned, (msgspec.to_builtins(word),))
+    assert now.participants["bravo"] == now.issuers["registry"] == NEW.public_hex
+    assert node._present(pinned, ()).issuers["registry"] == NEW.public_hex, "and it is remembered"
+
+
 def test_a_lying_exchange_cannot_put_its_own_key_in(world: World) -> None:
     def tampered(tasks: list[NodeTask]) -> list[NodeTask]:
         word = Rotation(party="carol", sequence=1, old_key=world.owners["carol"].home.key.public_hex, new_key=THIEF.public_hex, at_s=1)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import random
 import sqlite3
 import time
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,6 +15,7 @@ from isthmus.contracts.errors import RemoteError, UnreachableError
 from isthmus.contracts.job import COUNTERSIGNATURE_TYPE, Countersignature
 from isthmus.kit.canonical import sha256_hex
 from isthmus.kit.signing import Envelope, key_id, unseal
+from isthmus.sandbox.budget import LEDGER_NAME
 from isthmus.sandbox.outlog import LOG_NAME, undeclared, verify_log
 from tests.journeys.plant import Plant, until
 
@@ -24,12 +24,19 @@ BEYOND = 1.3
 TTL_S = 40
 SECOND = 0.25
 """How often a second victim falls while the first starts again."""
-Spent = Callable[[Path], float]
+NOISE = {"deviations": [0, 0, 400, 8_000_000, 8_000_000, 1 << 38], "norm_max": 20_000}
+"""Of every other job: its share is paid for in the owner's ledger."""
 
 
-def released(home: Path) -> float:
-    """Shares that a node's own store knows to have left, or to have been about to: what overlap rules and ledgers are counted by."""
-    return float(rows(home / "node.sqlite", "SELECT count(*) FROM jobs WHERE body IS NOT NULL")[0][0])
+def released(home: Path) -> int:
+    """Shares that a node's own store knows to have left, or to have been about to: what overlap rules are counted by."""
+    return int(rows(home / "node.sqlite", "SELECT count(*) FROM jobs WHERE body IS NOT NULL")[0][0])
+
+
+def paid_for(home: Path) -> dict[str, int]:
+    """content -> cost of every noisy answer in the owner's lifetime ledger."""
+    ledger = home / LEDGER_NAME
+    return dict(rows(ledger, "SELECT content, rho_nanos FROM releases")) if ledger.exists() else {}
 
 
 def rows(path: Path, asked: str) -> list[Any]:
@@ -50,11 +57,10 @@ class Kill:
 
 
 class Chain:
-    """Begins the plant, and takes an undisturbed job's time and sum. spent: reads an owner's ledger from its state folder; what it gives
-    must never become less."""
+    """Begins the plant, and takes an undisturbed job's time and sum."""
 
-    def __init__(self, plant: Plant, seed: int, spent: Spent = released) -> None:
-        self._plant, self._rng, self._spent = plant, random.Random(seed), spent
+    def __init__(self, plant: Plant, seed: int) -> None:
+        self._plant, self._rng = plant, random.Random(seed)
         self.found: list[Kill] = []
         self._keys = plant.begin()
         began_s = time.monotonic()
@@ -62,7 +68,8 @@ class Chain:
         self.job_s = time.monotonic() - began_s
         assert status["phase"] == "done", status
         self._digest = status["total_digest"]
-        self._before = {party: spent(plant.home(party)) for party in plant.parties}
+        self._before = {party: released(plant.home(party)) for party in plant.parties}
+        self._paid: dict[str, dict[str, int]] = {party: {} for party in plant.parties}
 
     @property
     def done(self) -> int:
@@ -75,7 +82,8 @@ class Chain:
         if rng.random() < SECOND:
             victims.append(rng.choice([name for name in (*plant.parties, "exchange") if name not in victims]))
         at_s, began_s = rng.uniform(0, BEYOND * self.job_s), time.monotonic()
-        job = plant.asked(f"run-{number}", TTL_S)["id"]
+        noise = NOISE if number % 2 else None
+        job = plant.asked(f"run-{number}", TTL_S, noise=noise)["id"]
         time.sleep(max(0.0, at_s - (time.monotonic() - began_s)))
         for victim in victims:
             plant.kill(victim)
@@ -83,7 +91,7 @@ class Chain:
             plant.restart(victim)
         status = plant.ended(job, 2 * TTL_S)
         self.found.append(Kill(number, tuple(victims), at_s, status["phase"], status["reason"] or "", time.monotonic() - began_s))
-        self._check(status)
+        self._check(status, noise is not None)
         until(self._answers, "the exchange answers")
 
     def _answers(self) -> bool:
@@ -92,12 +100,12 @@ class Chain:
         except (UnreachableError, RemoteError):
             return False
 
-    def _check(self, status: dict[str, Any]) -> None:
+    def _check(self, status: dict[str, Any], noisy: bool) -> None:
         plant = self._plant
         store = plant.state / "exchange" / "sandbox.sqlite"
         messages = rows(store, f"SELECT party, kind, sha256, body FROM sandbox_messages WHERE job = '{status['id']}'")
         if status["phase"] == "done":
-            assert status["total_digest"] == self._digest, "another sum than of an undisturbed job"
+            assert noisy != (status["total_digest"] == self._digest), "another sum than of an undisturbed job, or no noise on it"
             signed = {party: body for party, kind, _, body in messages if kind == "countersignature"}
             assert set(signed) == set(plant.parties)
             for party, body in signed.items():
@@ -124,9 +132,13 @@ class Chain:
         assert all(len(found) == 1 for found in payloads.values()), "two different sums for the same content"
         fixed = {digest: sha256_hex(body) for digest, _, _, body in stored}
         assert all(fixed.get(job) == sha for job, sha in vectors), "something left that was not fixed before"
-        now = self._spent(home)
-        assert now >= self._before[party], "the ledger forgot a release"
-        self._before[party] = now
+        now, paid = released(home), paid_for(home)
+        assert now >= self._before[party], "the node forgot a share"
+        assert self._paid[party].items() <= paid.items(), "the ledger forgot a release"
+        fixed_for = rows(home / "node.sqlite", "SELECT run_id, content FROM jobs WHERE body IS NOT NULL AND run_id LIKE 'run-%'")
+        noisy = {content for run, content in fixed_for if int(run.removeprefix("run-")) % 2}
+        assert noisy <= set(paid), "a noisy share was fixed that was not paid for"
+        self._before[party], self._paid[party] = now, paid
 
 
 def _whole(home: Path, key: str) -> Any:

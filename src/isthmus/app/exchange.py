@@ -35,6 +35,8 @@ from isthmus.app.life_routes import LifeService, life_routes
 from isthmus.app.lives import Lives
 from isthmus.app.lotterms import LotTerms
 from isthmus.app.overview import ExchangeOverview
+from isthmus.app.question_routes import question_routes
+from isthmus.app.questions import Questions
 from isthmus.app.sandbox_routes import sandbox_routes
 from isthmus.app.shadows import Shadows
 from isthmus.app.site import site_purpose, site_scenario
@@ -86,7 +88,7 @@ class Exchange:
         self.key = SigningKey.load_or_create(state / "exchange.key")
         self.catalogue = Catalogue(state, clock)
         self.jobstore = JobStore(state / "sandbox.sqlite")
-        self.sandbox = SandboxService(self.jobstore, self.key, clock, house.invited_only, house.promises)
+        self.sandbox = SandboxService(self.jobstore, self.key, clock, house.promises, invited_only=house.invited_only)
         self.keys_db = open_keys(state / "keys.sqlite")
         self.keys = KeyRing(self.keys_db, clock)
         self.book_db = open_book(state / "book.sqlite")
@@ -99,6 +101,7 @@ class Exchange:
         self.shadows = Shadows(state, self.lives, self.registry, self.catalogue.artefact_path)
         self.serving = Service(self.registry, self.keys, self.meter, clock, __version__, self.shadows.see)
         self.jobs = SandboxJobs(self.sandbox)
+        self.questions = Questions(state, self.sandbox, clock)
         self.worker = Worker(self.catalogue, {"build": self._build, "site": self._site, "comparison": self._comparison}, clock, log)
         self.deletions = Deletions(self.sandbox, self.jobstore, self.catalogue, self.lives, self.key, clock)
         self.upkeep = Upkeep(self._expire, log)
@@ -197,6 +200,7 @@ class Exchange:
         return [
             *sandbox_routes(self.sandbox, self.is_operator),
             *build_routes(service),
+            *question_routes(self.questions, self.keys),
             *life_routes(LifeService(self.lives, self.shadows, self.keys, self.catalogue, self.worker, self._basis)),
             *ledger_routes(LedgerService(self.meter, self.keys, EXCHANGE, LotTerms(self.catalogue))),
             *gateway_routes(self.serving),
@@ -244,6 +248,7 @@ class Exchange:
         self.lives.close()
         self.shadows.close()
         self.jobstore.close()
+        self.questions.close()
         self.edge.close()
         self.keys_db.close()
         self.book_db.close()

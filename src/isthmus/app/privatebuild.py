@@ -25,7 +25,7 @@ from isthmus.assurance.noisycounts import cautious, confidence_left, judged_unde
 from isthmus.contracts.bars import PPM, Bars
 from isthmus.contracts.build import RunRequest
 from isthmus.contracts.errors import InputError
-from isthmus.contracts.head import Head
+from isthmus.contracts.head import Head, Stage
 from isthmus.contracts.job import Noise
 from isthmus.contracts.ports import Json
 from isthmus.contracts.scenario import Privacy
@@ -54,6 +54,12 @@ SPARE_NANOS = 20
 """Left over for rounding up."""
 
 
+def moments_noise(params: MomentsParams, stage: Stage, unit: Unit, rho: float, norm: float) -> Noise:
+    """What moments/1 is asked with, for rho in all. norm: share of the longest row that declared ranges allow."""
+    norm_max = max(1, math.floor(norm * FEATURE_MAX * math.sqrt(stage.width)))
+    return Noise(deviations=deviations_for(moments_blocks(params, stage, unit, norm_max), rho, MOMENT_PARTS), norm_max=norm_max)
+
+
 class PrivateBuild(Build):
     """See the module. Raises InputError for recipes of which noisy sums would not be enough."""
 
@@ -71,7 +77,6 @@ class PrivateBuild(Build):
         self._privacy: Privacy = recipe.privacy
         self._rho = rho_for(self._privacy.epsilon, self._privacy.delta) - SPARE_NANOS / NANOS
         self._unit = Unit(self._privacy.unit_records_max, self._privacy.unit == "group")
-        self._norm_max = max(1, math.floor(self._privacy.norm * FEATURE_MAX * math.sqrt(self._stage.width)))
 
     @property
     def _excess(self) -> float:
@@ -84,8 +89,7 @@ class PrivateBuild(Build):
 
     def _moments(self) -> Moments:
         params = msgspec.convert(self._training(), MomentsParams)
-        blocks = moments_blocks(params, self._stage, self._unit, self._norm_max)
-        noise = Noise(deviations=deviations_for(blocks, self._rho * MOMENTS_PART, MOMENT_PARTS), norm_max=self._norm_max)
+        noise = moments_noise(params, self._stage, self._unit, self._rho * MOMENTS_PART, self._privacy.norm)
         self._gram_deviation = noise.deviations[-1] * self._excess
         found = moments_from(self._total(MOMENTS, self._stage, params, noise), self._stage.dimension)
         records, groups = (sum(getattr(a, f"{name}_train") for a in self._assets.values()) for name in ("records", "groups"))
@@ -107,7 +111,9 @@ class PrivateBuild(Build):
 
     def _facts(self, fit: Any) -> Json:
         wanted: Json = msgspec.to_builtins(self._privacy)
-        return {"privacy": {**wanted, "rho": self._rho, "norm_max": self._norm_max, "gram_deviation": self._gram_deviation}}
+        terms = {party: self._shop.jobs.agreement(party, self.purpose)[1].privacy for party in self._roster}
+        lifetime = {party: None if one is None else msgspec.to_builtins(one) for party, one in terms.items()}
+        return {"privacy": {**wanted, "rho": self._rho, "gram_deviation": self._gram_deviation, "owners_lifetime": lifetime}}
 
     def _effect(self, fit: Any, thresholds: Thresholds, weight: int) -> float:
         """As declared: nothing is asked about groups."""

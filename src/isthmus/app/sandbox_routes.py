@@ -6,11 +6,13 @@ bearer token, which `is_operator` judges.
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
+import threading
 import time
 from collections.abc import Awaitable, Callable
 from typing import Any, TypeVar
 
-import anyio
 import msgspec
 from anyio.to_thread import run_sync
 from starlette.requests import Request
@@ -28,7 +30,6 @@ from isthmus.sandbox.service import SandboxService
 BODY_BYTES_MAX = 64 * 1024 * 1024
 DOCUMENT_BYTES_MAX = 1024 * 1024
 WAIT_S_MAX = 25.0
-LOOK_EVERY_S = 0.05
 Operator = Callable[[str], bool]
 Handler = Callable[[Request], Awaitable[Any]]
 Noun = TypeVar("Noun")
@@ -94,11 +95,46 @@ def _target(request: Request) -> str:
     return raw.split(b"?")[0].decode("latin-1") + (f"?{query.decode('latin-1')}" if query else "")
 
 
+class Waiters:
+    """Requests that wait for a change. `wake` may be called from any thread."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._events: dict[asyncio.Event, asyncio.AbstractEventLoop] = {}
+
+    def wake(self) -> None:
+        with self._lock:
+            waiting = list(self._events.items())
+        for event, loop in waiting:
+            with contextlib.suppress(RuntimeError):  # a loop that has closed: nobody waits there any more
+                loop.call_soon_threadsafe(event.set)
+
+    async def changed(self, is_new: Callable[[], bool], deadline_s: float) -> bool:
+        """Waits until is_new(), which is asked again at every wake; False when the time is over. deadline_s: monotonic."""
+        event = asyncio.Event()
+        with self._lock:
+            self._events[event] = asyncio.get_running_loop()
+        try:
+            while not is_new():
+                left_s = deadline_s - time.monotonic()
+                if left_s <= 0:
+                    return False
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(event.wait(), left_s)
+                event.clear()
+            return True
+        finally:
+            with self._lock:
+                del self._events[event]
+
+
 class SandboxRoutes:
     """The endpoints. service: the exchange's sandbox. is_operator: whether a bearer token is the operator's."""
 
     def __init__(self, service: SandboxService, is_operator: Operator) -> None:
         self._service, self._is_operator = service, is_operator
+        self._waiters = Waiters()
+        service.listen(self._waiters.wake)
 
     def _operator(self, request: Request) -> None:
         kind, _, token = request.headers.get("authorization", "").partition(" ")
@@ -241,12 +277,7 @@ class SandboxRoutes:
 
     async def _changed(self, seen: int, deadline_s: float) -> bool:
         """Waits until something changed; False when the time is over."""
-        while self._service.changes == seen:
-            left_s = deadline_s - time.monotonic()
-            if left_s <= 0:
-                return False
-            await anyio.sleep(min(LOOK_EVERY_S, left_s))
-        return True
+        return await self._waiters.changed(lambda: self._service.changes != seen, deadline_s)
 
     async def message(self, request: Request) -> Any:
         """What a node says about a job: countersign, vector, head, refusal or status."""

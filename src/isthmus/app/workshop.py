@@ -12,12 +12,10 @@ from isthmus.contracts.asset import Asset
 from isthmus.contracts.errors import JobFailedError, JobRefusedError
 from isthmus.contracts.job import JobRequest, JobStatus
 from isthmus.contracts.ports import Clock
-from isthmus.contracts.treesums import HISTOGRAMS
 from isthmus.kit.signing import SigningKey
 
-POLL_S = 0.2
-ROUND_POLL_S = 0.02
-"""Where a run asks for hundreds of small sums one after the other."""
+POLL_FIRST_S, POLL_LAST_S, POLL_SHARE = 0.005, 0.2, 0.05
+"""A job is looked at after ever longer pauses, a twentieth of the time that it has taken: a run of hundreds of small sums hardly waits."""
 JOB_TTL_S = 1800
 SILENCE_S = 90
 
@@ -93,7 +91,7 @@ def finished_job(shop: Workshop, request: JobRequest) -> JobStatus:
             if silent and shop.can_spare(silent):
                 status = shop.jobs.give_up(status.id, silent)
                 continue
-        shop.wait(ROUND_POLL_S if request.statistic == HISTOGRAMS else POLL_S)
+        shop.wait(min(POLL_LAST_S, POLL_FIRST_S + POLL_SHARE * (shop.clock.monotonic_s() - began_s)))
         status = shop.jobs.status(status.id)
     if status.phase == "failed":
         error = _error_of(status, request.statistic)

@@ -65,7 +65,7 @@ def agree(state: Path, as_json: bool, **terms: Any) -> None:
             exchange=exchange_key,
             purposes=terms["purposes"],
             operations=_operations(terms),
-            participants={home.settings.id: home.key.public_hex, **_participants(terms["participants"])},
+            participants={home.settings.id: home.key.public_hex, **_named_keys(terms["participants"], "--participant")},
             issued_at_s=now_s,
             expires_at_s=now_s + terms["days"] * DAY_S,
             runs_max=terms["runs_max"],
@@ -78,7 +78,7 @@ def agree(state: Path, as_json: bool, **terms: Any) -> None:
             contribution=terms["contribution"],
             privacy=_privacy(terms),
             sample=home.settings.sample,
-            **clause_terms(terms, _participants),
+            **clause_terms(terms, lambda given: _named_keys(given, "--issuer")),
         )
         digest = home.agree(agreement)
         home.store.close()
@@ -102,12 +102,12 @@ def _privacy(terms: dict[str, Any]) -> PrivacyTerms | None:
     return PrivacyTerms(**named, unit="group", unit_records_max=int(most)) if most else PrivacyTerms(**named)
 
 
-def _participants(given: tuple[str, ...]) -> dict[str, str]:
+def _named_keys(given: tuple[str, ...], option: str) -> dict[str, str]:
     pairs = {}
     for text in given:
         party, equals, public_key = text.partition("=")
         if not equals or not party or party in pairs:
-            raise InputError(f"{text!r} is no party and key", "write id=PUBLIC_KEY, once for each party")
+            raise InputError(f"{option} {text!r} cannot be used", "write id=PUBLIC_KEY, once for each party")
         pairs[party] = public_key
     return pairs
 

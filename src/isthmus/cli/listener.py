@@ -12,7 +12,9 @@ BACKLOG = 256
 def bound_socket(host: str, port: int) -> socket.socket:
     """A listening socket. Raises ExchangeStateError when the port is taken or the address is not this machine's."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    listener = socket.socket(family, socket.SOCK_STREAM)
+    # asyncio sends small answers at once only on sockets that say that they are TCP; else the second part of each waits 40 ms for an
+    # acknowledgement that the other side holds back.
+    listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         listener.bind((host, port))

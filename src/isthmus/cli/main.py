@@ -48,6 +48,7 @@ COMMANDS: dict[str, dict[str, str]] = {
         "deployment": "isthmus.cli.deployment:deployment",
         "account": "isthmus.cli.account:account",
         "judge": "isthmus.cli.judge:judge",
+        "ask": "isthmus.cli.ask:ask",
         "export": "isthmus.cli.export:export",
         "warn": "isthmus.cli.warn:warn",
     },

@@ -20,6 +20,7 @@ from isthmus.cli import leash as leashes
 from isthmus.cli.agree import STATE, agree
 from isthmus.cli.budget import budget
 from isthmus.cli.nodepage import node_page, shown_page
+from isthmus.cli.vouch import vouch, vouched
 from isthmus.contracts.errors import InputError
 from isthmus.kit.clock import SystemClock
 from isthmus.kit.log import open_log
@@ -41,6 +42,8 @@ def node() -> None:
 
 node.add_command(agree)
 node.add_command(budget)
+node.add_command(vouch)
+node.add_command(vouched)
 
 
 @node.command()

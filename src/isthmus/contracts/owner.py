@@ -35,11 +35,11 @@ class AskedLine(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
 
 
 class BudgetLine(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Privacy budget of one asset, as the owner's ledger has it. Epsilons in millionths."""
+    """The privacy budget of one agreement: what the owner's lifetime ledger comes to against what it allows, as epsilon in millionths."""
 
-    asset: str
-    spent_ppm: int
-    allowed_ppm: int
+    agreement: str
+    spent_millionths: int
+    allowed_millionths: int
 
 
 class AgreedLine(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

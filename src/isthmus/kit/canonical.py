@@ -47,9 +47,10 @@ def parse_canonical(raw: bytes) -> Any:
         raise DocumentError(f"the document has {len(raw)} bytes, more than the {DOCUMENT_BYTES_MAX} allowed", "split it")
     try:
         value = json.loads(raw)
+        again = canonical_bytes(value)
     except (ValueError, RecursionError) as error:
         raise DocumentError(f"the document is not JSON: {error}", "send the bytes as they were signed") from error
-    if canonical_bytes(value) != raw:
+    if again != raw:
         raise DocumentError("the document's bytes are not canonical JSON (RFC 8785)", "send the bytes as they were signed")
     return value
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Protocol
 
 import msgspec
 import numpy as np
@@ -24,6 +25,8 @@ from isthmus.sandbox.accounting import NANOS, epsilon_of, nanos_down, rho_for
 SQL = named_sql(Path(__file__).with_suffix(".sql"))
 LEDGER_NAME = "privacy.sqlite"
 CLAUSE = "privacy-budget"
+ALL = "all"
+"""The part of an answer about the records of every split: it adds to whatever each of them costs."""
 Ints = NDArray[np.int64]
 
 
@@ -32,7 +35,7 @@ class Release(msgspec.Struct, frozen=True, kw_only=True):
 
     content: digest of what was asked, without attempt and times. rho_nanos: its cost. exchange: public key of who asked. agreement, asset:
     digests. payload: digest of the share before noise, which is how a changed answer to the same question is noticed. part: the split of
-    the asset's records that it is about.
+    the asset's records that it is about, or ALL.
     """
 
     content: str
@@ -58,11 +61,24 @@ def epsilon_spent(rho_nanos: int, delta: float) -> float:
     return epsilon_of(rho_nanos / NANOS, delta)
 
 
-class PrivacyLedger:
-    """SQLite in the node's own state folder; rows can only be added. Every write is durable before it returns. Raises StorageError."""
+class Witness(Protocol):
+    """Remembers elsewhere how many releases there were, so that a ledger that was lost or set back is noticed."""
 
-    def __init__(self, path: Path) -> None:
-        self._database = Database(path, [SQL["schema_1"]])
+    def releases_kept(self) -> int:
+        """The largest number that was told."""
+
+    def keep_releases(self, number: int) -> None:
+        """Remembers a number, durably."""
+
+
+class PrivacyLedger:
+    """SQLite in the node's own state folder; rows can only be added. Every write is durable before it returns. Raises StorageError.
+
+    witness: without one, a ledger that was taken away begins anew.
+    """
+
+    def __init__(self, path: Path, witness: Witness | None = None) -> None:
+        self._database, self._witness = Database(path, [SQL["schema_1"]]), witness
 
     def close(self) -> None:
         self._database.close()
@@ -78,9 +94,12 @@ class PrivacyLedger:
             (row["asset"], row["part"]): int(row["nanos"]) for row in self._database.rows(SQL["spent_by_split"], {"lineage": lineage})
         }
         dearest: dict[str, int] = {}
-        for (version, _), nanos in splits.items():
-            dearest[version] = max(nanos, dearest.get(version, 0))
-        return sum(nanos for version, nanos in dearest.items() if version != asset) + splits.get((asset, part), 0)
+        for (version, split), nanos in splits.items():
+            if split != ALL:
+                dearest[version] = max(nanos, dearest.get(version, 0))
+        one = dearest.get(asset, 0) if part == ALL else splits.get((asset, part), 0)
+        whole = sum(nanos for (_, split), nanos in splits.items() if split == ALL)
+        return sum(nanos for version, nanos in dearest.items() if version != asset) + one + whole
 
     def left_nanos(self, lineage: str, terms: PrivacyTerms, asset: str = "", part: str = "") -> int:
         """What these terms leave, for answers about one split of one version where these are named; never below 0, also where an earlier
@@ -115,9 +134,18 @@ class PrivacyLedger:
                 self._afford(lineage, release, terms)
             share = noisy()
             sql.execute(SQL["append"], {"lineage": lineage, "share": share.astype("<i8").tobytes(), **msgspec.structs.asdict(release)})
+        if self._witness is not None:
+            self._witness.keep_releases(self._number())
         return share
 
+    def _number(self) -> int:
+        row = self._database.row(SQL["number"])
+        return 0 if row is None else int(row["number"])
+
     def _afford(self, lineage: str, release: Release, terms: PrivacyTerms) -> None:
+        if self._witness is not None and self._number() < self._witness.releases_kept():
+            message = "answers that left are missing from this owner's privacy ledger, so nothing can be said to be left"
+            raise RefusedError(CLAUSE, message, f"put {LEDGER_NAME} of the state folder back as it was")
         left = self.left_nanos(lineage, terms, release.asset, release.part)
         if release.rho_nanos > left:
             whole = f"epsilon {terms.epsilon:g} at delta {terms.delta:g}"

@@ -21,8 +21,9 @@ CREATE TRIGGER releases_never_go BEFORE DELETE ON releases BEGIN SELECT RAISE(AB
 
 -- name: spent
 SELECT COALESCE(SUM(dearest), 0) AS nanos FROM (
-  SELECT MAX(nanos) AS dearest FROM (
-    SELECT asset, SUM(rho_nanos) AS nanos FROM releases WHERE lineage = :lineage GROUP BY asset, part
+  SELECT COALESCE(MAX(CASE WHEN part <> 'all' THEN nanos END), 0) + COALESCE(MAX(CASE WHEN part = 'all' THEN nanos END), 0) AS dearest
+  FROM (
+    SELECT asset, part, SUM(rho_nanos) AS nanos FROM releases WHERE lineage = :lineage GROUP BY asset, part
   ) GROUP BY asset
 );
 
@@ -38,3 +39,6 @@ SELECT * FROM releases WHERE lineage = :lineage ORDER BY place;
 -- name: append
 INSERT INTO releases (lineage, content, rho_nanos, statistic, purpose, run_id, exchange, agreement, asset, part, at_s, payload, share)
 VALUES (:lineage, :content, :rho_nanos, :statistic, :purpose, :run_id, :exchange, :agreement, :asset, :part, :at_s, :payload, :share);
+
+-- name: number
+SELECT COALESCE(MAX(place), 0) AS number FROM releases;

@@ -10,6 +10,7 @@ import msgspec
 from isthmus.contracts.agreement import Agreement
 from isthmus.contracts.job import Job
 from isthmus.contracts.parts import sources_of
+from isthmus.contracts.question import QUESTION
 from isthmus.contracts.statistic import (
     CLUSTERS,
     EVALUATE,
@@ -38,6 +39,7 @@ JOBS_PER_RUN_MAX |= {HISTOGRAMS: ROUNDS_MAX, ASIDE_SCORES: 2, ASIDE_CLUSTERS: 4}
 JOBS_PER_RUN_MAX |= {IRLS: 8}
 JOBS_PER_RUN_MAX |= {GAUSSIAN: 1, GAUSSIAN_FOLD_OUT: 2, GAUSSIAN_CLUSTERS: 6, SITE_GAUSSIAN: 4}
 JOBS_PER_RUN_MAX |= {VALUE_MOMENTS: 1, VALUE_FOLD_OUT: 2, VALUE_CLUSTERS: 4, VALUE_EVALUATE: 8}
+JOBS_PER_RUN_MAX |= {QUESTION: 1}
 """Different jobs of each statistic in one run: every further answer about the same records is one more equation on them."""
 GRAM_STATISTICS = (MOMENTS, IRLS, FOLD_OUT, HISTOGRAMS, ASIDE_SCORES, GAUSSIAN, GAUSSIAN_FOLD_OUT, VALUE_MOMENTS, VALUE_FOLD_OUT)
 SITE_STATISTICS = (SITE_HEAD, SITE_GAUSSIAN)
@@ -123,6 +125,14 @@ def check_history(agreement: Agreement, statistic: Statistic, job: Job, roster: 
     most = JOBS_PER_RUN_MAX[job.statistic]
     alike = {p.content for p in of_run if p.statistic == job.statistic} | {content}
     refuse_if(len(alike) > most, "rounds", f"the run asked for {job.statistic} {most} times before", "start a new run")
+    partner = {QUESTION: HISTOGRAMS, HISTOGRAMS: QUESTION}.get(job.statistic)
+    beside = job.noise is None and any(p.statistic == partner and p.shares_features(job) for p in past)
+    refuse_if(
+        beside,
+        "would-reveal",
+        f"{partner} was answered over these columns, and the two together part records more finely than each may",
+        "use one of the two for these data",
+    )
     if job.statistic in GRAM_STATISTICS:
         others = any(p.stage != job.stage.digest for p in of_run if p.statistic in GRAM_STATISTICS)
         refuse_if(others, "rounds", "the run asked for sums of other features before", "use one stage for each run")

@@ -6,6 +6,7 @@ is computed once; what was stored is sent again, byte for byte, until the exchan
 
 from __future__ import annotations
 
+import contextlib
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -18,6 +19,7 @@ from isthmus.contracts.agreement import Agreement
 from isthmus.contracts.errors import ConflictError, InputError, IsthmusError, JobClosedError, RefusedError, SignatureError, UnreachableError
 from isthmus.contracts.job import COUNTERSIGNATURE_TYPE, JOB_TYPE, PAUSED, Countersignature, Job, JobRefusal, NodeTask
 from isthmus.contracts.ports import Clock
+from isthmus.contracts.question import QuestionParams
 from isthmus.kit.canonical import canonical_bytes, digest_of, parse_canonical, sha256_hex
 from isthmus.kit.signing import Envelope, SigningKey, key_id, payload_of, seal, unseal
 from isthmus.sandbox.agreements import agreement_digest, unsealed_terms
@@ -29,6 +31,7 @@ from isthmus.sandbox.outlog import Leaving, OutLog
 from isthmus.sandbox.ownerdata import OwnerData
 from isthmus.sandbox.release import check_budget, noisy_share
 from isthmus.sandbox.rotation import chain, checked_rotation, extended
+from isthmus.sandbox.statistics.question import declared
 from isthmus.sandbox.statistics.registry import STATISTICS, Statistic, computed
 from isthmus.sandbox.terms import check_effective, check_job, roster_digest
 from isthmus.sandbox.uplink import Uplink
@@ -36,6 +39,7 @@ from isthmus.sandbox.uplink import Uplink
 JSON, OCTETS = "application/json", "application/octet-stream"
 WAIT_S = 10.0
 STATUS_EVERY_S = 2.0
+HELD_EVERY_S = 30.0
 TERMS_EVERY_S = 10.0
 PAUSE_FIRST_S, PAUSE_LAST_S = 0.2, 5.0
 ROTATIONS = "rotations"
@@ -75,7 +79,14 @@ class Node:
     """
 
     def __init__(
-        self, identity: Identity, data: OwnerData, store: NodeStore, log: OutLog, uplink: Uplink, clock: Clock, report: Report = unreported
+        self,
+        identity: Identity,
+        data: OwnerData,
+        store: NodeStore,
+        log: OutLog,
+        uplink: Uplink,
+        clock: Clock,
+        report: Report = unreported,
     ) -> None:
         self._me, self._store, self._log, self._uplink, self._clock, self._report = identity, store, log, uplink, clock, report
         self._data = replace(data, progress=self._progress)
@@ -86,6 +97,7 @@ class Node:
         self._stuck = False
         self._status_at_s = float("-inf")
         self._told_paused = False
+        self._held_at_s: dict[str, float] = {}
 
     # The loop.
 
@@ -115,7 +127,14 @@ class Node:
             self._status_at_s = float("-inf")
         return len(tasks)
 
+    def _reach(self) -> None:
+        """Asks an exchange that is new, or was away, for something without a body first: what was never sent shall not fill the log."""
+        with contextlib.suppress(SignatureError, JobClosedError, ConflictError, InputError):
+            self._uplink.tasks(0)
+
     def _register(self) -> None:
+        if not self._posted:
+            self._reach()
         documents = [("rotation", "/v1/rotations", word) for word in self._me.rotations]
         documents += [("party", "/v1/parties", self._me.party), ("asset", "/v1/assets", self._me.asset)]
         documents += [("agreement", "/v1/agreements", envelope) for _, envelope in reversed(self._store.agreements())]
@@ -149,8 +168,12 @@ class Node:
         return paused
 
     def _hold(self, job: Job, digest: str) -> None:
-        """Leaves a job that was countersigned before the pause unanswered, and tells the exchange why."""
+        """Leaves a job that was countersigned before the pause unanswered, and tells the exchange why, now and then."""
         self._stuck = True
+        now_s = self._clock.monotonic_s()
+        if now_s - self._held_at_s.get(digest, float("-inf")) < HELD_EVERY_S:
+            return
+        self._held_at_s[digest] = now_s
         body = canonical_bytes({"phase": PAUSED, "done": 0, "total": 0})
         try:
             self._send(Leaving("status", body, self._uplink.address, digest), f"/v1/tasks/{job.id}/{self._me.id}/status?job={digest}", JSON)
@@ -232,12 +255,16 @@ class Node:
             return agreement
         words = [checked_rotation(envelope) for envelope in known]
         chains = {party: chain(party, key, words) for party, key in agreement.participants.items()}
+        issuers = {name: chain(None, key, words) for name, key in agreement.issuers.items()}
         held = {checked_rotation(envelope).old_key for envelope in kept}
-        spent = held | {key for keys in chains.values() for key in keys[:-1]}
+        spent = held | {key for keys in (*chains.values(), *issuers.values()) for key in keys[:-1]}
         if spent > held:  # what hangs on no pinned key is not kept, so that nobody can fill this store
             fitting = tuple(envelope for envelope, word in zip(known, words, strict=True) if word.old_key in spent)
             self._store.put_fact(ROTATIONS, msgspec.json.encode(fitting))
-        return msgspec.structs.replace(agreement, participants={party: keys[-1] for party, keys in chains.items()})
+        now = {"participants": {party: keys[-1] for party, keys in chains.items()}}
+        # an issuer that takes part is one voice with itself, also when it has changed its key: the words it gave before need renewing
+        now["issuers"] = {name: keys[-1] for name, keys in issuers.items()}
+        return msgspec.structs.replace(agreement, **now)
 
     def _checked(self, found: Trusted) -> tuple[Statistic, Any, PastJob]:
         job, agreement, now_s = found.job, found.agreement, self._clock.now_s()
@@ -245,6 +272,8 @@ class Node:
         past = [replace(p, agreement=present) if p.agreement == found.terms else p for p in self._store.past_jobs()]
         statistic, params, roster = check_job(agreement, self._me.key.public_hex, job, past, now_s)
         check_budget(agreement, statistic, params, job, self._store.privacy, self._data.folder, now_s)
+        if isinstance(params, QuestionParams):
+            declared(job.stage, self._data)
         asked = (found.terms, job.run_id, job.round, job.statistic, job.stage.digest, job_content(job))
         return statistic, params, PastJob(*asked, roster, stage_blocks(job))
 

@@ -13,15 +13,16 @@ import msgspec
 from isthmus.contracts.agreement import Agreement
 from isthmus.contracts.asset import ASSET_TYPE, INSPECTION_SCHEMA, ROWS_SCHEMA, TEXTS_SCHEMA, Asset
 from isthmus.contracts.errors import ConflictError, FolderError, InputError, StorageError
-from isthmus.contracts.party import PARTY_TYPE, Party, PartyKind
+from isthmus.contracts.party import CREDENTIAL_TYPE, PARTY_TYPE, Credential, Party, PartyKind
 from isthmus.contracts.ports import Progress
 from isthmus.contracts.schema import Schema
 from isthmus.contracts.targets import Target
-from isthmus.kit.canonical import digest_of
+from isthmus.kit.canonical import digest_of, parse_canonical
 from isthmus.kit.filelock import held
 from isthmus.kit.ids import slug
-from isthmus.kit.signing import Envelope, SigningKey, seal
+from isthmus.kit.signing import Envelope, SigningKey, payload_of, seal
 from isthmus.sandbox.agreements import agreement_digest, read_terms, sealed_terms
+from isthmus.sandbox.askedbook import BOOK_NAME, AskedBook
 from isthmus.sandbox.commitment import commitment
 from isthmus.sandbox.featurecache import FeatureCache
 from isthmus.sandbox.folder import AUDIT, HOLDOUT, TRAIN, DataFolder, is_text_file, read_folder
@@ -37,6 +38,7 @@ from isthmus.sandbox.terms import check_agreement
 KEY_NAME, STORE_NAME, LOCK_NAME, CACHE_NAME = "node.key", "node.sqlite", "node.lock", "features.sqlite"
 NEXT_KEY_NAME = "node.key.next"
 SALT_BYTES = 32
+CREDENTIAL_FACT = "credential"
 
 
 class NodeSettings(msgspec.Struct, frozen=True, kw_only=True):
@@ -76,6 +78,14 @@ class NodeHome:
     def asset_envelope(self) -> Envelope:
         return seal(self.key, ASSET_TYPE, self.asset)
 
+    def keep_credential(self, envelope: Envelope) -> Credential:
+        """Keeps an issuer's word for this node's key, to be registered with it from now on. Raises InputError when it is about another."""
+        word = msgspec.convert(parse_canonical(payload_of(envelope)), Credential)
+        if envelope.payload_type != CREDENTIAL_TYPE or (word.party, word.public_key) != (self.settings.id, self.key.public_hex):
+            raise InputError(f"this is no issuer's word for {self.settings.id} and its key", f"ask for one for {self.key.public_hex}")
+        self.store.put_fact(CREDENTIAL_FACT, msgspec.json.encode(envelope))
+        return word
+
     @property
     def log_path(self) -> Path:
         return self.root / LOG_NAME
@@ -87,7 +97,10 @@ class NodeHome:
 
     def owner_data(self, tools: Tools, progress: Progress = silent) -> OwnerData:
         """The data with a feature cache beside it."""
-        return OwnerData(self.folder, self.digests, FeatureCache(self.root / CACHE_NAME), tools, progress)
+        raw = self.store.fact("schema")
+        columns = None if raw is None else msgspec.json.decode(raw, type=Schema)
+        cache, asked = FeatureCache(self.root / CACHE_NAME), AskedBook(self.root / BOOK_NAME)
+        return OwnerData(self.folder, self.digests, cache, tools, progress, columns=columns, asked=asked)
 
     def agreements(self) -> list[tuple[str, Agreement]]:
         """(digest, agreement) of every agreement that this node keeps, the newest first."""
@@ -100,9 +113,20 @@ class NodeHome:
         if agreement.participants.get(agreement.owner) not in (None, self.key.public_hex):
             raise InputError(f"the agreement pins another key for {agreement.owner} than this node's", "pin this node's key")
         check_agreement(agreement)
+        self._check_one_kind(agreement)
         digest = agreement_digest(agreement)
         keep_signed(self.store, agreement, digest, sealed_terms(self.key, agreement), int(agreement.issued_at_s))
         return digest
+
+    def _check_one_kind(self, agreement: Agreement) -> None:
+        """Answers about an owner's data are all noisy, or all exact: beside exact ones no epsilon would hold. Raises InputError."""
+        for digest, known in self.agreements():
+            kept = self.store.negotiations.of_agreement(digest)
+            over = known.expires_at_s <= agreement.issued_at_s or (kept is not None and kept.negotiation.state == "TERMINATED")
+            if not over and (known.privacy is None) != (agreement.privacy is None):
+                what = "exact answers" if known.privacy is None else "noisy answers only"
+                message = f"the agreement for {', '.join(known.purposes)} lets {what} leave, and beside exact ones no epsilon holds"
+                raise InputError(message, "end that one first with isthmus node agree --end, or agree on the same for both")
 
 
 def init_home(root: Path, settings: NodeSettings, progress: Progress = silent, schema: Schema | None = None) -> NodeHome:
@@ -125,7 +149,9 @@ def init_home(root: Path, settings: NodeSettings, progress: Progress = silent, s
     asset = _asset(settings, folder, digests, store.fact("salt") or b"")
     store.put_fact("settings", msgspec.json.encode(settings))
     store.put_fact("asset", msgspec.json.encode(asset))
-    return NodeHome(root, settings, key, store, _party(settings, key), asset, folder, digests)
+    if schema is not None:
+        store.put_fact("schema", msgspec.json.encode(schema))
+    return NodeHome(root, settings, key, store, _party(settings, key, store), asset, folder, digests)
 
 
 def open_home(root: Path, progress: Progress = silent) -> NodeHome:
@@ -145,7 +171,7 @@ def open_home(root: Path, progress: Progress = silent) -> NodeHome:
     if _asset(settings, folder, digests, salt) != asset:
         store.close()
         raise FolderError(f"the data in {settings.data} is not what the asset commits to", "run isthmus node init, then agree anew")
-    return NodeHome(root, settings, key, store, _party(settings, key), asset, folder, digests)
+    return NodeHome(root, settings, key, store, _party(settings, key, store), asset, folder, digests)
 
 
 def check_whole_key(root: Path) -> None:
@@ -175,8 +201,12 @@ def _store(root: Path) -> NodeStore:
     return NodeStore(root / STORE_NAME)
 
 
-def _party(settings: NodeSettings, key: SigningKey) -> Party:
-    return Party(id=settings.id, name=settings.name, kind=settings.kind, public_key=key.public_hex, sample=settings.sample)
+def _party(settings: NodeSettings, key: SigningKey, store: NodeStore) -> Party:
+    raw = store.fact(CREDENTIAL_FACT)
+    words = () if raw is None else (msgspec.json.decode(raw),)
+    return Party(
+        id=settings.id, name=settings.name, kind=settings.kind, public_key=key.public_hex, sample=settings.sample, credentials=words
+    )
 
 
 def _kind(folder: DataFolder) -> str:

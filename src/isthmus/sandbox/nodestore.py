@@ -19,6 +19,7 @@ from isthmus.sandbox.negotiationstore import NEGOTIATIONS_NAME, NegotiationStore
 from isthmus.sandbox.overlap import Roster
 
 SQL = named_sql(Path(__file__).with_suffix(".sql"))
+RELEASES_FACT = "privacy_releases"
 
 
 @dataclass(frozen=True)
@@ -66,7 +67,7 @@ class NodeStore:
     def __init__(self, path: Path) -> None:
         self.negotiations = NegotiationStore(path.with_name(NEGOTIATIONS_NAME))
         self._database = Database(path, [SQL["schema_1"], SQL["schema_2"]])
-        self.privacy = PrivacyLedger(path.with_name(LEDGER_NAME))
+        self.privacy = PrivacyLedger(path.with_name(LEDGER_NAME), self)
         """What noisy answers cost, in a file of its own, which no change of this one touches."""
 
     def close(self) -> None:
@@ -113,6 +114,15 @@ class NodeStore:
         """How many different runs have got a share under an agreement."""
         row = self._database.row(SQL["runs_of_agreement"], {"agreement": agreement})
         return 0 if row is None else int(row["runs"])
+
+    def releases_kept(self) -> int:
+        """How many releases the privacy ledger had when it was last written."""
+        raw = self.fact(RELEASES_FACT)
+        return 0 if raw is None else int(raw)
+
+    def keep_releases(self, number: int) -> None:
+        """Remembers that; never fewer than before."""
+        self.put_fact(RELEASES_FACT, str(max(number, self.releases_kept())).encode())
 
     def put_agreement(self, digest: str, envelope: Envelope, signed_at_s: int) -> None:
         """Keeps a signed agreement; a second time changes nothing."""

@@ -25,6 +25,7 @@ from isthmus.kit.canonical import digest_of
 from isthmus.kit.decoders import decoded_record, decoder_named, row_text
 from isthmus.kit.pictures import decode
 from isthmus.kit.writing import decode_text
+from isthmus.sandbox.askedbook import AskedBook
 from isthmus.sandbox.featurecache import FeatureCache
 from isthmus.sandbox.folder import TRAIN, DataFolder, LabelledFile, is_text_file
 from isthmus.sandbox.ports import Artefact, Given, Tools
@@ -108,7 +109,8 @@ def sent_bytes(raw: bytes, file: LabelledFile, schema: Schema | None) -> bytes:
 class OwnerData:
     """The data of one asset. digests: relative path -> sha256 hex, as committed to. kept: features of the training split that were asked
     for last, by stage and view: trees ask for them some hundred times in a row. begun: scores that trees begin at, likewise. norm_max: rows
-    of features for the training sums are shortened to this length (records.shortened); 0: they are as they are."""
+    of features for the training sums are shortened to this length (records.shortened); 0: they are as they are. columns: those that the
+    owner has declared, if any. asked: what questions were answered before; None where nothing is kept."""
 
     folder: DataFolder
     digests: Mapping[str, str]
@@ -118,6 +120,8 @@ class OwnerData:
     kept: dict[tuple[str, str], NDArray[np.int16]] = field(default_factory=dict)
     begun: dict[str, NDArray[np.float64]] = field(default_factory=dict)
     norm_max: int = 0
+    columns: Schema | None = None
+    asked: AskedBook | None = None
 
     def records(self, split: str) -> Records:
         """Labels, groups and kinds of one split, in order."""
@@ -203,6 +207,12 @@ class OwnerData:
         places = [known[target.name] for target in targets]
         found = [[file.values[place] for place in places] for file in self.folder.of_split(split)]
         return np.array(found, dtype=np.float64).reshape(len(found), len(targets))
+
+    def table(self, split: str, schema: Schema) -> NDArray[np.float32]:
+        """(n, columns) rows of one split, in order; NaN where a value is missing."""
+        label, source = "rows", f"rows {digest_of(schema)}"
+        found = self._each(split, source, CLEAN, lambda given: np.array(given, dtype=np.float32), label, schema)
+        return np.array(found, dtype=np.float32).reshape(len(found), len(schema.columns))
 
     def newest(self, split: str, schema: Schema, column: str) -> NDArray[np.float64]:
         """(n,) newest values of a number column; NaN where it is missing."""

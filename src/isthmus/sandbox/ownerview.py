@@ -6,7 +6,6 @@ It reads the log anew when the file has changed, and verifies every line of it w
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
 from pathlib import Path
 
 import msgspec
@@ -21,28 +20,24 @@ from isthmus.kit.canonical import digest_of
 from isthmus.kit.filelock import held
 from isthmus.kit.signing import SigningKey
 from isthmus.sandbox import nodestate
+from isthmus.sandbox.budget import epsilon_spent
 from isthmus.sandbox.nodehome import KEY_NAME, LOCK_NAME, STORE_NAME, settings_of
 from isthmus.sandbox.nodestore import AskedJob, NodeStore
 from isthmus.sandbox.nodeterms import agreements_at
 from isthmus.sandbox.outlog import LOG_NAME, LogEntry, undeclared, verify_log
 
 LINES_MAX = 200
-Budgets = Callable[[Path], tuple[BudgetLine, ...]]
-
-
-def no_budgets(root: Path) -> tuple[BudgetLine, ...]:
-    """A node without a privacy ledger."""
-    return ()
+MILLION = 1_000_000
 
 
 class OwnerBook:
     """What the owner's page shows, and the one thing that it does: pause and resume. Safe to use from several threads.
 
-    budgets: reads the privacy ledger of a state folder. here: the node works in this very process.
+    here: the node works in this very process.
     """
 
-    def __init__(self, root: Path, clock: Clock, budgets: Budgets = no_budgets, here: bool = False) -> None:
-        self._root, self._clock, self._budgets, self._here = root, clock, budgets, here
+    def __init__(self, root: Path, clock: Clock, here: bool = False) -> None:
+        self._root, self._clock, self._here = root, clock, here
         self._settings = settings_of(root)
         self._lock = threading.Lock()
         self._read: tuple[tuple[int, int], tuple[LogEntry, ...], str] = ((-1, -1), (), "")
@@ -60,6 +55,7 @@ class OwnerBook:
                 _agreed(digest, terms, "UNKNOWN" if known is None else known.state, store.runs_of(digest), asset)
                 for digest, terms, known in agreements_at(store)
             )
+            budgets = _budgets(store, asset)
         finally:
             store.close()
         kinds: dict[str, tuple[int, int]] = {}
@@ -83,7 +79,7 @@ class OwnerBook:
             left=tuple(_left(entry) for entry in reversed(entries[-LINES_MAX:])),
             asked=asked,
             agreements=agreements,
-            budgets=self._budgets(self._root),
+            budgets=budgets,
         )
 
     def pause(self) -> OwnerView:
@@ -153,6 +149,17 @@ def _asked(job: AskedJob) -> AskedLine:
     return AskedLine(
         run=job.run_id, round=job.round, statistic=job.statistic, parties=job.parties, state=state, clause=clause, message=message
     )
+
+
+def _budgets(store: NodeStore, asset: str) -> tuple[BudgetLine, ...]:
+    """Of each agreement about the present asset that has a privacy budget, what it allows and what left so far comes to, whoever asked."""
+    found = []
+    for digest, terms, _ in agreements_at(store):
+        if terms.privacy is not None and terms.asset == asset:
+            spent = epsilon_spent(store.privacy.spent_nanos(terms.owner), terms.privacy.delta)
+            numbers = [round(value * MILLION) for value in (spent, terms.privacy.epsilon)]
+            found.append(BudgetLine(agreement=digest, spent_millionths=numbers[0], allowed_millionths=numbers[1]))
+    return tuple(found)
 
 
 def _agreed(digest: str, agreement: Agreement, state: str, runs: int, asset: str) -> AgreedLine:

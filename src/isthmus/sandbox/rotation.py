@@ -45,10 +45,11 @@ def checked_rotation(envelope: Envelope) -> Rotation:
     return word
 
 
-def chain(party: str, pinned: str, words: Iterable[Rotation]) -> list[str]:
-    """The keys that have spoken for a party, from the pinned one to the one that does now. words: checked ones; others' are passed over."""
+def chain(party: str | None, pinned: str, words: Iterable[Rotation]) -> list[str]:
+    """The keys that have spoken for a party, from the pinned one to the one that does now. words: checked ones; other parties' are passed
+    over. party: None for a key that is pinned under a name that is no party id, as an issuer's may be."""
     keys = [pinned]
-    for word in sorted((word for word in words if word.party == party), key=lambda word: word.sequence):
+    for word in sorted((word for word in words if party in (None, word.party)), key=lambda word: word.sequence):
         if word.old_key == keys[-1]:
             keys.append(word.new_key)
     return keys

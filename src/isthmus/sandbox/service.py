@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
@@ -96,10 +96,11 @@ class _Seen:
 
 class SandboxService:
     """Thread-safe. key: the exchange's own, which agreements pin. invited_only: whether a new party needs an invitation. promises: what is
-    signed in every job's terms. `changes` grows whenever a task may have appeared."""
+    signed in every job's terms. `changes` grows whenever a task may have appeared, and then everyone who listens is called, in the thread
+    of the change."""
 
     def __init__(
-        self, store: JobStore, key: SigningKey, clock: Clock, invited_only: bool = False, promises: Promises = NO_PROMISES
+        self, store: JobStore, key: SigningKey, clock: Clock, promises: Promises = NO_PROMISES, *, invited_only: bool = False
     ) -> None:
         self._store, self._key, self._clock, self._invited_only = store, key, clock, invited_only
         self._promises = promises
@@ -109,6 +110,11 @@ class SandboxService:
         self._seen: dict[str, _Seen] = {}
         self._open = {state.job.id: state for state in store.open_jobs()}
         self.changes = 0
+        self._listeners: list[Callable[[], None]] = []
+
+    def listen(self, heard: Callable[[], None]) -> None:
+        """heard: called after every change, from any thread; it must return at once and raise nothing."""
+        self._listeners.append(heard)
 
     @property
     def public_key(self) -> str:
@@ -177,7 +183,7 @@ class SandboxService:
             if self._store.party_of_key(word.new_key) is not None:
                 raise ConflictError(f"the new key of {word.party} is or was a party's", "make a fresh key")
             self._store.put_rotation(word, envelope)
-            self.changes += 1
+            self._tell()
         return word
 
     def register_asset(self, envelope: Envelope) -> str:
@@ -410,4 +416,10 @@ class SandboxService:
             self._open.pop(state.job.id, None)
         else:
             self._open[state.job.id] = state
+        self._tell()
+
+    def _tell(self) -> None:
+        """Something changed that somebody may wait for."""
         self.changes += 1
+        for heard in self._listeners:
+            heard()

@@ -11,6 +11,7 @@ from isthmus.contracts.agreement import AGGREGATE_PARTICIPANTS_MIN, AGGREGATE_RA
 from isthmus.contracts.asset import ASSET_TYPE, Asset
 from isthmus.contracts.errors import AgreementError, IsthmusError, RefusedError
 from isthmus.contracts.job import Job
+from isthmus.contracts.question import QuestionParams
 from isthmus.contracts.statistic import EvaluateParams, PairParams
 from isthmus.contracts.treesums import HistogramsParams
 from isthmus.kit.canonical import digest_of
@@ -18,7 +19,7 @@ from isthmus.kit.ids import is_slug
 from isthmus.kit.signing import Envelope, key_id, unseal
 from isthmus.sandbox.declared import PPM, check_declared
 from isthmus.sandbox.history import PastJob, check_history
-from isthmus.sandbox.overlap import Roster
+from isthmus.sandbox.overlap import UNPINNED, Roster
 from isthmus.sandbox.privacy import check_noise, check_privacy, paid_for
 from isthmus.sandbox.refusal import refuse_if
 from isthmus.sandbox.statistics.registry import GOOD_SHARE_MIN, STATISTICS, Params, Statistic, parsed_params
@@ -227,10 +228,14 @@ def visible_records(agreement: Agreement, statistic: Statistic, assets: Mapping[
 
     The owner's own where its result is seen singly. In aggregate the exchange sees the total, and an owner that made common cause with
     it could subtract its own share, so: the roster's total less the largest single owner's, and none when fewer than two others are
-    left.
+    left. Owners whose keys the agreement does not pin count as one: whoever vouches for them may be all of them.
     """
     share = GOOD_SHARE_MIN if statistic.of_good else 1.0
-    counts = [int(asset.records_train * share) for _, asset in assets.values()]
+    of_voice: dict[str, int] = {}
+    for party, (_, asset) in assets.items():
+        voice = party if party in agreement.participants else UNPINNED
+        of_voice[voice] = of_voice.get(voice, 0) + int(asset.records_train * share)
+    counts = list(of_voice.values())
     if statistic.single or agreement.visibility == "individual":
         return int(assets[agreement.owner][1].records_train * share)
     return sum(counts) - max(counts) if len(counts) >= AGGREGATE_PARTICIPANTS_MIN else 0
@@ -310,6 +315,8 @@ def check_job(agreement: Agreement, own_key: str, job: Job, past: Sequence[PastJ
         f"this owner has fewer than {least} training records",
         "ask owners with more",
     )
+    silent = isinstance(params, QuestionParams) and params.noisy != (job.noise is not None)
+    refuse_if(silent, "noise", "the question is exact and the job noisy, or the other way round", "ask for one of the two")
     check_noise(agreement, statistic, params, job)
     _check_dimension(agreement, statistic, params, job, assets)
     roster = frozenset((party, digest) for party, (digest, _) in assets.items())

@@ -4,7 +4,7 @@
   const EVERY_MS = 3000;
   const DAY_S = 86400;
   const HOUR_S = 3600;
-  const PPM = 1000000;
+  const MILLION = 1000000;
   const token = location.hash.slice(1);
   const texts = await (await fetch("/texts.json")).json();
   const t = (key, values = {}) => texts[key].replace(/\{(\w+)\}/g, (_, name) => values[name]);
@@ -137,17 +137,18 @@
     meters.append(meter(time, seconds / (one.expires_at_s - one.issued_at_s)));
     const runs = Math.max(0, one.runs_max - one.runs_used);
     meters.append(meter(t("agreements.runs", { left: number.format(runs), all: number.format(one.runs_max) }), runs / one.runs_max));
+    const budget = view.budgets.find((line) => line.agreement === one.digest);
+    if (budget) {
+      const rest = Math.max(0, budget.allowed_millionths - budget.spent_millionths);
+      const epsilons = { left: number.format(rest / MILLION), all: number.format(budget.allowed_millionths / MILLION) };
+      meters.append(meter(t("agreements.budget", epsilons), rest / budget.allowed_millionths));
+    }
     found.append(words, meters);
     return found;
   }
 
   function agreements(view) {
     const content = view.agreements.map((one) => agreed(view, one));
-    for (const one of view.budgets) {
-      const rest = Math.max(0, one.allowed_ppm - one.spent_ppm);
-      const words = { left: number.format(rest / PPM), all: number.format(one.allowed_ppm / PPM) };
-      content.push(meter(t("agreements.budget", words), rest / one.allowed_ppm));
-    }
     section("agreements", t("agreements.title"), t(content.length ? "agreements.about" : "agreements.none"), content);
   }
 

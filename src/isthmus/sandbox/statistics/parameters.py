@@ -8,6 +8,7 @@ from typing import Any
 from isthmus.contracts.errors import RefusedError
 from isthmus.contracts.head import Stage
 from isthmus.contracts.logistic import TOTAL_WEIGHT_MAX
+from isthmus.contracts.question import QuestionParams
 from isthmus.contracts.statistic import (
     AUGMENTATIONS_MAX,
     CANDIDATES_MAX,
@@ -45,6 +46,7 @@ from isthmus.contracts.treesums import (
 )
 from isthmus.kit.mahalanobis import DIMENSION_MAX, TOP_MAX
 from isthmus.sandbox.folder import SPLITS
+from isthmus.sandbox.statistics.question import check_question
 from isthmus.sandbox.statistics.values import (
     check_value_params,
 )
@@ -105,6 +107,8 @@ def check_bounds(params: Params, stage: Stage) -> None:
         _check_evaluate(params, stage)
     if isinstance(params, ForestParams):
         _check_forest(params)
+    if isinstance(params, QuestionParams):
+        check_question(params, stage)
     if isinstance(params, PairParams):
         require(params.new.stage == stage, "the new head's stage is not the job's", "name one stage")
         require(params.records in SPLITS, f"there is no split {params.records!r}", f"use one of {', '.join(SPLITS)}")

@@ -19,6 +19,7 @@ from isthmus.contracts.agreement import Output
 from isthmus.contracts.errors import DocumentError, InputError, RefusedError
 from isthmus.contracts.head import Head, Stage
 from isthmus.contracts.logistic import logistic_size
+from isthmus.contracts.question import QUESTION, QuestionParams, question_size, told_numbers
 from isthmus.contracts.statistic import (
     CLUSTERS,
     EVALUATE,
@@ -89,6 +90,7 @@ from isthmus.sandbox.statistics.moments import moments
 from isthmus.sandbox.statistics.own_head import own_head
 from isthmus.sandbox.statistics.pair import pair
 from isthmus.sandbox.statistics.parameters import check_bounds
+from isthmus.sandbox.statistics.question import question, question_blocks
 from isthmus.sandbox.statistics.records import Records, TrainingRecords
 from isthmus.sandbox.statistics.sensitivity import Block, Unit, evaluate_blocks, irls_blocks, moments_blocks, pair_blocks
 from isthmus.sandbox.statistics.site_gaussian import site_gaussians
@@ -138,7 +140,7 @@ def parsed_params(name: str, params: dict[str, Any], stage: Stage) -> tuple[Stat
         raise RefusedError("statistic", f"{name!r} is not a statistic that this node can compute", f"use {', '.join(STATISTICS)}")
     try:
         found = msgspec.convert(params, statistic.params)
-    except msgspec.ValidationError as error:
+    except (msgspec.ValidationError, RecursionError) as error:
         raise RefusedError("parameters", f"the parameters of {name} are malformed: {error}", "send what the schema says") from error
     check_bounds(found, stage)
     return statistic, found
@@ -397,5 +399,15 @@ STATISTICS: dict[str, Statistic] = {
         ),
         Statistic(ASIDE_SCORES, AsideScoresParams, lambda p, stage: aside_scores_size(p), _aside_scores, True),
         Statistic(ASIDE_CLUSTERS, AsideClustersParams, lambda p, stage: 6, _aside_clusters, False),
+        Statistic(
+            QUESTION,
+            QuestionParams,
+            lambda p, stage: 0 if stage.schema is None else question_size(p, stage.schema),
+            question,
+            True,
+            dimension=lambda p, stage: 0 if stage.schema is None else told_numbers(p, stage.schema),
+            output="statistics",
+            sensitivity=question_blocks,
+        ),
     )
 }

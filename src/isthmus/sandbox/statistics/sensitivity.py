@@ -16,8 +16,10 @@ from typing import Any
 from isthmus.contracts.errors import RefusedError
 from isthmus.contracts.head import Stage
 from isthmus.contracts.logistic import logistic_units
+from isthmus.contracts.question import QuestionParams
 from isthmus.contracts.statistic import EvaluateParams, IrlsParams, MomentsParams, PairParams, TrainingParams
 from isthmus.contracts.sums import EVALUATION_BINS, FEATURE_MAX
+from isthmus.sandbox.budget import ALL
 
 NOT_TOLD = 0
 """The deviation of a block whose entries do not leave."""
@@ -105,5 +107,7 @@ def pair_blocks(params: PairParams, stage: Stage, unit: Unit, norm_max: int) -> 
 
 
 def split_of(params: Any) -> str:
-    """Which split of an asset's records an answer is about; a record is in one of them."""
+    """Which split of an asset's records an answer is about; a record is in one of them. ALL: about every record."""
+    if isinstance(params, QuestionParams):
+        return ALL
     return params.records if isinstance(params, EvaluateParams | PairParams) else "train"
