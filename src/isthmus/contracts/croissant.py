@@ -112,10 +112,10 @@ class PublishedQuality(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown
 def published(report: Json) -> PublishedQuality:
     """The part of a quality report that may be told: what is not named in these nouns is left out. Raises DocumentError."""
     try:
-        findings = [{name: one[name] for name in QualityFinding.__struct_fields__ if name in one} for one in report.get("findings", ())]
-        known: dict[str, object] = {name: report[name] for name in ("score", "personal") if name in report}
-        known["findings"] = findings
-        return msgspec.convert(known, PublishedQuality)
+        given: tuple[Json, ...] = tuple(report.get("findings", ()))
+        findings: list[Json] = [{name: one[name] for name in QualityFinding.__struct_fields__ if name in one} for one in given]
+        known: Json = {name: report[name] for name in ("score", "personal") if name in report}
+        return msgspec.convert({**known, "findings": findings}, PublishedQuality)
     except (msgspec.ValidationError, TypeError, AttributeError) as error:
         raise DocumentError(f"the quality report is malformed: {error}", "give what isthmus asset check --json wrote") from error
 
