@@ -43,7 +43,9 @@ PLAIN_HEADERS = {
 }
 TARGETS = (
     ("GET", r"/v1/nodes/{party}/tasks\?wait_s=[0-9.]+"),
-    ("POST", r"/v1/(parties|assets|agreements)"),
+    ("GET", r"/v1/nodes/{party}/terms"),
+    ("POST", r"/v1/(parties|assets|agreements|rotations)"),
+    ("POST", r"/v1/nodes/{party}/terms"),
     ("POST", r"/v1/tasks/job_[0-9a-f]{{32}}/{party}/(countersign|vector|head|refusal|status)\?job=sha256:[0-9a-f]{{64}}"),
 )
 
