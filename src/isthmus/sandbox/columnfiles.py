@@ -106,7 +106,9 @@ class ColumnFiles:
         with _arrow_file(self.root, known) as opened:
             try:
                 for batch in _record_batches(opened, columns, rows):
-                    yield {_plain(name): _array_of(path, name, column, arrow) for name, column in zip(batch.schema.names, batch, strict=True)}
+                    yield {
+                        _plain(name): _array_of(path, name, column, arrow) for name, column in zip(batch.schema.names, batch, strict=True)
+                    }
             except (arrow.ArrowException, OSError) as error:
                 raise _damaged(path, error) from error
 

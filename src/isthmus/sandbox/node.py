@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import msgspec
@@ -20,10 +20,10 @@ from isthmus.contracts.job import COUNTERSIGNATURE_TYPE, JOB_TYPE, Countersignat
 from isthmus.contracts.ports import Clock
 from isthmus.kit.canonical import canonical_bytes, digest_of, parse_canonical, sha256_hex
 from isthmus.kit.signing import Envelope, SigningKey, key_id, payload_of, seal, unseal
+from isthmus.sandbox.held import Data
 from isthmus.sandbox.masking import check_range, mask_public_hex, masked, new_mask_key
 from isthmus.sandbox.nodestore import NodeStore, StoredJob
 from isthmus.sandbox.outlog import Leaving, OutLog
-from isthmus.sandbox.ownerdata import OwnerData
 from isthmus.sandbox.statistics.registry import STATISTICS, Statistic, computed
 from isthmus.sandbox.terms import PastJob, check_effective, check_job, job_content, roster_digest, stage_blocks
 from isthmus.sandbox.uplink import Uplink
@@ -56,10 +56,10 @@ class Node:
     """
 
     def __init__(
-        self, identity: Identity, data: OwnerData, store: NodeStore, log: OutLog, uplink: Uplink, clock: Clock, report: Report = unreported
+        self, identity: Identity, data: Data, store: NodeStore, log: OutLog, uplink: Uplink, clock: Clock, report: Report = unreported
     ) -> None:
         self._me, self._store, self._log, self._uplink, self._clock, self._report = identity, store, log, uplink, clock, report
-        self._data = replace(data, progress=self._progress)
+        self._data = data.telling(self._progress)
         self._posted: set[str] = set()
         self._job = ("", "")
         self._stuck = False

@@ -18,6 +18,13 @@ Given = list[NDArray[Any]]
 """Decoded records: pictures, or float32 rows or windows."""
 
 
+class MatrixExtractor(SharedExtractor, Protocol):
+    """An extractor that takes records of a table as the matrix that they are."""
+
+    def matrix(self, records: NDArray[np.float32], /) -> NDArray[np.int16]:
+        """(n, columns) -> what `rows` gives of the same records one by one."""
+
+
 @dataclass(frozen=True)
 class Artefact:
     """A rebuilt artefact. digest: `sha256:<hex>` of its bytes. scores: decoded records -> (n,) float64. foretold: of one that foretells
