@@ -18,7 +18,7 @@ from isthmus.contracts.errors import FolderError, RefusedError
 
 BLOCK_BYTES = 256 * 1024
 """Small, because a Parquet file is read at as many places at once as it has columns."""
-HELD_BYTES_MAX = 48 * 1024 * 1024
+HELD_BYTES_MAX = 16 * 1024 * 1024
 """Of checked blocks that are kept, so that readers of many columns need not have them checked again."""
 
 

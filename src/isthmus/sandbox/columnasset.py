@@ -39,7 +39,7 @@ Ints = NDArray[np.int64]
 @dataclass(frozen=True)
 class ColumnIndex:
     """What is kept of rows and groups. flags: (rows,) uint8 with DEFECT, UNSURE and, from SPLIT_SHIFT, the split's place in SPLITS. kinds:
-    (rows,) place in kind_names. starts: split -> (groups,) first row of each of its groups, counted within the split. codes: split ->
+    (rows,) place in kind_names, or empty where there are none. starts: split -> (groups,) first row of each of its groups, counted within the split. codes: split ->
     (groups,) place of the group in the order of the split's names, as those of a folder are."""
 
     flags: NDArray[np.uint8]
@@ -116,6 +116,8 @@ class ColumnAsset:
 
     def kinds_of(self, split: str) -> tuple[str, ...]:
         """Different texts of the split's kind column."""
+        if not self.index.kind_names:
+            return ()
         return tuple(self.index.kind_names[place] for place in np.unique(self.index.kinds[self.index.of_split(split)]).tolist())
 
 
@@ -274,20 +276,20 @@ class _Walk:
             whole, rest = divmod(self.rows, GROUP_RUN)
             sizes = [GROUP_RUN] * whole + ([rest] if rest else [])
             names = [f"run-{place:05d}" for place in range(len(sizes))]
-        of_row = np.repeat(np.arange(len(sizes), dtype=np.int32), sizes)
+        rows_of = np.array(sizes, dtype=np.int64)
         if not self._layout.split:
             held = np.zeros(len(sizes), dtype=bool)
             held[HOLDOUT_EVERY - 1 :: HOLDOUT_EVERY] = True
             if not held.any() and len(sizes) > 1:
                 held[-1] = True
-            flags |= (np.where(held, SPLITS.index(HOLDOUT), SPLITS.index(TRAIN)).astype(np.uint8) << SPLIT_SHIFT)[of_row]
-        kinds = np.concatenate(self._kinds) if self._kinds else np.zeros(self.rows, dtype=np.uint16)
-        starts, codes = {}, {}
+            flags |= np.repeat(np.where(held, SPLITS.index(HOLDOUT), SPLITS.index(TRAIN)).astype(np.uint8) << SPLIT_SHIFT, rows_of)
+        kinds = np.concatenate(self._kinds) if self._kinds else np.zeros(0, dtype=np.uint16)
+        starts, codes, first = {}, {}, np.cumsum(rows_of) - rows_of
         for place, split in enumerate(SPLITS):
-            own = of_row[flags >> SPLIT_SHIFT == place]
-            begin = np.flatnonzero(np.diff(own, prepend=-1))
-            starts[split], codes[split] = begin.astype(np.int64), _name_ranks([names[group] for group in own[begin].tolist()])
-        kind_names = tuple(self._kind_places) or ("",)
+            counts = np.add.reduceat(flags >> SPLIT_SHIFT == place, first, dtype=np.int64)
+            there = np.flatnonzero(counts)
+            starts[split], codes[split] = (np.cumsum(counts) - counts)[there], _name_ranks([names[group] for group in there.tolist()])
+        kind_names = tuple(self._kind_places)
         return ColumnIndex(flags, kinds, kind_names, starts, codes, not self._layout.group, not self._layout.split)
 
 

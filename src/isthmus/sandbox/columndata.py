@@ -62,6 +62,8 @@ class ColumnData:
         """Of them those of one slice."""
         index = self.asset.index
         places = [place for place, text in enumerate(index.kind_names) if kind in kinds_in(text)]
+        if not places:
+            return 0
         return int((index.of_split(split) & np.isin(index.kinds, places)).sum())
 
     def records(self, split: str) -> Records:
@@ -157,7 +159,7 @@ class SplitRows:
     def __init__(self, asset: ColumnAsset, split: str) -> None:
         index, inside = asset.index, asset.index.of_split(split)
         self._flags, self.size = index.flags[inside], int(inside.sum())
-        self._kinds = index.kinds[inside] if any(index.kind_names) else None
+        self._kinds = index.kinds[inside] if index.kind_names else None
         self._kind_names, self._starts, self._codes = index.kind_names, index.starts[split], index.codes[split]
 
     def records(self, start: int, end: int) -> Records:

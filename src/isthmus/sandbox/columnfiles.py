@@ -21,8 +21,8 @@ from isthmus.sandbox.checkedfile import CheckedFile, FileBlocks
 
 PARQUET_SUFFIXES, ARROW_SUFFIXES, CSV_SUFFIXES = (".parquet", ".pq"), (".arrow", ".feather", ".ipc"), (".csv",)
 COLUMN_SUFFIXES = (*PARQUET_SUFFIXES, *ARROW_SUFFIXES, *CSV_SUFFIXES)
-BATCH_ROWS = 16_384
-"""Rows that are read at once: of 256 columns, 32 MB as doubles."""
+BATCH_ROWS = 8192
+"""Rows that are read at once: of 256 columns, 16 MB as doubles."""
 READ_BYTES = 64 * 1024
 """What a Parquet reader asks for at a time, in each column."""
 Batch = Mapping[str, NDArray[Any]]
