@@ -85,7 +85,7 @@ def init(
         licence=licence,
         sample=sample,
         targets=() if interface is None else interface.foretold,
-        layout=ColumnLayout(good=good, **{option.removesuffix("_column"): column for option, column in columns.items()}),
+        layout=msgspec.convert({"good": good, **{n.removesuffix("_column"): c for n, c in columns.items()}}, ColumnLayout),
     )
     with only_one(state, make=True):
         home = init_home(state, settings, schema=schema)

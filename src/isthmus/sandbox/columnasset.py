@@ -39,8 +39,8 @@ Ints = NDArray[np.int64]
 @dataclass(frozen=True)
 class ColumnIndex:
     """What is kept of rows and groups. flags: (rows,) uint8 with DEFECT, UNSURE and, from SPLIT_SHIFT, the split's place in SPLITS. kinds:
-    (rows,) place in kind_names, or empty where there are none. starts: split -> (groups,) first row of each of its groups, counted within the split. codes: split ->
-    (groups,) place of the group in the order of the split's names, as those of a folder are."""
+    (rows,) place in kind_names, or empty where there are none. starts: split -> (groups,) first row of each of its groups, counted within
+    the split. codes: split -> (groups,) place of the group in the order of the split's names, as those of a folder are."""
 
     flags: NDArray[np.uint8]
     kinds: NDArray[np.uint16]

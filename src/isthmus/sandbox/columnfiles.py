@@ -55,8 +55,8 @@ class ColumnFiles:
     def batches(self, columns: Sequence[str], rows: int = BATCH_ROWS) -> Iterator[Batch]:
         """Up to `rows` rows at a time: column name -> array, all of one length; a batch never spans two files.
 
-        Whole numbers and truth values without a gap come as int64, other numbers as float64 with NaN for null; text, and every column of a
-        CSV file, as an object array of str, None for null ("" in a CSV file). Raises FolderError for a column that is not there or is no
+        Whole numbers without a gap come as int64, other numbers as float64 with NaN for null; truth values as bool, or as an object array
+        of True, False and None; text, and every column of a CSV file, as an object array of str, None for null ("" in a CSV file). Raises FolderError for a column that is not there or is no
         number or text; RefusedError when a block is not the one that the asset commits to.
         """
         there = self.names()
@@ -193,10 +193,11 @@ def _array_of(path: Path, name: str, column: Any, arrow: Any) -> NDArray[Any]:
         kind = column.type
     if types.is_null(kind):
         return np.full(len(column), np.nan)
-    if types.is_boolean(kind) or types.is_integer(kind):
-        if column.null_count == 0 and not types.is_uint64(kind):
-            return np.asarray(column.cast(arrow.int64()).to_numpy(zero_copy_only=False))
-        return np.asarray(column.cast(arrow.int64() if types.is_boolean(kind) else kind).to_numpy(zero_copy_only=False), dtype=np.float64)
+    if types.is_boolean(kind):
+        return np.asarray(column.to_numpy(zero_copy_only=False), dtype=object if column.null_count else bool)
+    if types.is_integer(kind):
+        found = column.to_numpy(zero_copy_only=False)
+        return np.asarray(found, dtype=np.float64 if column.null_count or types.is_uint64(kind) else np.int64)
     if types.is_floating(kind):
         return np.asarray(column.to_numpy(zero_copy_only=False), dtype=np.float64)
     if types.is_string(kind) or types.is_large_string(kind):

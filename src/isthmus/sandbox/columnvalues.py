@@ -28,12 +28,14 @@ def texts_of(values: NDArray[Any]) -> tuple[list[str], NDArray[np.int64]]:
     if values.dtype == object:
         known: dict[Any, int] = {}
         places = np.fromiter((known.setdefault(value, len(known)) for value in values.tolist()), dtype=np.int64, count=len(values))
-        return ["" if value is None else str(value).strip() for value in known], places
+        return ["" if value is None else _number_text(value) if isinstance(value, bool) else str(value).strip() for value in known], places
     distinct, places = np.unique(values, return_inverse=True)
     return [_number_text(value) for value in distinct.tolist()], places.reshape(-1).astype(np.int64)
 
 
 def _number_text(value: float) -> str:
+    if isinstance(value, bool):
+        return "true" if value else "false"
     if isinstance(value, float):
         return "" if math.isnan(value) else str(int(value)) if value.is_integer() else repr(value)
     return str(value)
@@ -55,7 +57,7 @@ def numbers_of(column: Column, values: NDArray[Any]) -> NDArray[np.float64]:
     """(n,) values of a declared column, NaN where one is missing: contracts.schema.value_of of each row. Raises RowError."""
     if column.kind == "category":
         return mapped(values, lambda text: value_of(column, _level(column, text)))
-    if values.dtype == object:
+    if values.dtype == object and not _of_truth(values):
         return _parsed(column, values)
     found = values.astype(np.float64)
     wrong = np.isinf(found) | (np.abs(found) > FLOAT_MAX)
@@ -80,11 +82,16 @@ def _parsed(column: Column, values: NDArray[Any]) -> NDArray[np.float64]:
     return mapped(values, lambda text: value_of(column, text))
 
 
+def _of_truth(values: NDArray[Any]) -> bool:
+    """Whether an object array holds truth values with gaps, which as numbers are 1 and 0."""
+    return isinstance(next((value for value in values.tolist() if value is not None), None), bool)
+
+
 def _level(column: Column, text: str) -> str:
-    """Truth values, which arrive as 0 and 1, by the words that a category has for them."""
+    """Truth values by the words that a category has for them: true and false, or 1 and 0."""
     folded = {level.strip().casefold() for level in column.levels}
-    if text in ("0", "1") and text not in folded and {"true", "false"} <= folded:
-        return "true" if text == "1" else "false"
+    if text in ("true", "false") and text not in folded and {"1", "0"} <= folded:
+        return "1" if text == "true" else "0"
     return text
 
 
