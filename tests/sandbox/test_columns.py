@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -10,14 +11,19 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from isthmus.contracts.errors import FolderError, RefusedError
+from isthmus.contracts.errors import FolderError, InputError, RefusedError
+from isthmus.contracts.schema import Column, value_of
 from isthmus.contracts.statistic import MOMENTS, TrainingParams
 from isthmus.sandbox import columndata, ownerdata
 from isthmus.sandbox.columndata import ColumnData
+from isthmus.sandbox.columnsample import sampled
+from isthmus.sandbox.columnvalues import RowError, numbers_of
+from isthmus.sandbox.featurefile import FILES_MAX, FeatureFiles
+from isthmus.sandbox.folder import read_labels
 from isthmus.sandbox.nodehome import open_home
 from isthmus.sandbox.statistics import records
 from isthmus.sandbox.statistics.records import GroupTally, packed_places
-from tests.sandbox.column_tables import STAGE, data_of, home_of, packed_sums, table, write_csv, write_parquet
+from tests.sandbox.column_tables import SCHEMA, STAGE, data_of, home_of, packed_sums, table, write_csv, write_parquet
 
 
 def small_chunks(patch: pytest.MonkeyPatch, size: int) -> None:
@@ -203,3 +209,73 @@ def test_statistics_that_need_all_records_at_once_say_when_they_are_too_many(tmp
     with pytest.raises(RefusedError, match="more than a node holds"):
         data.training(STAGE, TrainingParams(views=("identity",))).whole()
     assert MOMENTS == "moments/1"
+
+
+CELL = st.one_of(
+    st.sampled_from(
+        ["", "NA", " 1.5 ", "1e3", "-0", "nan", "-nan", "inf", "1_000", "0x1", "1,5", "\u0663", "1e39", "TRUE", "north ", "South", "?"]
+    ),
+    st.floats(allow_nan=False, allow_infinity=False).map(repr),
+    st.text(max_size=4),
+)
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.lists(CELL, min_size=1, max_size=8), st.integers(0, 3))
+def test_a_column_of_texts_is_read_as_each_row_would_be(texts: list[str], place: int) -> None:
+    column = SCHEMA.columns[place]
+    values = np.array(texts, dtype=object)
+    try:
+        expected = np.array([value_of(column, text) for text in texts], dtype=np.float64)
+    except InputError as error:
+        with pytest.raises(RowError) as told:
+            numbers_of(column, values)
+        with pytest.raises(InputError):
+            value_of(column, texts[told.value.row])
+        assert error.message.startswith("column")
+        return
+    assert np.array_equal(numbers_of(column, values), expected, equal_nan=True)
+
+
+def test_typed_columns_are_read_as_what_they_are_written_as() -> None:
+    smokes, age, dose = SCHEMA.columns[3], SCHEMA.columns[0], SCHEMA.columns[1]
+    assert numbers_of(smokes, np.array([True, False])).tolist() == [1.0, 0.0]
+    assert numbers_of(dose, np.array([True, None], dtype=object)).tolist()[0] == 1.0
+    counted = Column(name="n", kind="category", levels=("0", "1", "12"))
+    assert numbers_of(counted, np.array([12.0, 0.0])).tolist() == [2.0, 0.0] == numbers_of(counted, np.array([12, 0])).tolist()
+    assert numbers_of(counted, np.array([True, False])).tolist() == [1.0, 0.0]
+    with pytest.raises(RowError, match="empty") as told:
+        numbers_of(age, np.array([1.0, np.nan]))
+    assert told.value.row == 1
+    with pytest.raises(RowError, match="no finite number"):
+        numbers_of(dose, np.array([1e39]))
+
+
+def test_features_are_kept_in_few_files_and_computed_anew_where_there_is_no_room(tmp_path: Path) -> None:
+    rows = np.arange(12, dtype=np.int16).reshape(6, 2)
+    walked: list[int] = []
+
+    def computed() -> Iterator[Any]:
+        for start in (0, 4):
+            walked.append(start)
+            yield rows[start : start + 4]
+
+    kept = FeatureFiles(tmp_path / "features", "asset")
+    for place in range(FILES_MAX + 2):
+        for _ in range(2):
+            assert np.array_equal(np.concatenate(list(kept.chunks({"stage": str(place)}, 6, 2, 4, computed()))), rows)
+    assert len(walked) == 2 * (FILES_MAX + 2) and len(list((tmp_path / "features").iterdir())) == FILES_MAX
+    stopped = kept.chunks({"stage": "other"}, 6, 2, 4, computed())
+    next(stopped)
+    stopped.close()
+    assert not list((tmp_path / "features").glob("*.part"))
+    (tmp_path / "file").write_text("no folder")
+    without = FeatureFiles(tmp_path / "file" / "below", "asset")
+    assert np.array_equal(np.concatenate(list(without.chunks({"stage": "1"}, 6, 2, 4, computed()))), rows)
+
+
+def test_a_sample_of_a_table_is_a_folder_of_records(tmp_path: Path) -> None:
+    path = write_csv(tmp_path / "t.csv", table(9, 300))
+    assert sampled(tmp_path, tmp_path / "none", 5) == tmp_path
+    found = read_labels(sampled(path, tmp_path / "sample", 20))
+    assert 15 <= len(found.files) <= 20 and {file.label for file in found.files} == {-1, 1}

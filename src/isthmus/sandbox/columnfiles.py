@@ -56,8 +56,10 @@ class ColumnFiles:
         """Up to `rows` rows at a time: column name -> array, all of one length; a batch never spans two files.
 
         Whole numbers without a gap come as int64, other numbers as float64 with NaN for null; truth values as bool, or as an object array
-        of True, False and None; text, and every column of a CSV file, as an object array of str, None for null ("" in a CSV file). Raises FolderError for a column that is not there or is no
-        number or text; RefusedError when a block is not the one that the asset commits to.
+        of True, False and None; text, and every column of a CSV file, as an object array of str, None for null ("" in a CSV file).
+
+        Raises FolderError for a column that is not there, or is neither number nor text; RefusedError when a block is not the one that the
+        asset commits to.
         """
         there = self.names()
         absent = [name for name in columns if name not in there]
