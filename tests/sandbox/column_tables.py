@@ -95,9 +95,12 @@ def write_parquet(path: Path, columns: Table, row_group: int = 100) -> Path:
     return path
 
 
+def home_settings(data: Path, **more: Any) -> NodeSettings:
+    return NodeSettings(id="alder", name="alder", kind="owner", data=str(data), licence="own", sample=True, **more)
+
+
 def home_of(state: Path, data: Path, **more: Any) -> NodeHome:
-    settings = NodeSettings(id="alder", name="alder", kind="owner", data=str(data), licence="own", sample=True, **more)
-    return init_home(state, settings, schema=SCHEMA)
+    return init_home(state, home_settings(data, **more), schema=SCHEMA)
 
 
 def data_of(home: NodeHome, whole_bytes_max: int | None = None) -> OwnerData | ColumnData:

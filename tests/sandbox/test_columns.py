@@ -16,14 +16,15 @@ from isthmus.contracts.schema import Column, value_of
 from isthmus.contracts.statistic import MOMENTS, TrainingParams
 from isthmus.sandbox import columndata, ownerdata
 from isthmus.sandbox.columndata import ColumnData
+from isthmus.sandbox.columnlayout import ColumnLayout
 from isthmus.sandbox.columnsample import sampled
 from isthmus.sandbox.columnvalues import RowError, numbers_of
 from isthmus.sandbox.featurefile import FILES_MAX, FeatureFiles
 from isthmus.sandbox.folder import read_labels
-from isthmus.sandbox.nodehome import open_home
+from isthmus.sandbox.nodehome import init_home, open_home
 from isthmus.sandbox.statistics import records
 from isthmus.sandbox.statistics.records import GroupTally, packed_places
-from tests.sandbox.column_tables import SCHEMA, STAGE, data_of, home_of, packed_sums, table, write_csv, write_parquet
+from tests.sandbox.column_tables import SCHEMA, STAGE, data_of, home_of, home_settings, packed_sums, table, write_csv, write_parquet
 
 
 def small_chunks(patch: pytest.MonkeyPatch, size: int) -> None:
@@ -130,6 +131,16 @@ def test_what_is_wrong_in_a_table_is_told_with_its_row(tmp_path: Path) -> None:
         with pytest.raises(FolderError) as told:
             home_of(tmp_path / f"s{place}", path)
         assert said in told.value.message and told.value.next_step, told.value
+
+
+def test_a_column_with_the_answer_is_for_no_model(tmp_path: Path) -> None:
+    path = write_csv(tmp_path / "t.csv", table(6, 90))
+    layout = ColumnLayout(label="smokes", good=("FALSE", "False"))
+    with pytest.raises(FolderError, match="smokes is label"):
+        home_of(tmp_path / "state", path, layout=layout)
+    home = init_home(tmp_path / "state", home_settings(path, layout=layout))
+    with pytest.raises(RefusedError, match="what no model may see"):
+        packed_sums(data_of(home))
 
 
 def test_wrong_types_and_damaged_files_are_told(tmp_path: Path) -> None:

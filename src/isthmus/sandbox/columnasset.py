@@ -170,9 +170,19 @@ def _size_bytes(path: Path) -> int:
         raise FolderError(f"{path} cannot be read: {error.strerror}", "check its path and permissions") from error
 
 
+def answers_among(layout: ColumnLayout, schema: Schema) -> str | None:
+    """A declared column that says of a record what no model may see, such as its label; a slice's may be seen."""
+    kept = {layout.label, layout.group, layout.split, layout.certainty}
+    return next((column.name for column in schema.columns if column.name in kept), None)
+
+
 def _check_columns(files: ColumnFiles, layout: ColumnLayout, schema: Schema | None) -> None:
     if schema is None:
         return
+    answer = answers_among(layout, schema)
+    if answer is not None:
+        what = f"the column {answer} is label, group, split or certainty here, and the scenario lets models see it"
+        raise FolderError(what, "name another column, or use another scenario")
     if schema.written or schema.steps > 1:
         held = "texts" if schema.written else f"windows of {schema.steps} rows"
         raise FolderError(f"the scenario takes {held}, and a table in columns gives single rows", "give a folder with labels.csv")

@@ -20,7 +20,7 @@ from isthmus.contracts.schema import Schema
 from isthmus.contracts.statistic import Corruption, TrainingParams, condition_name
 from isthmus.contracts.targets import Target
 from isthmus.kit.canonical import digest_of
-from isthmus.sandbox.columnasset import DEFECT, UNSURE, ColumnAsset
+from isthmus.sandbox.columnasset import DEFECT, UNSURE, ColumnAsset, answers_among
 from isthmus.sandbox.columnfiles import Batch
 from isthmus.sandbox.columnvalues import matrix_of
 from isthmus.sandbox.featurefile import FeatureFiles
@@ -142,6 +142,10 @@ class ColumnData:
         for stage in stages:
             if stage.schema is None or stage.schema.steps > 1 or stage.schema.written:
                 raise RefusedError("data", "the asset holds another kind of records than the scenario takes", "use a scenario of its kind")
+            answer = answers_among(self.asset.layout, stage.schema)
+            if answer is not None:
+                what = f"the column {answer} says of the asset's records what no model may see"
+                raise RefusedError("data", what, "use a scenario without that column")
             there = self.asset.files.names()
             names |= dict.fromkeys(column.name for column in stage.schema.columns if column.name in there)
         rows, start = self.rows_of(split), 0
@@ -283,23 +287,26 @@ class ColumnTraining:
             groups = chunk.records.groups
             last = int(np.flatnonzero(groups != groups[-1])[-1]) + 1 if bool((groups != groups[-1]).any()) else 0
             if waiting and int(waiting[-1].records.groups[-1]) != int(groups[0]):
+                count = sum(one.size for one in waiting)
                 yield from _blocks(waiting, begin)
-                begin, waiting = begin + sum(one.size for one in waiting), []
+                begin += count
             if last:
-                waiting.append(chunk.take(np.arange(last)))
+                waiting.append(chunk.cut(0, last))
+                count = sum(one.size for one in waiting)
                 yield from _blocks(waiting, begin)
-                begin, waiting = begin + sum(one.size for one in waiting), [chunk.take(np.arange(last, chunk.size))]
+                begin, waiting = begin + count, [chunk.cut(last, chunk.size)]
             else:
                 waiting.append(chunk)
-            check_whole(sum(one.size for one in waiting), self._stage, len(chunk.views), self._data.whole_bytes_max)
+            check_whole(sum(one.size for one in waiting), self._stage, 2 * len(chunk.views), self._data.whole_bytes_max)
         yield from _blocks(waiting, begin)
 
 
 def _blocks(waiting: list[TrainingRecords], begin: int) -> Iterator[tuple[GroupBlock, ...]]:
-    """Records of whole groups, from `begin` among all: small groups as one block, each large one in slices of its own."""
+    """Records of whole groups, from `begin` among all: small groups as one block, each large one in slices. Empties `waiting`."""
     if not waiting:
         return
     records = joined(waiting)
+    waiting.clear()
     bounds = np.flatnonzero(np.diff(records.records.groups)) + 1
     starts, ends = [0, *bounds.tolist()], [*bounds.tolist(), records.size]
     small = 0
@@ -315,5 +322,4 @@ def _blocks(waiting: list[TrainingRecords], begin: int) -> Iterator[tuple[GroupB
 
 
 def _block(records: TrainingRecords, start: int, end: int, begin: int) -> GroupBlock:
-    places = np.arange(start, end)
-    return GroupBlock(records.take(places), begin + places)
+    return GroupBlock(records.cut(start, end), np.arange(begin + start, begin + end))

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -15,17 +16,21 @@ from numpy.typing import NDArray
 
 from isthmus.kit.canonical import digest_of
 
-FILES_MAX = 4
+FILES_MAX = 8
 """Feature files that are kept; the ones used longest ago go first."""
-ENDING = ".features"
+ENDING, UNFINISHED = ".features", ".part"
 Features = NDArray[np.int16]
 
 
 class FeatureFiles:
-    """Feature files of one asset. folder: made when it is first needed. asset: its commitment."""
+    """Feature files of one asset. folder: made when it is first needed; what a killed process left unfinished there goes. asset: its
+    commitment."""
 
     def __init__(self, folder: Path, asset: str) -> None:
         self._folder, self._asset = folder, asset
+        with suppress(OSError):
+            for part in folder.glob(f"*{UNFINISHED}"):
+                part.unlink(missing_ok=True)
 
     def chunks(self, key: dict[str, str], rows: int, width: int, chunk: int, computed: Iterable[Features]) -> Iterator[Features]:
         """`rows` rows of `width` features, `chunk` at a time: out of the file, or of `computed`, which is then kept. key: what they are."""
@@ -46,7 +51,7 @@ class FeatureFiles:
 
     def _kept(self, path: Path, computed: Iterable[Features], size_bytes: int) -> Iterator[Features]:
         """Passes on what is computed, and writes it to a file of another name, which gets its own when all is there."""
-        part = path.with_suffix(".part")
+        part = path.with_suffix(UNFINISHED)
         try:
             self._folder.mkdir(parents=True, exist_ok=True)
             self._make_room()

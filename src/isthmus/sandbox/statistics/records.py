@@ -140,6 +140,11 @@ class TrainingRecords(Placed):
     def whole(self) -> TrainingRecords:
         return self
 
+    def cut(self, start: int, end: int) -> TrainingRecords:
+        """Records that stand together, without copying them; of records without drawn defects."""
+        of, own = self.records, slice(start, end)
+        return TrainingRecords(Records(of.y[own], of.groups[own], of.kinds[own]), tuple(view[own] for view in self.views), self.w[own])
+
     def take(self, places: Ints) -> TrainingRecords:
         """Some of the records, in the order of `places`."""
         of = self.records
