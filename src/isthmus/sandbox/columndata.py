@@ -13,7 +13,7 @@ from typing import Any, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from isthmus.contracts.errors import FolderError, InputError, RefusedError
+from isthmus.contracts.errors import FolderError, RefusedError
 from isthmus.contracts.head import Stage
 from isthmus.contracts.schema import Records as Matrix
 from isthmus.contracts.schema import Schema
@@ -22,7 +22,7 @@ from isthmus.contracts.targets import Target
 from isthmus.kit.canonical import digest_of
 from isthmus.sandbox.columnasset import DEFECT, UNSURE, ColumnAsset, answers_among
 from isthmus.sandbox.columnfiles import Batch
-from isthmus.sandbox.columnvalues import matrix_of
+from isthmus.sandbox.columnvalues import RowError, matrix_of
 from isthmus.sandbox.featurefile import FeatureFiles
 from isthmus.sandbox.folder import TRAIN
 from isthmus.sandbox.held import WHOLE_BYTES_MAX
@@ -215,7 +215,7 @@ class ColumnChunk:
         if known not in self._decoded:
             try:
                 self._decoded[known] = matrix_of(schema, self._batch, self.records.size)
-            except InputError as error:
+            except RowError as error:
                 raise RefusedError("data", "a record of the asset cannot be decoded", "see the node's own log") from error
         return self._decoded[known]
 

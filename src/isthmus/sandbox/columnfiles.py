@@ -6,8 +6,8 @@ CSV needs nothing beyond Python; the others need the extra `columns`. What is re
 from __future__ import annotations
 
 import csv
-import importlib
 import io
+import pkgutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -142,9 +142,9 @@ def _csv_header(path: Path, reader: Any) -> list[str]:
 
 
 def _pyarrow(module: str, name: str) -> Any:
-    """A part of pyarrow, which is only there with the extra."""
+    """A part of pyarrow: only there with the extra, and 50 MB of memory, so that it is loaded where a file needs it and nowhere else."""
     try:
-        return importlib.import_module(module)
+        return pkgutil.resolve_name(module)
     except ImportError as error:
         what = f"{name} is a Parquet or Arrow file, and pyarrow is not installed here"
         raise FolderError(what, "pip install 'isthmus[columns]', or save the table as CSV") from error

@@ -15,12 +15,12 @@ from isthmus.contracts.schema import FLOAT_MAX, Column, Records, Schema, value_o
 Batch = Mapping[str, NDArray[Any]]
 
 
-class RowError(InputError):
-    """A value of one row that cannot be used. row: its place in the batch."""
+class RowError(Exception):
+    """A value of one row that cannot be used: whoever knows the file makes a sentence of it. row: its place in the batch."""
 
     def __init__(self, row: int, message: str, next_step: str) -> None:
-        super().__init__(message, next_step)
-        self.row = row
+        super().__init__(message)
+        self.row, self.message, self.next_step = row, message, next_step
 
 
 def texts_of(values: NDArray[Any]) -> tuple[list[str], NDArray[np.int64]]:
