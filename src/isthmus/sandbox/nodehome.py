@@ -128,7 +128,7 @@ def init_home(root: Path, settings: NodeSettings, progress: Progress = silent, s
     key = SigningKey.load_or_create(root / KEY_NAME)
     if found.columns is not None:
         _write_whole(root / INDEX_NAME, found.index)
-    store.put_fact("columns", b"" if found.columns is None else msgspec.json.encode(found.columns.facts))
+    store.put_fact("table", b"" if found.columns is None else msgspec.json.encode(found.columns.facts))
     asset = _asset(settings, found, store.fact("salt") or b"")
     store.put_fact("settings", msgspec.json.encode(settings))
     store.put_fact("asset", msgspec.json.encode(asset))
@@ -148,7 +148,7 @@ def open_home(root: Path, progress: Progress = silent) -> NodeHome:
     settings, asset = msgspec.json.decode(raw_settings, type=NodeSettings), msgspec.json.decode(raw_asset, type=Asset)
     key = SigningKey.load_or_create(root / KEY_NAME)
     try:
-        raw_columns = store.fact("columns")
+        raw_columns = store.fact("table")
         found = _reopened_table(root, settings, raw_columns) if raw_columns else _read_folder(settings, progress, None, check=False)
         if _asset(settings, found, salt) != asset:
             raise FolderError(f"the data in {settings.data} is not what the asset commits to", "run isthmus node init, then agree anew")
@@ -156,7 +156,7 @@ def open_home(root: Path, progress: Progress = silent) -> NodeHome:
         store.close()
         raise
     if found.columns is not None and raw_columns != (fresh := msgspec.json.encode(found.columns.facts)):
-        store.put_fact("columns", fresh)
+        store.put_fact("table", fresh)
     return NodeHome(root, settings, key, store, _party(settings, key), asset, found.folder, found.digests, found.columns)
 
 
