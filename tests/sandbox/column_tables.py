@@ -130,7 +130,7 @@ def all_params(weight: int) -> dict[str, dict[str, Any]]:
     begin = {"candidate": logistic, "total_weight": weight, "steepness": 1.0}
     grown = {**views, "forest": forest, "aside": 3}
     head, other = a_head(1), a_head(2)
-    corruptions = (Corruption(family="noise", severity=2), Corruption(family="missing", severity=1))
+    corruptions = tuple(Corruption(family=f, severity=v) for f, v in (("noise", 2), ("missing", 1), ("drift", 4)))
     return {
         MOMENTS: {**views, "augmentations": corruptions[:1]},
         IRLS: {**views, "coefficients": at, "total_weight": weight},

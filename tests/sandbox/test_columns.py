@@ -50,6 +50,8 @@ def test_all_sums_are_those_of_the_same_records_in_a_folder(
     data = data_of(in_columns)
     assert packed_sums(data) == whole == walked
     assert packed_sums(data) == whole, "out of the feature file"
+    assert data.groups() == data_of(folder).groups()
+    assert packed_sums(data.shortening(20_000)) == packed_sums(data_of(folder).shortening(20_000))
     assert all(sum(map(abs, sums)) > 0 for sums in whole.values())
     for name in (
         "records_train",

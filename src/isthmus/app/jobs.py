@@ -27,12 +27,7 @@ class SandboxJobs:
 
     def agreement(self, party: str, purpose: str) -> tuple[str, Agreement]:
         """(digest, the newest agreement of the party for the purpose). Raises AgreementError."""
-        for digest, owner, envelope in self._service.agreements():
-            if owner == party:
-                found = msgspec.convert(parse_canonical(payload_of(envelope)), Agreement)
-                if purpose in found.purposes:
-                    return digest, found
-        raise AgreementError(f"{party} has no agreement for the purpose {purpose!r}", "start that owner's node, or ask it to agree")
+        return self._service.agreement_of(party, purpose)
 
     def agreement_digest(self, party: str, purpose: str) -> str:
         return self.agreement(party, purpose)[0]

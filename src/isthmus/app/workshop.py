@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from isthmus.app.catalogue import Catalogue
+from isthmus.contracts.agreement import Agreement
 from isthmus.contracts.asset import Asset
 from isthmus.contracts.errors import JobFailedError, JobRefusedError
 from isthmus.contracts.job import JobRequest, JobStatus
@@ -31,6 +32,9 @@ class Jobs(Protocol):
 
     def owner(self, party: str, purpose: str) -> Asset:
         """The asset that a party's agreement for a purpose names."""
+
+    def agreement(self, party: str, purpose: str) -> tuple[str, Agreement]:
+        """(digest, the agreement that a party made for a purpose)."""
 
     def agreement_digest(self, party: str, purpose: str) -> str:
         """Digest of the agreement that a party made for a purpose."""

@@ -9,7 +9,8 @@ from typing import Any
 import click
 import httpx
 
-from isthmus.contracts.agreement import ANY_STAGE, Agreement
+from isthmus.cli.clauses import aside, clause_options, clause_terms
+from isthmus.contracts.agreement import ANY_STAGE, Agreement, PrivacyTerms
 from isthmus.contracts.errors import InputError, UnreachableError
 from isthmus.contracts.statistic import CLUSTERS, EVALUATE, FOLD_OUT, IRLS, MOMENTS, OWN_HEAD, PAIR
 from isthmus.contracts.valuesums import VALUE_STATISTICS
@@ -23,7 +24,7 @@ DAY_S = 24 * 3600
 
 @click.command()
 @STATE
-@click.option("--purpose", "purposes", multiple=True, required=True, help="What the sums may be used for; repeat for more.")
+@click.option("--purpose", "purposes", multiple=True, help="What the sums may be used for; repeat for more.")
 @click.option("--operation", "operations", multiple=True, help=f"Allowed statistics; default {', '.join(DEFAULT_OPERATIONS)}.")
 @click.option("--participant", "participants", multiple=True, help="id=PUBLIC_KEY of another owner that may take part; repeat.")
 @click.option("--exchange-key", default="", help="The exchange's public key (hex).")
@@ -38,9 +39,15 @@ DAY_S = 24 * 3600
 @click.option("--allow-own-head", is_flag=True, help="Lets this owner's own fitted head leave, seen singly.")
 @click.option("--logistic", is_flag=True, help=f"Also lets {IRLS} be asked for: the rounds of a logistic fit.")
 @click.option("--contribution", is_flag=True, help="Lets this owner be scored by its own sums; only with individual visibility.")
+@click.option("--epsilon", type=float, help="Budget of all answers over the data's lifetime; every answer then carries noise.")
+@click.option("--delta", type=float, default=1e-5, show_default=True, help="Of the budget; far below one by the number of records.")
+@click.option("--privacy-unit", default="record", show_default=True, help="record, or group:N: all records of a group, at most N.")
+@clause_options
 @click.option("--json", "as_json", is_flag=True, help="One JSON object.")
 def agree(state: Path, as_json: bool, **terms: Any) -> None:
-    """Signs an agreement: what this owner lets one purpose do with its data."""
+    """Signs an agreement: what this owner lets one purpose do with its data. Or shows agreements, answers offers of terms, ends them."""
+    if aside(state, terms, as_json):
+        return
     exchange_key = terms["exchange_key"] or _key_of(terms["exchange"])
     with only_one(state):
         home = open_home(state)
@@ -62,7 +69,9 @@ def agree(state: Path, as_json: bool, **terms: Any) -> None:
             dimension_records_min_ratio=terms["records_per_feature"],
             allow_own_head=terms["allow_own_head"],
             contribution=terms["contribution"],
+            privacy=_privacy(terms),
             sample=home.settings.sample,
+            **clause_terms(terms, _participants),
         )
         digest = home.agree(agreement)
         home.store.close()
@@ -76,12 +85,22 @@ def _operations(terms: dict[str, Any]) -> tuple[str, ...]:
     return terms["operations"] or (*DEFAULT_OPERATIONS, *(name for name, allowed in flags if allowed))
 
 
+def _privacy(terms: dict[str, Any]) -> PrivacyTerms | None:
+    unit, _, most = terms["privacy_unit"].partition(":")
+    if (unit, most) != ("record", "") and not (unit == "group" and most.isdecimal()):
+        raise InputError(f"--privacy-unit {terms['privacy_unit']!r} is none", "write record, or group:N with the most records of a group")
+    if terms["epsilon"] is None:
+        return None
+    named = {"epsilon": terms["epsilon"], "delta": terms["delta"]}
+    return PrivacyTerms(**named, unit="group", unit_records_max=int(most)) if most else PrivacyTerms(**named)
+
+
 def _participants(given: tuple[str, ...]) -> dict[str, str]:
     pairs = {}
     for text in given:
         party, equals, public_key = text.partition("=")
         if not equals or not party or party in pairs:
-            raise InputError(f"--participant {text!r} cannot be used", "write id=PUBLIC_KEY, once for each party")
+            raise InputError(f"{text!r} is no party and key", "write id=PUBLIC_KEY, once for each party")
         pairs[party] = public_key
     return pairs
 

@@ -18,6 +18,8 @@ from rich.table import Table
 from isthmus.app.nodetools import node_tools
 from isthmus.cli import leash as leashes
 from isthmus.cli.agree import STATE, agree
+from isthmus.cli.budget import budget
+from isthmus.cli.vouch import vouch, vouched
 from isthmus.contracts.errors import InputError
 from isthmus.kit.clock import SystemClock
 from isthmus.kit.log import open_log
@@ -36,6 +38,9 @@ def node() -> None:
 
 
 node.add_command(agree)
+node.add_command(budget)
+node.add_command(vouch)
+node.add_command(vouched)
 
 
 @node.command()

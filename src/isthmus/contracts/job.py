@@ -6,6 +6,7 @@ from typing import Literal
 
 import msgspec
 
+from isthmus.contracts.agreement import Output
 from isthmus.contracts.head import Array, Stage
 from isthmus.contracts.ports import Json
 
@@ -16,19 +17,50 @@ JobPhase = Literal["countersign", "compute", "done", "failed"]
 FINAL_PHASES = ("done", "failed")
 
 
+class Noise(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What is added to a sum before anybody sees it, so that no privacy unit shows in it.
+
+    deviations: for each block of the statistic's entries (sandbox.statistics.sensitivity) the standard deviation of the noise that the
+    shares of all but one voice of the roster add up to; a whole number, in the entries' own units. 0: the block is not told, zeros leave in
+    its place. norm_max: each row of features is shortened to this Euclidean length before it is summed; 0 leaves it as long as declared
+    ranges allow.
+    """
+
+    deviations: tuple[int, ...]
+    norm_max: int = 0
+
+
 class RosterMember(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """One owner in a job. asset: the owner's own signed Asset envelope, as JSON, so that others can check its counts."""
+    """One owner in a job. asset: the owner's own signed Asset envelope, as JSON, so that others can check its counts. credential: an
+    issuer's signed word that this key is this party's, for owners whose agreements do not pin the key itself."""
 
     party: str
     public_key: str
     asset: Json
+    credential: Json | None = None
+
+
+class JobTerms(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What the exchange signs that it does with a job's result. What is not said counts as refused where an agreement restricts it.
+
+    jurisdiction: where the exchange keeps the result, as a slug (`de`, `eu`). models_to: where models made of it may serve. output: what is
+    made of it. owners_share_ppm: the owners' part of each charge. deletion_days: the result and what is made of it are deleted within so
+    many days after an owner's agreement has ended.
+    """
+
+    jurisdiction: str = ""
+    models_to: tuple[str, ...] = ()
+    output: Output | None = None
+    owners_share_ppm: int | None = None
+    deletion_days: int | None = None
 
 
 class Job(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What the exchange asks. Members of the roster are sorted by party id.
 
     id: derived from all fields but attempt and times, so that the same request has the same id. attempt: 1, 2, ... when a
-    failed or expired job is asked again. Times are whole seconds since the Unix epoch.
+    failed or expired job is asked again. noise: what every node adds; None: the exact sum. terms: what becomes of the result. Times are
+    whole seconds since the Unix epoch.
     """
 
     id: str
@@ -43,22 +75,32 @@ class Job(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
     attempt: int
     created_at_s: int
     expires_at_s: int
+    noise: Noise | None = None
+    terms: JobTerms = JobTerms()
 
 
 class Countersignature(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """An owner's word that it takes part in exactly this job with exactly this roster, under this one-round key.
 
-    job: digest of the job document. mask_key: X25519 public key, 64 hex digits, used for this job only.
+    job: digest of the job document. mask_key: X25519 public key, 64 hex digits, used for this job only. asset, purpose, statistic: what of
+    the owner's it commits to give, for what; kept and written into the owner's log before a mask is made.
     """
 
     job: str
     roster: str
     party: str
     mask_key: str
+    asset: str = ""
+    purpose: str = ""
+    statistic: str = ""
 
 
 class JobRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What the operator asks the exchange for. roster: party ids, any order. ttl_s: seconds until the job expires."""
+    """What the operator asks the exchange for. roster: party ids, any order. ttl_s: seconds until the job expires.
+
+    models_to, owners_share_ppm: as in JobTerms, from the scenario; the exchange adds where it stands, what kind of output the statistic is
+    for, and when it deletes.
+    """
 
     run_id: str
     round: int
@@ -69,6 +111,9 @@ class JobRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     params: Json
     roster: tuple[str, ...]
     ttl_s: int = 900
+    noise: Noise | None = None
+    models_to: tuple[str, ...] = ()
+    owners_share_ppm: int | None = None
 
 
 class JobRefusal(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -27,7 +27,7 @@ from isthmus.sandbox.columnfiles import Batch, ColumnFiles
 from isthmus.sandbox.columnlayout import ColumnLayout
 from isthmus.sandbox.columnvalues import RowError, mapped, matrix_of, texts_of
 from isthmus.sandbox.commitment import merkle_root
-from isthmus.sandbox.folder import GROUP_RUN, HOLDOUT, HOLDOUT_EVERY, SPLITS, TEXT_CHARS_MAX, TRAIN
+from isthmus.sandbox.folder import GROUP_RUN, HOLDOUT, HOLDOUT_EVERY, SPLITS, TEXT_CHARS_MAX, TRAIN, Groups
 
 INDEX_NAME = "columns.npz"
 GROUPS_MAX = 2_000_000
@@ -47,6 +47,7 @@ class ColumnIndex:
     kind_names: tuple[str, ...]
     starts: dict[str, Ints]
     codes: dict[str, Ints]
+    groups: Groups
     groups_inferred: bool
     splits_inferred: bool
 
@@ -63,7 +64,13 @@ class ColumnIndex:
         arrays: dict[str, Any] = {"flags": self.flags, "kinds": self.kinds}
         for split in SPLITS:
             arrays[f"starts_{split}"], arrays[f"codes_{split}"] = self.starts[split], self.codes[split]
-        head = {"kind_names": list(self.kind_names), "groups_inferred": self.groups_inferred, "splits_inferred": self.splits_inferred}
+        head = {
+            "kind_names": list(self.kind_names),
+            "records_max": self.groups.records_max,
+            "straddling": self.groups.straddling,
+            "groups_inferred": self.groups_inferred,
+            "splits_inferred": self.splits_inferred,
+        }
         arrays["head"] = np.frombuffer(canonical_bytes(head), dtype=np.uint8)
         out = io.BytesIO()
         np.savez(out, **arrays)
@@ -76,7 +83,8 @@ def index_from(raw: bytes) -> ColumnIndex:
         head = msgspec.json.decode(arrays["head"].tobytes())
         starts, codes = ({split: arrays[f"{name}_{split}"] for split in SPLITS} for name in ("starts", "codes"))
         inferred = bool(head["groups_inferred"]), bool(head["splits_inferred"])
-        return ColumnIndex(arrays["flags"], arrays["kinds"], tuple(head["kind_names"]), starts, codes, *inferred)
+        groups = Groups(int(head["records_max"]), bool(head["straddling"]))
+        return ColumnIndex(arrays["flags"], arrays["kinds"], tuple(head["kind_names"]), starts, codes, groups, *inferred)
 
 
 class ColumnFacts(msgspec.Struct, frozen=True, kw_only=True):
@@ -294,13 +302,15 @@ class _Walk:
                 held[-1] = True
             flags |= np.repeat(np.where(held, SPLITS.index(HOLDOUT), SPLITS.index(TRAIN)).astype(np.uint8) << SPLIT_SHIFT, rows_of)
         kinds = np.concatenate(self._kinds) if self._kinds else np.zeros(0, dtype=np.uint16)
-        starts, codes, first = {}, {}, np.cumsum(rows_of) - rows_of
+        starts, codes, first, splits_of = {}, {}, np.cumsum(rows_of) - rows_of, np.zeros(len(sizes), dtype=np.uint8)
         for place, split in enumerate(SPLITS):
             counts = np.add.reduceat(flags >> SPLIT_SHIFT == place, first, dtype=np.int64)
             there = np.flatnonzero(counts)
+            splits_of[there] += 1
             starts[split], codes[split] = (np.cumsum(counts) - counts)[there], _name_ranks([names[group] for group in there.tolist()])
         kind_names = tuple(self._kind_places)
-        return ColumnIndex(flags, kinds, kind_names, starts, codes, not self._layout.group, not self._layout.split)
+        groups = Groups(int(rows_of.max()), bool((splits_of > 1).any()))
+        return ColumnIndex(flags, kinds, kind_names, starts, codes, groups, not self._layout.group, not self._layout.split)
 
 
 def _name_ranks(names: list[str]) -> Ints:

@@ -24,11 +24,11 @@ from isthmus.sandbox.columnasset import DEFECT, UNSURE, ColumnAsset, answers_amo
 from isthmus.sandbox.columnfiles import Batch
 from isthmus.sandbox.columnvalues import RowError, matrix_of
 from isthmus.sandbox.featurefile import FeatureFiles
-from isthmus.sandbox.folder import TRAIN
+from isthmus.sandbox.folder import TRAIN, Groups
 from isthmus.sandbox.held import WHOLE_BYTES_MAX
 from isthmus.sandbox.ownerdata import silent
 from isthmus.sandbox.ports import Artefact, Given, MatrixExtractor, Tools
-from isthmus.sandbox.statistics.records import CHUNK_RECORDS, GroupBlock, Ints, Records, TrainingRecords, joined, kinds_in
+from isthmus.sandbox.statistics.records import CHUNK_RECORDS, GroupBlock, Ints, Records, TrainingRecords, joined, kinds_in, shortened
 
 Floats = NDArray[np.float64]
 _NUMBERS = ("data", "the asset is a table in columns with labels, not with numbers to foretell", "give a folder with records.csv")
@@ -43,11 +43,16 @@ class ColumnData:
     tools: Tools
     progress: Any = silent
     begun: dict[str, Floats] = field(default_factory=dict)
+    norm_max: int = 0
     whole_bytes_max: int = WHOLE_BYTES_MAX
 
     def telling(self, progress: Any) -> ColumnData:
         """The same, which tells another of its progress."""
         return replace(self, progress=progress)
+
+    def shortening(self, norm_max: int) -> ColumnData:
+        """The same, with rows of features for training sums no longer than that; 0: as they are."""
+        return replace(self, norm_max=norm_max)
 
     def count(self, split: str) -> int:
         """Records of a split."""
@@ -65,6 +70,10 @@ class ColumnData:
         if not places:
             return 0
         return int((index.of_split(split) & np.isin(index.kinds, places)).sum())
+
+    def groups(self) -> Groups:
+        """How large groups are, and whether one stands in two splits."""
+        return self.asset.index.groups
 
     def records(self, split: str) -> Records:
         """Labels, groups and kinds of a whole split."""
@@ -194,13 +203,18 @@ class ColumnChunk:
         """(n, width)."""
         given, extractor = self._matrix(stage), self._data.tools.extractor(stage)
         if corruption is not None and len(given):
-            corrupt = self._data.tools.corrupt
-            given = np.stack([corrupt(row, corruption.family, corruption.severity, stage.schema) for row in given])
+            given = self._corrupted(given, corruption, stage)
         whole = hasattr(extractor, "matrix")  # then records of a table need not be taken apart and put together again
         found = extractor.select(cast(MatrixExtractor, extractor).matrix(given) if whole else extractor.rows(list(given)))
         if found.shape != (len(given), stage.width):
             raise RefusedError("stage", f"the extractor gives {found.shape[1]} features, not {stage.width}", "use the same release")
         return found
+
+    def _corrupted(self, given: Matrix, corruption: Corruption, stage: Stage) -> Matrix:
+        tools, how = self._data.tools, (corruption.family, corruption.severity)
+        if tools.corrupt_rows is not None and stage.schema is not None:
+            return tools.corrupt_rows(given, *how, stage.schema)
+        return np.stack([tools.corrupt(row, *how, stage.schema) for row in given])
 
     def artefact_scores(self, artefact: Artefact, stage: Stage) -> Floats:
         """(n,) of the artefact itself."""
@@ -268,7 +282,8 @@ class ColumnTraining:
         start = 0
         for found in zip(*views, strict=True):
             end = start + len(found[0])
-            yield TrainingRecords(self._rows.records(start, end), found, self._rows.weights(start, end, self._params))
+            rows = tuple(shortened(q, self._data.norm_max) for q in found)
+            yield TrainingRecords(self._rows.records(start, end), rows, self._rows.weights(start, end, self._params))
             start = end
 
     def _features(self, corruption: Corruption | None) -> Iterator[NDArray[np.int16]]:

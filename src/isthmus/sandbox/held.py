@@ -13,6 +13,7 @@ from isthmus.contracts.ports import Progress
 from isthmus.contracts.schema import Schema
 from isthmus.contracts.statistic import Corruption, TrainingParams
 from isthmus.contracts.targets import Target
+from isthmus.sandbox.folder import Groups
 from isthmus.sandbox.ports import Artefact, Tools
 from isthmus.sandbox.statistics.records import Records, Training
 
@@ -59,6 +60,9 @@ class Data(Protocol):
     def telling(self, progress: Progress) -> Data:
         """The same, which tells another of its progress."""
 
+    def shortening(self, norm_max: int) -> Data:
+        """The same, with the rows of features for training sums no longer than that; 0: as they are."""
+
     def count(self, split: str) -> int:
         """Records of a split."""
 
@@ -67,6 +71,9 @@ class Data(Protocol):
 
     def count_of_kind(self, split: str, kind: str) -> int:
         """Of them those of one slice."""
+
+    def groups(self) -> Groups:
+        """How large groups are, and whether one stands in two splits."""
 
     def records(self, split: str) -> Records:
         """Labels, groups and kinds of a whole split."""

@@ -14,23 +14,28 @@ from typing import Any
 import msgspec
 import numpy as np
 
-from isthmus.contracts.agreement import AGREEMENT_TYPE, Agreement
+from isthmus.contracts.agreement import Agreement
 from isthmus.contracts.errors import ConflictError, InputError, IsthmusError, JobClosedError, RefusedError, SignatureError, UnreachableError
 from isthmus.contracts.job import COUNTERSIGNATURE_TYPE, JOB_TYPE, Countersignature, Job, JobRefusal, NodeTask
 from isthmus.contracts.ports import Clock
 from isthmus.kit.canonical import canonical_bytes, digest_of, parse_canonical, sha256_hex
 from isthmus.kit.signing import Envelope, SigningKey, key_id, payload_of, seal, unseal
+from isthmus.sandbox.agreements import agreement_digest, unsealed_terms
 from isthmus.sandbox.held import Data
+from isthmus.sandbox.history import PastJob, job_content, stage_blocks
 from isthmus.sandbox.masking import check_range, mask_public_hex, masked, new_mask_key
 from isthmus.sandbox.nodestore import NodeStore, StoredJob
+from isthmus.sandbox.nodeterms import NodeTerms
 from isthmus.sandbox.outlog import Leaving, OutLog
+from isthmus.sandbox.release import check_budget, noisy_share
 from isthmus.sandbox.statistics.registry import STATISTICS, Statistic, computed
-from isthmus.sandbox.terms import PastJob, check_effective, check_job, job_content, roster_digest, stage_blocks
+from isthmus.sandbox.terms import check_effective, check_job, roster_digest
 from isthmus.sandbox.uplink import Uplink
 
 JSON, OCTETS = "application/json", "application/octet-stream"
 WAIT_S = 10.0
 STATUS_EVERY_S = 2.0
+TERMS_EVERY_S = 10.0
 PAUSE_FIRST_S, PAUSE_LAST_S = 0.2, 5.0
 Report = Callable[[str, dict[str, Any]], None]
 
@@ -61,6 +66,8 @@ class Node:
         self._me, self._store, self._log, self._uplink, self._clock, self._report = identity, store, log, uplink, clock, report
         self._data = data.telling(self._progress)
         self._posted: set[str] = set()
+        self._terms = NodeTerms(identity.id, identity.key, store)
+        self._terms_at_s = float("-inf")
         self._job = ("", "")
         self._stuck = False
         self._status_at_s = float("-inf")
@@ -96,11 +103,26 @@ class Node:
     def _register(self) -> None:
         documents = [("party", "/v1/parties", self._me.party), ("asset", "/v1/assets", self._me.asset)]
         documents += [("agreement", "/v1/agreements", envelope) for _, envelope in reversed(self._store.agreements())]
+        new = False
         for kind, path, envelope in documents:
             body = canonical_bytes(envelope)
             if sha256_hex(body) not in self._posted:
                 self._send(Leaving(kind, body, self._uplink.address), path, JSON)
                 self._posted.add(sha256_hex(body))
+                new = True
+        now_s = self._clock.monotonic_s()
+        if new or now_s >= self._terms_at_s:
+            self._terms_at_s = now_s + TERMS_EVERY_S
+            for word in self._terms.answers(self._uplink.terms(), int(self._clock.now_s())):
+                self._send_word(word)
+
+    def _send_word(self, word: Envelope) -> None:
+        """A word on an agreement. One that the exchange does not take is told again later, as the exchange still lists it."""
+        body = canonical_bytes(word)
+        try:
+            self._send(Leaving("terms", body, self._uplink.address), f"/v1/nodes/{self._me.id}/terms", JSON)
+        except (ConflictError, InputError, SignatureError, JobClosedError) as error:
+            self._report("terms-not-taken", {"message": str(error)})
 
     def _send(self, leaving: Leaving, path: str, content_type: str) -> None:
         """Log first, then send."""
@@ -150,15 +172,13 @@ class Node:
 
     def _trusted(self, envelope: Envelope, unverified: Job) -> tuple[Job, Agreement]:
         """The job, signed by the exchange that an agreement pins, and that agreement: the newest for asset and purpose."""
-        agreements = [
-            msgspec.convert(unseal(e, AGREEMENT_TYPE, {self._me.key.key_id: self._me.key.public_hex}), Agreement)
-            for _, e in self._store.agreements()
-        ]
+        agreements = [unsealed_terms(envelope, {self._me.key.key_id: self._me.key.public_hex}) for _, envelope in self._store.agreements()]
         if not agreements:
             raise RefusedError("agreement", f"{self._me.id} has no agreement", "ask the owner for one")
         asset = digest_of(msgspec.json.decode(payload_of(self._me.asset)))
         fitting = [a for a in agreements if a.asset == asset and unverified.purpose in a.purposes]
         agreement = (fitting or [a for a in agreements if a.asset == asset] or agreements)[0]
+        self._terms.check_standing(agreement_digest(agreement))
         try:
             document = unseal(envelope, JOB_TYPE, {key_id(agreement.exchange): agreement.exchange})
         except SignatureError as error:
@@ -169,20 +189,25 @@ class Node:
 
     def _checked(self, job: Job, agreement: Agreement) -> tuple[Statistic, Any, PastJob]:
         past = self._store.past_jobs()
-        statistic, params, roster = check_job(agreement, self._me.key.public_hex, job, past, self._clock.now_s())
-        return (
-            statistic,
-            params,
-            PastJob(
-                digest_of(agreement), job.run_id, job.round, job.statistic, job.stage.digest, job_content(job), roster, stage_blocks(job)
-            ),
-        )
+        now_s = self._clock.now_s()
+        statistic, params, roster = check_job(agreement, self._me.key.public_hex, job, past, now_s)
+        check_budget(agreement, statistic, params, job, self._store.privacy, self._data.groups, now_s)
+        asked = (job.run_id, job.round, job.statistic, job.stage.digest, job_content(job))
+        return statistic, params, PastJob(agreement_digest(agreement), *asked, roster, stage_blocks(job))
 
     def _countersign(self, stored: StoredJob | None, job: Job, agreement: Agreement, digest: str) -> None:
         if stored is None:
             _, _, past = self._checked(job, agreement)
             private = new_mask_key()
-            word = Countersignature(job=digest, roster=roster_digest(job), party=self._me.id, mask_key=mask_public_hex(private))
+            word = Countersignature(
+                job=digest,
+                roster=roster_digest(job),
+                party=self._me.id,
+                mask_key=mask_public_hex(private),
+                asset=agreement.asset,
+                purpose=job.purpose,
+                statistic=job.statistic,
+            )
             body = canonical_bytes(seal(self._me.key, COUNTERSIGNATURE_TYPE, word))
             stored = StoredJob(digest, past.agreement, past, private, body, None, None, None, None)
             self._store.put_job(stored)
@@ -199,8 +224,9 @@ class Node:
             peers = self._peers(stored, job, agreement, digest, given)
             if statistic.effective is not None:
                 check_effective(agreement, statistic, params, job, statistic.effective(params, job.stage, self._data))
-            share = computed(statistic, params, job.stage, self._data, agreement.least_group_size)
-            self._fix(stored, job, statistic, share, peers)
+            rows = self._data if job.noise is None else self._data.shortening(job.noise.norm_max)
+            share = computed(statistic, params, job.stage, rows, agreement.least_group_size)
+            self._fix(stored, job, agreement, statistic, params, share, peers)
             stored = self._store.job(digest) or stored
             self._report("computed", {"job": job.id, "statistic": job.statistic, "entries": int(share.size)})
         if stored.body is None:
@@ -212,13 +238,15 @@ class Node:
         keys: dict[str, str] = {}
         roster = roster_digest(job)
         for member in job.roster:
-            pinned = agreement.participants[member.party]
+            pinned = member.public_key  # held against the agreement by check_job
             try:
                 envelope = msgspec.convert(given.get(member.party), Envelope)
                 word = msgspec.convert(unseal(envelope, COUNTERSIGNATURE_TYPE, {key_id(pinned): pinned}), Countersignature)
             except (msgspec.ValidationError, IsthmusError) as error:
                 raise RefusedError("countersignature", f"{member.party} did not countersign this job", "ask for it anew") from error
-            if (word.job, word.roster, word.party) != (digest, roster, member.party):
+            asset = digest_of(msgspec.json.decode(payload_of(msgspec.convert(member.asset, Envelope))))
+            commits = (word.asset, word.purpose, word.statistic) == (asset, job.purpose, job.statistic)
+            if (word.job, word.roster, word.party) != (digest, roster, member.party) or not commits:
                 raise RefusedError("countersignature", f"{member.party} countersigned another job", "ask for it anew")
             if member.party == self._me.id and canonical_bytes(envelope) != stored.countersignature:
                 raise RefusedError("countersignature", "this node's own countersignature came back changed", "ask for it anew")
@@ -228,8 +256,12 @@ class Node:
         del keys[self._me.id]
         return keys
 
-    def _fix(self, stored: StoredJob, job: Job, statistic: Statistic, share: Any, peers: dict[str, str]) -> None:
-        """Masks the share and stores the very bytes that will leave."""
+    def _fix(
+        self, stored: StoredJob, job: Job, agreement: Agreement, statistic: Statistic, params: Any, share: Any, peers: dict[str, str]
+    ) -> None:
+        """Adds noise where it is asked for, masks the share and stores the very bytes that will leave."""
+        if job.noise is not None:
+            share = noisy_share(agreement, statistic, params, job, share, self._store.privacy, self._clock.now_s())
         plain = share.astype("<f8" if statistic.single else "<i8").tobytes()
         payload = "sha256:" + sha256_hex(plain)
         known = self._store.payload_of(stored.past.content)

@@ -10,10 +10,10 @@ from pathlib import Path
 
 import msgspec
 
-from isthmus.contracts.agreement import AGREEMENT_TYPE, Agreement
+from isthmus.contracts.agreement import Agreement
 from isthmus.contracts.asset import ASSET_TYPE, INSPECTION_SCHEMA, ROWS_SCHEMA, TEXTS_SCHEMA, Asset
 from isthmus.contracts.errors import FolderError, InputError, StorageError
-from isthmus.contracts.party import PARTY_TYPE, Party, PartyKind
+from isthmus.contracts.party import CREDENTIAL_TYPE, PARTY_TYPE, Credential, Party, PartyKind
 from isthmus.contracts.ports import Progress
 from isthmus.contracts.schema import Schema
 from isthmus.contracts.targets import Target
@@ -21,6 +21,7 @@ from isthmus.kit.canonical import digest_of, parse_canonical
 from isthmus.kit.filelock import held
 from isthmus.kit.ids import slug
 from isthmus.kit.signing import Envelope, SigningKey, payload_of, seal
+from isthmus.sandbox.agreements import agreement_digest, read_terms, sealed_terms
 from isthmus.sandbox.columnasset import INDEX_NAME, ColumnAsset, ColumnFacts, read_columns, reopened
 from isthmus.sandbox.columndata import ColumnData
 from isthmus.sandbox.columnlayout import LAYOUT_NAME, ColumnLayout, column_place
@@ -29,6 +30,7 @@ from isthmus.sandbox.featurecache import FeatureCache
 from isthmus.sandbox.featurefile import FeatureFiles
 from isthmus.sandbox.folder import AUDIT, HOLDOUT, SPLITS, TRAIN, DataFolder, is_text_file, read_folder
 from isthmus.sandbox.nodestore import NodeStore
+from isthmus.sandbox.nodeterms import keep_signed
 from isthmus.sandbox.outlog import LOG_NAME
 from isthmus.sandbox.ownerdata import OwnerData, file_digests, silent
 from isthmus.sandbox.ports import Tools
@@ -40,6 +42,7 @@ KEY_NAME, STORE_NAME, LOCK_NAME, CACHE_NAME = "node.key", "node.sqlite", "node.l
 FEATURES_NAME = "features"
 Table = tuple[Path, tuple[str, ...], ColumnLayout]
 SALT_BYTES = 32
+CREDENTIAL_FACT = "credential"
 
 
 class NodeSettings(msgspec.Struct, frozen=True, kw_only=True):
@@ -83,6 +86,14 @@ class NodeHome:
     def asset_envelope(self) -> Envelope:
         return seal(self.key, ASSET_TYPE, self.asset)
 
+    def keep_credential(self, envelope: Envelope) -> Credential:
+        """Keeps an issuer's word for this node's key, to be registered with it from now on. Raises InputError when it is about another."""
+        word = msgspec.convert(parse_canonical(payload_of(envelope)), Credential)
+        if envelope.payload_type != CREDENTIAL_TYPE or (word.party, word.public_key) != (self.settings.id, self.key.public_hex):
+            raise InputError(f"this is no issuer's word for {self.settings.id} and its key", f"ask for one for {self.key.public_hex}")
+        self.store.put_fact(CREDENTIAL_FACT, msgspec.json.encode(envelope))
+        return word
+
     @property
     def log_path(self) -> Path:
         return self.root / LOG_NAME
@@ -95,7 +106,7 @@ class NodeHome:
 
     def agreements(self) -> list[tuple[str, Agreement]]:
         """(digest, agreement) of every agreement that this node keeps, the newest first."""
-        return [(digest, msgspec.convert(parse_canonical(payload_of(envelope)), Agreement)) for digest, envelope in self.store.agreements()]
+        return [(digest, read_terms(envelope)) for digest, envelope in self.store.agreements()]
 
     def agree(self, agreement: Agreement) -> str:
         """Signs and keeps an agreement; returns its digest. Raises AgreementError, or InputError when it is another's."""
@@ -104,9 +115,20 @@ class NodeHome:
         if agreement.participants.get(agreement.owner) not in (None, self.key.public_hex):
             raise InputError(f"the agreement pins another key for {agreement.owner} than this node's", "pin this node's key")
         check_agreement(agreement)
-        digest = digest_of(agreement)
-        self.store.put_agreement(digest, seal(self.key, AGREEMENT_TYPE, agreement), agreement.issued_at_s)
+        self._check_one_kind(agreement)
+        digest = agreement_digest(agreement)
+        keep_signed(self.store, agreement, digest, sealed_terms(self.key, agreement), int(agreement.issued_at_s))
         return digest
+
+    def _check_one_kind(self, agreement: Agreement) -> None:
+        """Answers about an owner's data are all noisy, or all exact: beside exact ones no epsilon would hold. Raises InputError."""
+        for digest, known in self.agreements():
+            kept = self.store.negotiations.of_agreement(digest)
+            over = known.expires_at_s <= agreement.issued_at_s or (kept is not None and kept.negotiation.state == "TERMINATED")
+            if not over and (known.privacy is None) != (agreement.privacy is None):
+                what = "exact answers" if known.privacy is None else "noisy answers only"
+                message = f"the agreement for {', '.join(known.purposes)} lets {what} leave, and beside exact ones no epsilon holds"
+                raise InputError(message, "end that one first with isthmus node agree --end, or agree on the same for both")
 
 
 def init_home(root: Path, settings: NodeSettings, progress: Progress = silent, schema: Schema | None = None) -> NodeHome:
@@ -132,7 +154,7 @@ def init_home(root: Path, settings: NodeSettings, progress: Progress = silent, s
     asset = _asset(settings, found, store.fact("salt") or b"")
     store.put_fact("settings", msgspec.json.encode(settings))
     store.put_fact("asset", msgspec.json.encode(asset))
-    return NodeHome(root, settings, key, store, _party(settings, key), asset, found.folder, found.digests, found.columns)
+    return NodeHome(root, settings, key, store, _party(settings, key, store), asset, found.folder, found.digests, found.columns)
 
 
 def open_home(root: Path, progress: Progress = silent) -> NodeHome:
@@ -157,7 +179,7 @@ def open_home(root: Path, progress: Progress = silent) -> NodeHome:
         raise
     if found.columns is not None and raw_columns != (fresh := msgspec.json.encode(found.columns.facts)):
         store.put_fact("table", fresh)
-    return NodeHome(root, settings, key, store, _party(settings, key), asset, found.folder, found.digests, found.columns)
+    return NodeHome(root, settings, key, store, _party(settings, key, store), asset, found.folder, found.digests, found.columns)
 
 
 @dataclass(frozen=True)
@@ -238,8 +260,12 @@ def _store(root: Path) -> NodeStore:
     return NodeStore(root / STORE_NAME)
 
 
-def _party(settings: NodeSettings, key: SigningKey) -> Party:
-    return Party(id=settings.id, name=settings.name, kind=settings.kind, public_key=key.public_hex, sample=settings.sample)
+def _party(settings: NodeSettings, key: SigningKey, store: NodeStore) -> Party:
+    raw = store.fact(CREDENTIAL_FACT)
+    words = () if raw is None else (msgspec.json.decode(raw),)
+    return Party(
+        id=settings.id, name=settings.name, kind=settings.kind, public_key=key.public_hex, sample=settings.sample, credentials=words
+    )
 
 
 def _kind(folder: DataFolder) -> str:

@@ -26,11 +26,11 @@ from isthmus.kit.decoders import decoded_record, decoder_named, row_text
 from isthmus.kit.pictures import decode
 from isthmus.kit.writing import decode_text
 from isthmus.sandbox.featurecache import FeatureCache
-from isthmus.sandbox.folder import TRAIN, DataFolder, LabelledFile, is_text_file
+from isthmus.sandbox.folder import TRAIN, DataFolder, Groups, LabelledFile, groups_of, is_text_file
 from isthmus.sandbox.held import WHOLE_BYTES_MAX
 from isthmus.sandbox.ports import Artefact, Given, Tools
 from isthmus.sandbox.rowfiles import RowFiles, rows_named
-from isthmus.sandbox.statistics.records import CHUNK_RECORDS, Ints, Placed, Records, TrainingRecords, group_codes, kinds_in
+from isthmus.sandbox.statistics.records import CHUNK_RECORDS, Ints, Placed, Records, TrainingRecords, group_codes, kinds_in, shortened
 
 BATCH_IMAGES, BATCH_ROWS = 16, 1024
 """Records between two words of progress; texts take as long as pictures."""
@@ -109,7 +109,8 @@ def sent_bytes(raw: bytes, file: LabelledFile, schema: Schema | None) -> bytes:
 @dataclass
 class OwnerData:
     """The data of one asset. digests: relative path -> sha256 hex, as committed to. kept: features of the training split that were asked
-    for last, by stage and view: trees ask for them some hundred times in a row. begun: scores that trees begin at, likewise."""
+    for last, by stage and view: trees ask for them some hundred times in a row. begun: scores that trees begin at, likewise. norm_max: rows
+    of features for the training sums are shortened to this length (records.shortened); 0: they are as they are."""
 
     folder: DataFolder
     digests: Mapping[str, str]
@@ -118,11 +119,16 @@ class OwnerData:
     progress: Progress = silent
     kept: dict[tuple[str, str], NDArray[np.int16]] = field(default_factory=dict)
     begun: dict[str, NDArray[np.float64]] = field(default_factory=dict)
+    norm_max: int = 0
     whole_bytes_max: int = WHOLE_BYTES_MAX
 
     def telling(self, progress: Progress) -> OwnerData:
         """The same, which tells another of its progress."""
         return replace(self, progress=progress)
+
+    def shortening(self, norm_max: int) -> OwnerData:
+        """The same, with another `norm_max`."""
+        return replace(self, norm_max=norm_max)
 
     def count(self, split: str) -> int:
         """Records of a split."""
@@ -135,6 +141,10 @@ class OwnerData:
     def count_of_kind(self, split: str, kind: str) -> int:
         """Of them those of one slice."""
         return sum(kind in kinds_in(file.kind) for file in self.folder.of_split(split))
+
+    def groups(self) -> Groups:
+        """How large groups are, and whether one stands in two splits."""
+        return groups_of(self.folder)
 
     def records(self, split: str) -> Records:
         """Labels, groups and kinds of one split, in order."""
@@ -320,10 +330,11 @@ class FolderTraining(Placed):
     def _with_drawn(self, records: Records, files: Files, views: list[NDArray[np.int16]]) -> TrainingRecords:
         params = self._params
         w = np.array([params.sure_weight if file.sure else params.unsure_weight for file in files], dtype=np.int64)
+        rows = tuple(shortened(q, self._data.norm_max) for q in views)
         if not params.drawn_weight:
-            return TrainingRecords(records, tuple(views), w)
+            return TrainingRecords(records, rows, w)
         drawn = self._data.drawn(self._stage, [file for file in files if file.label < 0])
-        return TrainingRecords(records, tuple(views), w, drawn, params.drawn_weight)
+        return TrainingRecords(records, rows, w, shortened(drawn, self._data.norm_max), params.drawn_weight)
 
 
 class FolderHeld:

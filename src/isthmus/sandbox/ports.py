@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from isthmus.contracts.head import Head, Stage
 from isthmus.contracts.ports import Corruptor, SharedExtractor
+from isthmus.contracts.schema import Schema
 from isthmus.contracts.statistic import SiteHeadParams, SiteHeads
 from isthmus.contracts.sums import Moments
 
@@ -67,10 +68,11 @@ class SiteFitter(Protocol):
 @dataclass(frozen=True)
 class Tools:
     """What lives in other rooms. site: None where a node fits no site heads. spoilt: a picture -> with drawn defects; None where a node
-    draws none."""
+    draws none. corrupt_rows: what `corrupt` makes of each row of a table, at once."""
 
     extractor: ExtractorFinder
     artefact: ArtefactBuilder
     corrupt: Corruptor
     site: SiteFitter | None = None
     spoilt: Callable[[NDArray[np.uint8]], NDArray[np.uint8]] | None = None
+    corrupt_rows: Callable[[NDArray[np.float32], str, int, Schema], NDArray[np.float32]] | None = None

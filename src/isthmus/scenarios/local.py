@@ -21,7 +21,7 @@ import msgspec
 
 from isthmus.client.address import standing
 from isthmus.client.http import ExchangeClient
-from isthmus.contracts.agreement import Agreement
+from isthmus.contracts.agreement import Agreement, PrivacyTerms
 from isthmus.contracts.asset import INSPECTION_SCHEMA, ROWS_SCHEMA
 from isthmus.contracts.build import ENDED, RunView
 from isthmus.contracts.errors import ExchangeStateError, FolderError, JobFailedError, StorageError, UnreachableError
@@ -32,6 +32,7 @@ from isthmus.kit.config import process_environment
 from isthmus.sandbox.columnlayout import column_place
 from isthmus.sandbox.folder import read_folder
 from isthmus.sandbox.nodehome import NodeSettings, init_home, only_one, open_home
+from isthmus.sandbox.nodeterms import agreements_at
 
 UP_TIMEOUT_S = 60.0
 REGISTER_TIMEOUT_S = 90.0
@@ -58,6 +59,7 @@ class Terms:
     least_group_size: int = 20
     runs_max: int = 50
     days: int = 30
+    privacy: PrivacyTerms | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -148,10 +150,16 @@ def agree(owner: Owner, exchange_key: str, participants: Mapping[str, str], term
                 stages=terms.stages,
                 dimension_records_min_ratio=terms.records_per_feature,
                 allow_own_head=terms.allow_own_head,
+                privacy=terms.privacy,
                 sample=home.settings.sample,
             )
-            for digest, agreement in home.agreements():
-                if agreement.expires_at_s - now_s > terms.days * DAY_S // 2 and _same_terms(agreement, wanted):
+            for digest, agreement, at in agreements_at(home.store):
+                if (
+                    at is not None
+                    and at.state != "TERMINATED"
+                    and agreement.expires_at_s - now_s > terms.days * DAY_S // 2
+                    and _same_terms(agreement, wanted)
+                ):
                     return digest
             return home.agree(wanted)
         finally:

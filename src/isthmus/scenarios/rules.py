@@ -31,7 +31,7 @@ from isthmus.contracts.textparts import text_sources
 from isthmus.contracts.treesums import ASIDE_MAX, ASIDE_MIN, DEPTH_MAX, OWNER_RECORDS_MAX, ROUNDS_MAX, TREES_MAX
 from isthmus.foundry.stageparts import checked_parts
 from isthmus.foundry.stages import check_parts, checked_source
-from isthmus.kit.ids import slug
+from isthmus.kit.ids import is_slug, slug
 from isthmus.scenarios.draw import FIT_MIN
 from isthmus.scenarios.located import Steps
 
@@ -183,6 +183,7 @@ def recipe_breaches(recipe: Recipe, interface: Interface | None = None) -> Itera
         what = f"lambdas has {len(recipe.lambdas)} penalties, or one twice"
         yield Breach("bad-lambdas", ("recipe", "lambdas"), what, f"name 1 to {CANDIDATES_MAX}, each once")
     yield from _head_breaches(recipe)
+    yield from _privacy_breaches(recipe, interface)
     if recipe.records_per_feature < AGGREGATE_RATIO_MIN:
         what = f"records_per_feature is {recipe.records_per_feature}; no node agrees to fewer than {AGGREGATE_RATIO_MIN}"
         yield Breach("out-of-range", ("recipe", "records_per_feature"), what, f"write {AGGREGATE_RATIO_MIN} or more")
@@ -248,6 +249,23 @@ def _head_breaches(recipe: Recipe) -> Iterator[Breach]:
             if lam > 1:
                 what = f"the shrinkage {lam:g} is above 1"
                 yield Breach("bad-lambdas", ("recipe", "lambdas", place), what, "with head gaussian write numbers above 0, at most 1")
+
+
+def _privacy_breaches(recipe: Recipe, interface: Interface | None) -> Iterator[Breach]:
+    """Noisy sums give a ridge head of verdicts, of records that all weigh the same."""
+    wanted = recipe.privacy
+    if wanted is None:
+        return
+    if recipe.head != "ridge" or (interface is not None and interface.output == "value"):
+        yield Breach("bad-head", ("recipe", "privacy"), "noisy sums give a ridge head of verdicts only", "leave privacy out")
+    if recipe.sure_weight != recipe.unsure_weight or recipe.drawn_weight:
+        yield Breach(
+            "out-of-range", ("recipe", "privacy"), "under noise all records weigh the same", "use one weight, and no drawn defects"
+        )
+    grouped = wanted.unit == "group" or wanted.unit_records_max == 1
+    if not (0 < wanted.epsilon <= 100 and 0 < wanted.delta <= 0.01 and 0 < wanted.norm <= 1 and wanted.penalty > 0 and grouped):
+        what = "privacy has an epsilon, delta, norm, penalty or unit that is none"
+        yield Breach("out-of-range", ("recipe", "privacy"), what, "epsilon up to 100, delta up to 0.01, norm up to 1")
 
 
 def _promise_breaches(scenario: Scenario) -> Iterator[Breach]:
@@ -402,6 +420,10 @@ def serve_breaches(serve: Serve, interface: Interface | None = None) -> Iterator
         what = f"{', '.join(SHARES)} add up to {total}; the shares of a charge add up to 1000000"
         yield Breach("shares-do-not-sum", ("serve", SHARES[0]), what, hint)
     yield from _least(serve, "serve", {"sample_requests": 1})
+    wrong = [name for name in serve.models_to if not is_slug(name)]
+    if wrong or (serve.residency is not msgspec.UNSET and not serve.residency):
+        what = f"residency names {wrong[0]!r}" if wrong else "residency names nothing"
+        yield Breach("bad-residency", ("serve", "residency"), what, "write jurisdictions such as de or eu, or leave residency out")
 
 
 def replicate_breaches(replicate: Replicate, interface: Interface | None = None) -> Iterator[Breach]:
