@@ -36,7 +36,8 @@ _NUMBERS = ("data", "the asset is a table in columns with labels, not with numbe
 
 @dataclass
 class ColumnData:
-    """The data of one asset in columns. Raises RefusedError when a file is no longer the one that the asset commits to."""
+    """The data of one asset in columns. columns: those that its owner has declared to be asked about: none yet, so that questions are
+    refused. Raises RefusedError when a file is no longer the one that the asset commits to."""
 
     asset: ColumnAsset
     kept: FeatureFiles
@@ -44,6 +45,7 @@ class ColumnData:
     progress: Any = silent
     begun: dict[str, Floats] = field(default_factory=dict)
     norm_max: int = 0
+    columns: Schema | None = None
     whole_bytes_max: int = WHOLE_BYTES_MAX
 
     def telling(self, progress: Any) -> ColumnData:
