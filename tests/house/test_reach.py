@@ -19,6 +19,8 @@ CONTRACTS_MAY_IMPORT = {
     "datetime",
     "decimal",
     "enum",
+    "hashlib",
+    "json",
     "fractions",
     "functools",
     "isthmus",

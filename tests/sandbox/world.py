@@ -136,6 +136,7 @@ class DirectUplink:
                 "/v1/parties": self.service.register_party,
                 "/v1/assets": self.service.register_asset,
                 "/v1/agreements": self.service.register_agreement,
+                "/v1/rotations": self.service.rotate,
             }[path](envelope)
             return
         target, _, query = path.partition("?job=")
@@ -174,7 +175,7 @@ class World:
 
     def __post_init__(self) -> None:
         self.jobstore = JobStore(self.root / "exchange.sqlite")
-        self.service = SandboxService(self.jobstore, self.exchange_key, self.clock, self.promises)
+        self.service = SandboxService(self.jobstore, self.exchange_key, self.clock, promises=self.promises)
 
     def restart_exchange(self) -> None:
         self.__post_init__()
@@ -216,7 +217,7 @@ class World:
     def owner(self, home: NodeHome) -> Owner:
         uplink = DirectUplink(self.service, home.settings.id)
         events: list[tuple[str, dict[str, Any]]] = []
-        identity = Identity(home.settings.id, home.key, home.party_envelope, home.asset_envelope)
+        identity = Identity(home.settings.id, home.key, home.party_envelope, home.asset_envelope, home.rotations)
         log = OutLog(home.log_path, home.key, self.clock)
         node = Node(
             identity,

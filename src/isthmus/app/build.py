@@ -347,7 +347,7 @@ class Build:
         """Asks and waits; see `finished_job`."""
         self._round += 1
         request = JobRequest(
-            run_id=self._run_id + suffix,
+            run_id=self._run_id + self._shop.run_suffix + suffix,
             round=self._round,
             purpose=self.purpose,
             scenario=f"{self._scenario.id}@{self._scenario.version}",
@@ -356,9 +356,9 @@ class Build:
             params=msgspec.to_builtins(params),
             roster=self._roster,
             ttl_s=self._shop.job_ttl_s,
-            noise=noise,
             models_to=self._scenario.serve.models_to,
             owners_share_ppm=self._scenario.serve.owners_ppm,
+            noise=noise,
         )
         status = finished_job(self._shop, request)
         unchanged_agreements(self._shop, self._agreements, self.purpose)

@@ -15,7 +15,9 @@ from isthmus.contracts.errors import InputError, UnreachableError
 from isthmus.contracts.statistic import CLUSTERS, EVALUATE, FOLD_OUT, IRLS, MOMENTS, OWN_HEAD, PAIR
 from isthmus.contracts.valuesums import VALUE_STATISTICS
 from isthmus.kit.clock import SystemClock
+from isthmus.kit.pinning import address_of, verification
 from isthmus.sandbox.nodehome import only_one, open_home
+from isthmus.sandbox.nodestate import joined_exchange
 
 STATE = click.option("--state", type=click.Path(path_type=Path), required=True, help="The node's own state folder.")
 DEFAULT_OPERATIONS = (MOMENTS, FOLD_OUT, CLUSTERS, EVALUATE, PAIR, *VALUE_STATISTICS)
@@ -28,7 +30,11 @@ DAY_S = 24 * 3600
 @click.option("--operation", "operations", multiple=True, help=f"Allowed statistics; default {', '.join(DEFAULT_OPERATIONS)}.")
 @click.option("--participant", "participants", multiple=True, help="id=PUBLIC_KEY of another owner that may take part; repeat.")
 @click.option("--exchange-key", default="", help="The exchange's public key (hex).")
-@click.option("--exchange", default="", help="The exchange's address, to ask it for its key when --exchange-key is left out.")
+@click.option(
+    "--exchange",
+    default="",
+    help="The exchange's address, to ask it for its key when --exchange-key is left out; neither is needed after a join.",
+)
 @click.option("--stage", "stages", multiple=True, help="Digests of allowed feature extractors; default any.")
 @click.option("--days", default=30, show_default=True, type=click.IntRange(1, 3650), help="Days until it expires.")
 @click.option("--runs-max", default=20, show_default=True, help="How many runs it allows.")
@@ -48,7 +54,8 @@ def agree(state: Path, as_json: bool, **terms: Any) -> None:
     """Signs an agreement: what this owner lets one purpose do with its data. Or shows agreements, answers offers of terms, ends them."""
     if aside(state, terms, as_json):
         return
-    exchange_key = terms["exchange_key"] or _key_of(terms["exchange"])
+    joined = None if terms["exchange_key"] or terms["exchange"] else joined_exchange(state)
+    exchange_key = terms["exchange_key"] or (joined.public_key if joined is not None else _key_of(terms["exchange"]))
     with only_one(state):
         home = open_home(state)
         now_s = int(SystemClock().now_s())
@@ -109,8 +116,9 @@ def _key_of(address: str) -> str:
     """The exchange's public key as it tells it: trust on first use, shown to the owner."""
     if not address:
         raise InputError("the agreement needs the exchange's public key", "give --exchange-key, or --exchange to ask it")
+    found = address_of(address)
     try:
-        answer = httpx.get(f"{address.rstrip('/')}/v1/exchange", timeout=10.0, trust_env=False)
+        answer = httpx.get(f"{found.base_url}/v1/exchange", timeout=10.0, trust_env=False, verify=verification(found))
         return str(answer.raise_for_status().json()["public_key"])
     except (httpx.HTTPError, httpx.InvalidURL, ValueError, KeyError, TypeError) as error:
         raise UnreachableError(f"the exchange at {address} did not tell its key: {error}", "start it, or give --exchange-key") from error

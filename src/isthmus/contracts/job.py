@@ -15,6 +15,8 @@ COUNTERSIGNATURE_TYPE = "application/vnd.isthmus.countersignature+json"
 
 JobPhase = Literal["countersign", "compute", "done", "failed"]
 FINAL_PHASES = ("done", "failed")
+PAUSED = "paused"
+"""The clause by which a node refuses while its owner has paused it, and the phase that it tells."""
 
 
 class Noise(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -59,7 +61,7 @@ class Job(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
     """What the exchange asks. Members of the roster are sorted by party id.
 
     id: derived from all fields but attempt and times, so that the same request has the same id. attempt: 1, 2, ... when a
-    failed or expired job is asked again. noise: what every node adds; None: the exact sum. terms: what becomes of the result. Times are
+    failed or expired job is asked again. terms: what becomes of the result. noise: what every node adds; None: the exact sum. Times are
     whole seconds since the Unix epoch.
     """
 
@@ -75,8 +77,8 @@ class Job(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
     attempt: int
     created_at_s: int
     expires_at_s: int
-    noise: Noise | None = None
     terms: JobTerms = JobTerms()
+    noise: Noise | None = None
 
 
 class Countersignature(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -111,9 +113,9 @@ class JobRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     params: Json
     roster: tuple[str, ...]
     ttl_s: int = 900
-    noise: Noise | None = None
     models_to: tuple[str, ...] = ()
     owners_share_ppm: int | None = None
+    noise: Noise | None = None
 
 
 class JobRefusal(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -130,7 +132,8 @@ class JobStatus(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
 
     missing: parties that are waited for now. total, total_digest: the sum over the roster as int64 and the sha256 of its
     little-endian bytes, once done. heads: for own-head/1, one array (bias, coefficients...) for each party.
-    bytes_received: bytes of vectors or heads by party.
+    bytes_received: bytes of vectors or heads by party. countersigned: who has countersigned; while somebody has not, nothing
+    that was computed has left an owner for this job.
     """
 
     id: str
@@ -147,14 +150,17 @@ class JobStatus(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     total_digest: str | None = None
     heads: dict[str, Array] | None = None
     reason: str | None = None
+    countersigned: tuple[str, ...] = ()
 
 
 class NodeTask(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What a node has to do next. job: the signed Job envelope. countersignatures: all of them, in the compute phase."""
+    """What a node has to do next. job: the signed Job envelope. countersignatures: all of them, in the compute phase. rotations: signed
+    Rotation envelopes of members whose keys have changed, which speak for themselves."""
 
     phase: Literal["countersign", "compute"]
     job: Json
     countersignatures: dict[str, Json] = {}
+    rotations: tuple[Json, ...] = ()
 
 
 class NodeState(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -12,7 +12,7 @@ import msgspec
 
 from isthmus.contracts.agreement import Agreement
 from isthmus.contracts.asset import ASSET_TYPE, INSPECTION_SCHEMA, ROWS_SCHEMA, TEXTS_SCHEMA, Asset
-from isthmus.contracts.errors import FolderError, InputError, StorageError
+from isthmus.contracts.errors import ConflictError, FolderError, InputError, StorageError
 from isthmus.contracts.party import CREDENTIAL_TYPE, PARTY_TYPE, Credential, Party, PartyKind
 from isthmus.contracts.ports import Progress
 from isthmus.contracts.schema import Schema
@@ -31,7 +31,7 @@ from isthmus.sandbox.featurefile import FeatureFiles
 from isthmus.sandbox.folder import AUDIT, HOLDOUT, SPLITS, TRAIN, DataFolder, is_text_file, read_folder
 from isthmus.sandbox.nodestore import NodeStore
 from isthmus.sandbox.nodeterms import keep_signed
-from isthmus.sandbox.outlog import LOG_NAME
+from isthmus.sandbox.outlog import LOG_NAME, kept_rotations
 from isthmus.sandbox.ownerdata import OwnerData, file_digests, silent
 from isthmus.sandbox.ports import Tools
 from isthmus.sandbox.rowfiles import rows_named
@@ -41,6 +41,7 @@ from isthmus.sandbox.terms import check_agreement
 KEY_NAME, STORE_NAME, LOCK_NAME, CACHE_NAME = "node.key", "node.sqlite", "node.lock", "features.sqlite"
 FEATURES_NAME = "features"
 Table = tuple[Path, tuple[str, ...], ColumnLayout]
+NEXT_KEY_NAME = "node.key.next"
 SALT_BYTES = 32
 CREDENTIAL_FACT = "credential"
 
@@ -97,6 +98,11 @@ class NodeHome:
     @property
     def log_path(self) -> Path:
         return self.root / LOG_NAME
+
+    @property
+    def rotations(self) -> tuple[Envelope, ...]:
+        """The words by which this owner's key came from earlier ones, in order."""
+        return kept_rotations(self.log_path)
 
     def owner_data(self, tools: Tools, progress: Progress = silent) -> OwnerData | ColumnData:
         """The data with a feature cache beside it."""
@@ -168,6 +174,7 @@ def open_home(root: Path, progress: Progress = silent) -> NodeHome:
         store.close()
         raise InputError(f"the state folder {root} was not finished", "run: isthmus node init")
     settings, asset = msgspec.json.decode(raw_settings, type=NodeSettings), msgspec.json.decode(raw_asset, type=Asset)
+    check_whole_key(root)
     key = SigningKey.load_or_create(root / KEY_NAME)
     try:
         raw_columns = store.fact("table")
@@ -237,6 +244,12 @@ def _write_whole(path: Path, raw: bytes) -> None:
         part.replace(path)
     except OSError as error:
         raise StorageError(f"{path} cannot be written: {error.strerror}", "make room, then try again") from error
+
+
+def check_whole_key(root: Path) -> None:
+    """Raises ConflictError when a change of keys was cut off in the middle."""
+    if (root / NEXT_KEY_NAME).exists():
+        raise ConflictError(f"a change of the key in {root} was cut off", "finish it: isthmus party rotate-key")
 
 
 def data_folder(root: Path) -> Path:

@@ -137,7 +137,8 @@ class ScenarioRun:
                 wait_for_nodes(operator, fleet, {o.party for o in owners} | ({line.party} if line else set()))
                 self._loop(operator, fleet, owners, line)
         with self._timed("reference"):
-            self._reference(owners)
+            took_part = (self.facts.fleet.result or {}).get("owners", {}) if self.facts.fleet is not None else {}
+            self._reference([owner for owner in owners if owner.party in took_part])
         self.facts.owners = tuple(self._left(owner) for owner in owners)
         self.facts.line = None if line is None else self._left(line)
         self.facts.wall_s = self._settings.clock.monotonic_s() - self._began_s

@@ -127,8 +127,8 @@ class Statistic:
     of_good: bool = False
     dimension: Callable[[Params, Stage], int] = lambda params, stage: stage.counted
     effective: Callable[[Params, Stage, Data], float] | None = None
-    sensitivity: Callable[[Params, Stage, Unit, int], tuple[Block, ...]] | None = None
     output: Output = "model"
+    sensitivity: Callable[[Params, Stage, Unit, int], tuple[Block, ...]] | None = None
 
 
 def parsed_params(name: str, params: dict[str, Any], stage: Stage) -> tuple[Statistic, Params]:
