@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
@@ -125,8 +125,17 @@ class SyntheticOwner:
         changed = [self.features(stage, "train", corruption=one) for one in params.augmentations]
         return TrainingRecords(self.records("train"), tuple(shortened(q, self.norm_max) for q in (*views, *changed)), w)
 
-    def artefact_scores(self, artefact: Artefact, stage: Stage, split: str) -> NDArray[np.float64]:
-        return self.scores
+    def count(self, split: str) -> int:
+        return int(self.parts[split].y.size) if split in self.parts else 0
+
+    def count_good(self, split: str) -> int:
+        return int((self.parts[split].y < 0).sum())
+
+    def count_of_kind(self, split: str, kind: str) -> int:
+        return int(self.records(split).of_kind(kind).sum())
+
+    def held(self, split: str, stages: Sequence[Stage]) -> SyntheticHeld:
+        return SyntheticHeld(self, split)
 
     def scored(self, head: Head, split: str) -> None:
         """What the artefact itself would say: the same sum as its head."""
@@ -137,8 +146,7 @@ class SyntheticOwner:
 
     @property
     def asset(self) -> Asset:
-        def count(split: str) -> int:
-            return int(self.parts[split].y.size) if split in self.parts else 0
+        count = self.count
 
         def groups(split: str) -> int:
             return int(np.unique(self.parts[split].groups).size) if split in self.parts else 0
@@ -157,6 +165,28 @@ class SyntheticOwner:
             "kinds_holdout": tuple(sorted(set(self.parts["holdout"].kinds))) if count("holdout") else (),
         }
         return Asset(**{**values, **self.asset_of})
+
+
+@dataclass
+class SyntheticHeld:
+    """A split as one chunk."""
+
+    owner: SyntheticOwner
+    split: str
+    contiguous: bool = False
+
+    @property
+    def records(self) -> Records:
+        return self.owner.records(self.split)
+
+    def chunks(self) -> Iterator[SyntheticHeld]:
+        yield self
+
+    def features(self, stage: Stage, corruption: Corruption | None = None) -> NDArray[np.int16]:
+        return self.owner.features(stage, self.split, corruption=corruption)
+
+    def artefact_scores(self, artefact: Artefact, stage: Stage) -> NDArray[np.float64]:
+        return self.owner.scores
 
 
 def owner(party: str, seed: int, train: int = 200, holdout: int = 200, skill: float = 1.0, shuffled: bool = False) -> SyntheticOwner:

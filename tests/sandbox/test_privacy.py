@@ -32,6 +32,7 @@ from isthmus.contracts.sums import evaluation_from, moments_from
 from isthmus.kit.canonical import digest_of
 from isthmus.kit.hatmatrix import Floats
 from isthmus.sandbox.accounting import rho_of
+from isthmus.sandbox.folder import groups_of
 from isthmus.sandbox.jobstore import JobStore
 from isthmus.sandbox.nodehome import NodeSettings, init_home, open_home
 from isthmus.sandbox.privacy import check_units, cost_nanos, noise_of, share_variance, told_only
@@ -353,15 +354,15 @@ def test_splits_of_one_version_cost_what_the_dearest_costs(tmp_path) -> None:
 def test_groups_as_units_are_as_small_as_declared(paid: World) -> None:
     folder = paid.owners["alfa"].home.folder
     terms = PrivacyTerms(epsilon=50.0, delta=1e-5, unit="group", unit_records_max=6)
-    check_units(terms, folder)
-    check_units(TERMS, folder)
+    check_units(terms, lambda: groups_of(folder))
+    check_units(TERMS, lambda: groups_of(folder))
     moved = dataclasses.replace(folder.files[0], split="holdout")
     for broken, files in (
         (msgspec.structs.replace(terms, unit_records_max=5), folder.files),
         (terms, (moved, *folder.files[1:])),
     ):
         with pytest.raises(RefusedError) as told:
-            check_units(broken, dataclasses.replace(folder, files=files))
+            check_units(broken, lambda files=files: groups_of(dataclasses.replace(folder, files=files)))  # type: ignore[misc]
         assert told.value.clause == "privacy-unit"
 
 

@@ -8,6 +8,7 @@ import msgspec
 import numpy as np
 
 from isthmus.assurance.corruptions import corrupt
+from isthmus.assurance.record_corruptions import corrupt_rows
 from isthmus.contracts.errors import InputError
 from isthmus.contracts.head import Head, Stage
 from isthmus.contracts.logistic import LogisticSums, logistic_sums_from, logistic_units
@@ -40,7 +41,7 @@ def node_tools(threads: int = 1) -> Tools:
             return Artefact(found.digest, lambda given: found.outputs(given)[:, 0, 0], found.outputs)
         return Artefact(artefact_digest(raw), Scorer(raw, threads).scores)
 
-    return Tools(lambda stage: extractor(stage.digest, canonical_bytes(stage)), artefact, corrupt, site_heads, spoilt)
+    return Tools(lambda stage: extractor(stage.digest, canonical_bytes(stage)), artefact, corrupt, site_heads, spoilt, corrupt_rows)
 
 
 def site_heads(fleet: Moments, rows: SiteRows, stage: Stage, params: SiteHeadParams) -> SiteHeads:

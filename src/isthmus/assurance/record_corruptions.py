@@ -48,6 +48,23 @@ def _moved(record: Records, schema: Schema, shares: NDArray[np.float64]) -> Reco
     return found.astype(np.float32)
 
 
+def corrupt_rows(records: Records, family: str, severity: int, schema: Schema) -> Records:
+    """(n, columns) rows of a table -> the same shape: what `corrupt_record` makes of each, at once. Raises InputError as it does."""
+    if not len(records):
+        return records
+    first = corrupt_record(records[0], family, severity, schema)
+    if family == "missing":
+        may = np.array([column.missing for column in schema.columns])
+        drawn = np.stack([_uniform(record, family, 0, records.shape[1]) for record in records])
+        return np.where((drawn < MISSING_SHARE[severity - 1]) & may, np.float32(np.nan), records)
+    if family == "noise":
+        shares = NOISE_SHARE[severity - 1] * ndtri(np.stack([_uniform(record, family, severity, first.size) for record in records]))
+    else:
+        side = np.array([1.0 if _uniform(record, family, 0, 1)[0] < 0.5 else -1.0 for record in records])
+        shares = np.broadcast_to((side * DRIFT_SHARE[severity - 1])[:, None], records.shape)
+    return _moved(records, schema, shares)
+
+
 def corrupt_record(record: Records, family: str, severity: int, schema: Schema) -> Records:
     """(columns,) or (steps, columns) float32 -> the same shape. family: one of RECORD_FAMILIES. severity: 1 (mild) to 5.
 

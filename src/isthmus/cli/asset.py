@@ -87,6 +87,8 @@ def _source(data: Path | None, state: Path | None, salt: Path | None, targets: t
         with only_one(state):
             home = open_home(state)
             home.store.close()
+        if home.columns is not None:
+            raise InputError(f"the node in {state} keeps a table in columns, of which no description is made yet", "describe it by hand")
         if data is not None and data.absolute() != Path(home.settings.data):
             raise InputError(f"the node in {state} keeps {home.settings.data}, not {data}", "leave the folder out, or name that one")
         return Path(home.settings.data), home.settings.id, home.settings.sample, home.asset.commitment, home.settings.licence

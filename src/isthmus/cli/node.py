@@ -27,6 +27,7 @@ from isthmus.kit.log import open_log
 from isthmus.kit.pinning import Address, address_of, check_private
 from isthmus.kit.signing import SigningKey
 from isthmus.sandbox import nodestate
+from isthmus.sandbox.columnlayout import ColumnLayout
 from isthmus.sandbox.node import Identity, Node
 from isthmus.sandbox.nodehome import KEY_NAME, NodeSettings, init_home, only_one, open_home
 from isthmus.sandbox.nodestate import joined_exchange
@@ -59,9 +60,30 @@ node.add_command(vouched)
     default="",
     help="A package whose columns and outcomes the rows must fit, so that a bad value is told now and not in a run.",
 )
+@click.option("--label-column", default="", help="Of a table in columns: its column of labels, when it is not called label.")
+@click.option("--good", multiple=True, help="What that column says of a good record; repeat. All else is a defect. Default: good.")
+@click.option("--group-column", default="", help="Its column of groups (modules, lots, patients); their rows stand together.")
+@click.option("--split-column", default="", help="Its column that says train, holdout or audit.")
+@click.option("--kind-column", default="", help="Its column of slices, such as mono.")
+@click.option("--certainty-column", default="", help="Its column that says sure or unsure.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object.")
-def init(data: Path, state: Path, party: str, name: str, kind: str, licence: str, sample: bool, scenario: str, as_json: bool) -> None:
-    """Makes a key, reads and checks the folder DATA, and describes it as an asset, without sending anything."""
+def init(
+    data: Path,
+    state: Path,
+    party: str,
+    name: str,
+    kind: str,
+    licence: str,
+    sample: bool,
+    scenario: str,
+    as_json: bool,
+    good: tuple[str, ...],
+    **columns: str,
+) -> None:
+    """Makes a key, reads and checks DATA, and describes it as an asset, without sending anything.
+
+    DATA is a folder of labelled records, or a table in columns: a Parquet, Arrow or CSV file, or a folder of such files.
+    """
     interface = load_package(find_package(scenario)).interface if scenario else None
     schema = None if interface is None else interface.schema
     settings = NodeSettings(
@@ -72,6 +94,7 @@ def init(data: Path, state: Path, party: str, name: str, kind: str, licence: str
         licence=licence,
         sample=sample,
         targets=() if interface is None else interface.foretold,
+        layout=msgspec.convert({"good": good, **{n.removesuffix("_column"): c for n, c in columns.items()}}, ColumnLayout),
     )
     with only_one(state, make=True):
         home = init_home(state, settings, schema=schema)
@@ -82,7 +105,7 @@ def init(data: Path, state: Path, party: str, name: str, kind: str, licence: str
     if as_json:
         click.echo(json.dumps({**shown, **counts, "groups_inferred": asset.groups_inferred, "splits_inferred": asset.splits_inferred}))
         return
-    inferred = " (inferred from the order of names)" if asset.groups_inferred else ""
+    inferred = " (inferred from the order of records)" if asset.groups_inferred else ""
     click.echo(f"{party}: {asset.records_train} records to learn from, {asset.records_holdout} held out")
     click.echo(f"groups: {asset.groups_train} and {asset.groups_holdout}{inferred}")
     click.echo(f"public key {home.key.public_hex}\nasset {home.asset_digest}")

@@ -95,7 +95,11 @@ class RecordStages:
 
     def rows(self, records: list[NDArray[Any]]) -> NDArray[np.int16]:
         """Records, each (columns,) or (steps, columns) float32 -> (n, d) int16."""
-        return self._extractor.quantised(np.stack(records).astype(np.float32))
+        return self.matrix(np.stack(records).astype(np.float32))
+
+    def matrix(self, records: NDArray[np.float32]) -> NDArray[np.int16]:
+        """The same of (n, columns), or (n, steps, columns)."""
+        return self._extractor.quantised(records)
 
     def select(self, rows: NDArray[np.int16]) -> NDArray[np.int16]:
         return rows

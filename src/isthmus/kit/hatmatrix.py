@@ -20,6 +20,7 @@ from isthmus.contracts.errors import InputError
 
 WEIGHT_LEFT_MIN = 1e-9
 HALVINGS = 50
+_NOTHING_LEFT = ("leaving one group out leaves nothing to fit on", "give records of at least two groups")
 Floats = NDArray[np.float64]
 
 
@@ -31,8 +32,8 @@ def design(q: NDArray[Any], mean: Floats, scale: Floats) -> Floats:
     return rows
 
 
-def _scores_without(z: Floats, w: Floats, y: Floats, inverse: Floats, coefficients: Floats) -> Floats:
-    """Predictions for the rows z by the fit that never saw them."""
+def _scores_without(z: Floats, w: Floats, y: Floats, inverse: Floats, normal: Floats, coefficients: Floats) -> Floats:
+    """Predictions for the rows z by the fit that never saw them. normal: of which `inverse` is the inverse."""
     if float(w.sum()) * float(inverse[0, 0]) > 1.0 - WEIGHT_LEFT_MIN:  # inverse[0, 0] is one over the total weight
         raise np.linalg.LinAlgError("no weight is left")
     root = np.sqrt(w)
@@ -41,7 +42,6 @@ def _scores_without(z: Floats, w: Floats, y: Floats, inverse: Floats, coefficien
         kept = np.eye(z.shape[0]) - scaled @ inverse @ scaled.T
         errors = np.linalg.solve(kept, root * (y - z @ coefficients))
         return np.asarray(y - errors / root)
-    normal = np.linalg.inv(inverse)
     without = np.linalg.solve(normal - scaled.T @ scaled, normal @ coefficients - scaled.T @ (root * y))
     return np.asarray(z @ without)
 
@@ -54,8 +54,13 @@ def scaled_inverse(z: Floats, w: NDArray[Any], penalty: float, total_weight: flo
     taken is the geometric mean of both ends, own products times sqrt(total / own weight). Exact when the rows are all there is.
     """
     weights = np.asarray(w, dtype=np.float64)
-    normal = (z * weights[:, None]).T @ z * np.sqrt(total_weight / float(weights.sum()))
-    normal[1:, 1:] += penalty * total_weight * np.eye(z.shape[1] - 1)
+    return scaled_products((z * weights[:, None]).T @ z, float(weights.sum()), penalty, total_weight)
+
+
+def scaled_products(products: Floats, own_weight: float, penalty: float, total_weight: float) -> Floats:
+    """`scaled_inverse` where z^T W z is known already: (d + 1, d + 1), the intercept first. own_weight: of the rows behind it."""
+    normal = products * np.sqrt(total_weight / own_weight)
+    normal[1:, 1:] += penalty * total_weight * np.eye(len(products) - 1)
     normal[0, 0] = total_weight
     return np.asarray(np.linalg.inv(normal))
 
@@ -68,17 +73,50 @@ def matched_inverse(z: Floats, w: NDArray[Any], penalty: float, total_weight: fl
     owners have few rows for each feature this is much nearer than the geometric mean, and one number tells next to nothing.
     """
     weights = np.asarray(w, dtype=np.float64)
-    share = float(weights.sum()) / total_weight
-    values, vectors = np.linalg.eigh((z[:, 1:] * weights[:, None]).T @ z[:, 1:])
+    return matched_products((z[:, 1:] * weights[:, None]).T @ z[:, 1:], float(weights.sum()), penalty, total_weight, freedom)
+
+
+def matched_products(products: Floats, own_weight: float, penalty: float, total_weight: float, freedom: float) -> Floats:
+    """`matched_inverse` where z^T W z without the intercept is known already: (d, d). own_weight: of the rows behind it."""
+    share = own_weight / total_weight
+    values, vectors = np.linalg.eigh(products)
     values, wanted = np.maximum(values, 0.0), share * max(freedom - 1.0, 0.0)
     low, high = 1.0, 1.0 / share
     for _ in range(HALVINGS):
         middle = (low + high) / 2.0
         low, high = (middle, high) if float((values / (middle * values + penalty)).sum()) > wanted else (low, middle)
-    inverse = np.zeros((z.shape[1], z.shape[1]))
+    inverse = np.zeros((len(products) + 1, len(products) + 1))
     inverse[0, 0] = 1.0 / total_weight
     inverse[1:, 1:] = (vectors / (high * values + penalty)) @ vectors.T
     return inverse
+
+
+class WithoutGroup:
+    """The fit without one group of any number of rows, given in pieces. Raises InputError when nothing is left to fit on."""
+
+    def __init__(self, inverse: Floats, coefficients: Floats) -> None:
+        self._room = (1.0 - WEIGHT_LEFT_MIN) / float(inverse[0, 0])
+        self._normal = np.linalg.inv(inverse)
+        self._target = self._normal @ coefficients
+
+    def subtract(self, z: Floats, w: Floats, y: Floats) -> None:
+        """A piece of the group: rows of `design`, weights, targets."""
+        weighted = z * w[:, None]
+        self._normal = self._normal - weighted.T @ z
+        self._target = self._target - weighted.T @ y
+        self._room -= float(w.sum())
+
+    def solved(self) -> Floats:
+        """(d + 1,) coefficients, intercept first."""
+        try:
+            if self._room < 0:
+                raise np.linalg.LinAlgError("no weight is left")
+            found = np.linalg.solve(self._normal, self._target)
+        except np.linalg.LinAlgError as error:
+            raise InputError(*_NOTHING_LEFT) from error
+        if not bool(np.isfinite(found).all()):
+            raise InputError(*_NOTHING_LEFT)
+        return np.asarray(found)
 
 
 def leave_group_out(z: Floats, w: NDArray[Any], y: NDArray[Any], groups: NDArray[Any], inverse: Floats, coefficients: Floats) -> Floats:
@@ -92,12 +130,13 @@ def leave_group_out(z: Floats, w: NDArray[Any], y: NDArray[Any], groups: NDArray
     result = np.empty(z.shape[0])
     order = np.argsort(np.unique(groups, return_inverse=True)[1].reshape(-1), kind="stable")
     _, starts = np.unique(np.asarray(groups)[order], return_index=True)
+    normal: Floats = np.asarray(np.linalg.inv(inverse), dtype=np.float64)
     for rows in np.split(order, np.sort(starts)[1:]):
         try:
-            scores = _scores_without(z[rows], weights[rows], targets[rows], inverse, coefficients)
+            scores = _scores_without(z[rows], weights[rows], targets[rows], inverse, normal, coefficients)
         except np.linalg.LinAlgError as error:
-            raise InputError("leaving one group out leaves nothing to fit on", "give records of at least two groups") from error
+            raise InputError(*_NOTHING_LEFT) from error
         if not bool(np.isfinite(scores).all()):
-            raise InputError("leaving one group out leaves nothing to fit on", "give records of at least two groups")
+            raise InputError(*_NOTHING_LEFT)
         result[rows] = scores
     return result

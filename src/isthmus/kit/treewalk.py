@@ -143,12 +143,9 @@ def standing_counts(standing: Ints) -> Ints:
     return np.stack(parts, axis=-1)
 
 
-def cut_sums(q: Features, place: Ints, nodes: int, found: Ints, cuts: Ints, held_max: int = 1, few: int = 1) -> Ints:
-    """(nodes, 1 + cuts, NUMBERS): an owner's part of a round; see contracts.treesums.HistogramsParams.
-
-    place: (n,) which open node a record has come to, -1 for none. found: (n, 2) of `gradients`. held_max, few: up to which
-    own records are counted, and the owner's least group size.
-    """
+def cut_parts(q: Features, place: Ints, nodes: int, found: Ints, cuts: Ints) -> tuple[Ints, Ints]:
+    """((nodes, 3) sums of all records in each node, (nodes, cuts, 3) of those left of each cut): gradient, curvature, records. They add up
+    over any pieces of the records. place: (n,) which open node a record has come to, -1 for none. found: (n, 2) of `gradients`."""
     inside = place >= 0
     place, q, found = place[inside], q[inside], found[inside]
     if int(np.abs(found).sum()) >= EXACT_MAX:
@@ -162,12 +159,23 @@ def cut_sums(q: Features, place: Ints, nodes: int, found: Ints, cuts: Ints, held
         for part, weight in enumerate(weights):
             binned = np.bincount(index, weight, nodes * (len(own) + 1)).reshape(nodes, len(own) + 1)
             left[:, own, part] = np.cumsum(binned, axis=1)[:, :-1]
-    result = np.zeros((nodes, 1 + len(cuts), NUMBERS), dtype=np.int64)
-    result[:, 0, :2], result[:, 1:, :2] = np.rint(whole[:, :2]), np.rint(left[..., :2])  # sums below 2^52: doubles hold them exactly
-    counts, total = np.rint(left[..., 2]).astype(np.int64), np.rint(whole[:, 2]).astype(np.int64)
+    return np.rint(whole).astype(np.int64), np.rint(left).astype(np.int64)  # sums below 2^52: doubles hold them exactly
+
+
+def told_cuts(whole: Ints, left: Ints, held_max: int = 1, few: int = 1) -> Ints:
+    """(nodes, 1 + cuts, NUMBERS) of summed `cut_parts`: an owner's part of a round; see contracts.treesums.HistogramsParams. held_max, few:
+    up to which own records are counted, and the owner's least group size."""
+    result = np.zeros((whole.shape[0], 1 + left.shape[1], NUMBERS), dtype=np.int64)
+    result[:, 0, :2], result[:, 1:, :2] = whole[:, :2], left[..., :2]
+    counts, total = left[..., 2], whole[:, 2]
     result[:, 0, 2] = standings(total, np.zeros_like(total), held_max, few)
     result[:, 1:, 2] = standings(counts, total[:, None] - counts, held_max, few)
     return result
+
+
+def cut_sums(q: Features, place: Ints, nodes: int, found: Ints, cuts: Ints, held_max: int = 1, few: int = 1) -> Ints:
+    """`told_cuts` of records that are all at hand."""
+    return told_cuts(*cut_parts(q, place, nodes, found, cuts), held_max, few)
 
 
 # A published forest.

@@ -7,7 +7,8 @@ files took longer than computing what is in some of them. Losing the last rows i
 from __future__ import annotations
 
 import io
-from collections.abc import Mapping
+import json
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -35,10 +36,12 @@ class FeatureCache:
         self._database = Database(path, [SQL["schema_1"]])
         self._database.rows(SQL["relax"])
 
-    def found(self, source: str, condition: str) -> dict[str, NDArray[Any]]:
-        """image -> array, for all that is kept; one that cannot be read counts as absent."""
+    def found(self, source: str, condition: str, images: Sequence[str] | None = None) -> dict[str, NDArray[Any]]:
+        """image -> array, for those of `images` that are kept, default all; one that cannot be read counts as absent."""
         arrays: dict[str, NDArray[Any]] = {}
-        for row in self._database.rows(SQL["get"], {"source": source, "condition": condition}):
+        for row in self._database.rows(
+            SQL["get"], {"source": source, "condition": condition, "images": None if images is None else json.dumps(list(images))}
+        ):
             try:
                 arrays[row["image"]] = np.load(io.BytesIO(row["value"]), allow_pickle=False)
             except (ValueError, EOFError, OSError):

@@ -11,7 +11,8 @@ CREATE TABLE features (
 PRAGMA synchronous = NORMAL;
 
 -- name: get
-SELECT image, value FROM features WHERE source = :source AND condition = :condition;
+SELECT image, value FROM features WHERE source = :source AND condition = :condition
+  AND (:images IS NULL OR image IN (SELECT value FROM json_each(:images)));
 
 -- name: put
 INSERT INTO features (source, condition, image, value) VALUES (:source, :condition, :image, :value)

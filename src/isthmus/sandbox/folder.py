@@ -76,6 +76,21 @@ class DataFolder:
         return len({file.group for file in self.files if file.split == split})
 
 
+@dataclass(frozen=True)
+class Groups:
+    """Of all splits together. records_max: of the largest group. straddling: whether one stands in two splits."""
+
+    records_max: int
+    straddling: bool
+
+
+def groups_of(folder: DataFolder) -> Groups:
+    """How large an owner's groups are."""
+    sizes = Counter(file.group for file in folder.files)
+    parts = {(file.group, file.split) for file in folder.files}
+    return Groups(max(sizes.values(), default=0), len(parts) > len(sizes))
+
+
 def name_order(path: str) -> list[tuple[int, int, str]]:
     """Sort key: numbers inside names count as numbers; the file's own name before its folder's."""
     pure = PurePosixPath(path)

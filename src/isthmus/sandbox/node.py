@@ -23,12 +23,12 @@ from isthmus.contracts.question import QuestionParams
 from isthmus.kit.canonical import canonical_bytes, digest_of, parse_canonical, sha256_hex
 from isthmus.kit.signing import Envelope, SigningKey, key_id, payload_of, seal, unseal
 from isthmus.sandbox.agreements import agreement_digest, unsealed_terms
+from isthmus.sandbox.held import Data
 from isthmus.sandbox.history import PastJob, job_content, stage_blocks
 from isthmus.sandbox.masking import check_range, mask_public_hex, masked, new_mask_key
 from isthmus.sandbox.nodestore import NodeStore, StoredJob
 from isthmus.sandbox.nodeterms import NodeTerms
 from isthmus.sandbox.outlog import Leaving, OutLog
-from isthmus.sandbox.ownerdata import OwnerData
 from isthmus.sandbox.release import check_budget, noisy_share
 from isthmus.sandbox.rotation import chain, checked_rotation, extended
 from isthmus.sandbox.statistics.question import declared
@@ -79,17 +79,10 @@ class Node:
     """
 
     def __init__(
-        self,
-        identity: Identity,
-        data: OwnerData,
-        store: NodeStore,
-        log: OutLog,
-        uplink: Uplink,
-        clock: Clock,
-        report: Report = unreported,
+        self, identity: Identity, data: Data, store: NodeStore, log: OutLog, uplink: Uplink, clock: Clock, report: Report = unreported
     ) -> None:
         self._me, self._store, self._log, self._uplink, self._clock, self._report = identity, store, log, uplink, clock, report
-        self._data = replace(data, progress=self._progress)
+        self._data = data.telling(self._progress)
         self._posted: set[str] = set()
         self._terms = NodeTerms(identity.id, identity.key, store)
         self._terms_at_s = float("-inf")
@@ -271,7 +264,7 @@ class Node:
         present = agreement_digest(agreement)
         past = [replace(p, agreement=present) if p.agreement == found.terms else p for p in self._store.past_jobs()]
         statistic, params, roster = check_job(agreement, self._me.key.public_hex, job, past, now_s)
-        check_budget(agreement, statistic, params, job, self._store.privacy, self._data.folder, now_s)
+        check_budget(agreement, statistic, params, job, self._store.privacy, self._data.groups, now_s)
         if isinstance(params, QuestionParams):
             declared(job.stage, self._data)
         asked = (found.terms, job.run_id, job.round, job.statistic, job.stage.digest, job_content(job))
@@ -312,7 +305,7 @@ class Node:
             peers = self._peers(stored, job, agreement, digest, given)
             if statistic.effective is not None:
                 check_effective(agreement, statistic, params, job, statistic.effective(params, job.stage, self._data))
-            rows = self._data if job.noise is None else replace(self._data, norm_max=job.noise.norm_max)
+            rows = self._data if job.noise is None else self._data.shortening(job.noise.norm_max)
             share = computed(statistic, params, job.stage, rows, agreement.least_group_size)
             if self._paused():
                 return self._hold(job, digest)

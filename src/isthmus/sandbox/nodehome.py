@@ -23,9 +23,13 @@ from isthmus.kit.ids import slug
 from isthmus.kit.signing import Envelope, SigningKey, payload_of, seal
 from isthmus.sandbox.agreements import agreement_digest, read_terms, sealed_terms
 from isthmus.sandbox.askedbook import BOOK_NAME, AskedBook
+from isthmus.sandbox.columnasset import INDEX_NAME, ColumnAsset, ColumnFacts, read_columns, reopened
+from isthmus.sandbox.columndata import ColumnData
+from isthmus.sandbox.columnlayout import LAYOUT_NAME, ColumnLayout, column_place
 from isthmus.sandbox.commitment import commitment
 from isthmus.sandbox.featurecache import FeatureCache
-from isthmus.sandbox.folder import AUDIT, HOLDOUT, TRAIN, DataFolder, is_text_file, read_folder
+from isthmus.sandbox.featurefile import FeatureFiles
+from isthmus.sandbox.folder import AUDIT, HOLDOUT, SPLITS, TRAIN, DataFolder, is_text_file, read_folder
 from isthmus.sandbox.nodestore import NodeStore
 from isthmus.sandbox.nodeterms import keep_signed
 from isthmus.sandbox.outlog import LOG_NAME, kept_rotations
@@ -36,13 +40,16 @@ from isthmus.sandbox.statistics.records import kinds_in
 from isthmus.sandbox.terms import check_agreement
 
 KEY_NAME, STORE_NAME, LOCK_NAME, CACHE_NAME = "node.key", "node.sqlite", "node.lock", "features.sqlite"
+FEATURES_NAME = "features"
+Table = tuple[Path, tuple[str, ...], ColumnLayout]
 NEXT_KEY_NAME = "node.key.next"
 SALT_BYTES = 32
 CREDENTIAL_FACT = "credential"
 
 
 class NodeSettings(msgspec.Struct, frozen=True, kw_only=True):
-    """What `init` was told. data: absolute path of the owner's folder. targets: numbers that its records have in place of labels."""
+    """What `init` was told. data: absolute path of the owner's folder or table. targets: numbers that its records have in place of labels.
+    layout: which columns of a table are which, beyond what its asset.yaml says."""
 
     id: str
     name: str
@@ -51,11 +58,13 @@ class NodeSettings(msgspec.Struct, frozen=True, kw_only=True):
     licence: str
     sample: bool
     targets: tuple[Target, ...] = ()
+    layout: ColumnLayout = ColumnLayout()
 
 
 @dataclass(frozen=True)
 class NodeHome:
-    """An opened state folder. folder, digests: the data as committed to by `asset`."""
+    """An opened state folder. folder, digests: the data as committed to by `asset`. columns: where they are a table in columns; the folder
+    then lists no files."""
 
     root: Path
     settings: NodeSettings
@@ -65,6 +74,7 @@ class NodeHome:
     asset: Asset
     folder: DataFolder
     digests: dict[str, str]
+    columns: ColumnAsset | None = None
 
     @property
     def asset_digest(self) -> str:
@@ -95,8 +105,10 @@ class NodeHome:
         """The words by which this owner's key came from earlier ones, in order."""
         return kept_rotations(self.log_path)
 
-    def owner_data(self, tools: Tools, progress: Progress = silent) -> OwnerData:
+    def owner_data(self, tools: Tools, progress: Progress = silent) -> OwnerData | ColumnData:
         """The data with a feature cache beside it."""
+        if self.columns is not None:
+            return ColumnData(self.columns, FeatureFiles(self.root / FEATURES_NAME, self.asset.commitment), tools, progress)
         raw = self.store.fact("schema")
         columns = None if raw is None else msgspec.json.decode(raw, type=Schema)
         cache, asked = FeatureCache(self.root / CACHE_NAME), AskedBook(self.root / BOOK_NAME)
@@ -136,8 +148,8 @@ def init_home(root: Path, settings: NodeSettings, progress: Progress = silent, s
     Raises FolderError, PictureError, StorageError; InputError when the folder belongs to another party.
     """
     slug(settings.id, "party id")
-    folder = read_folder(Path(settings.data), settings.targets)
-    digests = file_digests(folder, progress, schema=schema)
+    place = column_place(Path(settings.data))
+    found = _read_folder(settings, progress, schema) if place is None else _read_table(settings, place, progress, schema)
     store = _store(root)
     known = store.fact("settings")
     if known is not None and msgspec.json.decode(known, type=NodeSettings).id != settings.id:
@@ -146,16 +158,20 @@ def init_home(root: Path, settings: NodeSettings, progress: Progress = silent, s
     if store.fact("salt") is None:
         store.put_fact("salt", os.urandom(SALT_BYTES))
     key = SigningKey.load_or_create(root / KEY_NAME)
-    asset = _asset(settings, folder, digests, store.fact("salt") or b"")
+    if found.columns is not None:
+        _write_whole(root / INDEX_NAME, found.index)
+    store.put_fact("table", b"" if found.columns is None else msgspec.json.encode(found.columns.facts))
+    asset = _asset(settings, found, store.fact("salt") or b"")
     store.put_fact("settings", msgspec.json.encode(settings))
     store.put_fact("asset", msgspec.json.encode(asset))
     if schema is not None:
         store.put_fact("schema", msgspec.json.encode(schema))
-    return NodeHome(root, settings, key, store, _party(settings, key, store), asset, folder, digests)
+    return NodeHome(root, settings, key, store, _party(settings, key, store), asset, found.folder, found.digests, found.columns)
 
 
 def open_home(root: Path, progress: Progress = silent) -> NodeHome:
-    """Opens a state folder and holds the data against the asset. Raises FolderError when a file or label has changed since."""
+    """Opens a state folder and holds the data against the asset: every record of a folder; of a table in columns, each file's size and time
+    of writing, its blocks being checked as they are read. Raises FolderError when a file or label has changed since."""
     if not (root / STORE_NAME).is_file() or not (root / KEY_NAME).is_file():
         raise InputError(f"{root} is no node's state folder", "run: isthmus node init")
     store = _store(root)
@@ -164,14 +180,76 @@ def open_home(root: Path, progress: Progress = silent) -> NodeHome:
         store.close()
         raise InputError(f"the state folder {root} was not finished", "run: isthmus node init")
     settings, asset = msgspec.json.decode(raw_settings, type=NodeSettings), msgspec.json.decode(raw_asset, type=Asset)
-    folder = read_folder(Path(settings.data), settings.targets)
     check_whole_key(root)
     key = SigningKey.load_or_create(root / KEY_NAME)
-    digests = file_digests(folder, progress, check=False)
-    if _asset(settings, folder, digests, salt) != asset:
+    try:
+        raw_columns = store.fact("table")
+        found = _reopened_table(root, settings, raw_columns) if raw_columns else _read_folder(settings, progress, None, check=False)
+        if _asset(settings, found, salt) != asset:
+            raise FolderError(f"the data in {settings.data} is not what the asset commits to", "run isthmus node init, then agree anew")
+    except FolderError:
         store.close()
-        raise FolderError(f"the data in {settings.data} is not what the asset commits to", "run isthmus node init, then agree anew")
-    return NodeHome(root, settings, key, store, _party(settings, key, store), asset, folder, digests)
+        raise
+    if found.columns is not None and raw_columns != (fresh := msgspec.json.encode(found.columns.facts)):
+        store.put_fact("table", fresh)
+    return NodeHome(root, settings, key, store, _party(settings, key, store), asset, found.folder, found.digests, found.columns)
+
+
+@dataclass(frozen=True)
+class _Found:
+    """An owner's data as they were read. index: packed, of a table in columns."""
+
+    folder: DataFolder
+    digests: dict[str, str]
+    columns: ColumnAsset | None = None
+    index: bytes = b""
+
+
+def _read_folder(settings: NodeSettings, progress: Progress, schema: Schema | None, check: bool = True) -> _Found:
+    folder = read_folder(Path(settings.data), settings.targets)
+    return _Found(folder, file_digests(folder, progress, check=check, schema=schema))
+
+
+def _read_table(settings: NodeSettings, place: Table, progress: Progress, schema: Schema | None) -> _Found:
+    if settings.targets:
+        what = f"{settings.data} is a table in columns, and the scenario foretells numbers"
+        raise FolderError(what, "give a folder with records.csv: tables in columns have labels only, for now")
+    root, names, layout = place
+    columns, raw = read_columns(root, names, settings.layout.over(layout), progress, schema)
+    return _table(root, columns, raw)
+
+
+def _reopened_table(root: Path, settings: NodeSettings, raw: bytes) -> _Found:
+    place = column_place(Path(settings.data))
+    if place is None:
+        raise FolderError(f"{settings.data} is no table in columns any more", "put it back, or run isthmus node init")
+    try:
+        index = (root / INDEX_NAME).read_bytes()
+    except OSError as error:
+        raise FolderError(f"{root / INDEX_NAME} cannot be read: {error.strerror}", "run isthmus node init") from error
+    columns = reopened(place[0], place[1], msgspec.json.decode(raw, type=ColumnFacts), index)
+    told = settings.layout.over(place[2]).settled(columns.files.names(), settings.data)
+    if msgspec.structs.replace(told, files=()) != columns.layout:
+        raise FolderError(
+            f"{place[0] / LAYOUT_NAME} names other columns than the asset commits to", "run isthmus node init, then agree anew"
+        )
+    return _table(place[0], columns, index)
+
+
+def _table(root: Path, columns: ColumnAsset, index: bytes) -> _Found:
+    return _Found(DataFolder(root, (), columns.index.groups_inferred, columns.index.splits_inferred), {}, columns, index)
+
+
+def _write_whole(path: Path, raw: bytes) -> None:
+    part = path.with_suffix(".part")
+    try:
+        with part.open("wb") as stream:
+            stream.write(raw)
+            stream.flush()
+            os.fsync(stream.fileno())
+        part.replace(path)
+    except OSError as error:
+        raise StorageError(f"{path} cannot be written: {error.strerror}", "make room, then try again") from error
 
 
 def check_whole_key(root: Path) -> None:
@@ -215,19 +293,30 @@ def _kind(folder: DataFolder) -> str:
     return TEXTS_SCHEMA if any(is_text_file(file.path) for file in folder.files) else INSPECTION_SCHEMA
 
 
-def _asset(settings: NodeSettings, folder: DataFolder, digests: dict[str, str], salt: bytes) -> Asset:
+def _asset(settings: NodeSettings, found: _Found, salt: bytes) -> Asset:
+    folder, columns = found.folder, found.columns
+    if columns is None:
+        records = {split: len(folder.of_split(split)) for split in SPLITS}
+        groups = {split: folder.groups(split) for split in SPLITS}
+        kinds = {record.kind for record in folder.of_split(HOLDOUT)}
+        schema, root = _kind(folder), commitment(folder, found.digests, salt)
+    else:
+        records = {split: columns.count(split) for split in SPLITS}
+        groups = {split: len(columns.index.starts[split]) for split in SPLITS}
+        kinds = set(columns.kinds_of(HOLDOUT))
+        schema, root = ROWS_SCHEMA, columns.commitment(salt)
     return Asset(
         owner=settings.id,
-        schema=_kind(folder),
+        schema=schema,
         licence=settings.licence,
-        records_train=len(folder.of_split(TRAIN)),
-        records_holdout=len(folder.of_split(HOLDOUT)),
-        groups_train=folder.groups(TRAIN),
-        groups_holdout=folder.groups(HOLDOUT),
-        records_audit=len(folder.of_split(AUDIT)),
-        commitment=commitment(folder, digests, salt),
+        records_train=records[TRAIN],
+        records_holdout=records[HOLDOUT],
+        groups_train=groups[TRAIN],
+        groups_holdout=groups[HOLDOUT],
+        records_audit=records[AUDIT],
+        commitment=root,
         groups_inferred=folder.groups_inferred,
-        kinds_holdout=tuple(sorted({kind for record in folder.of_split(HOLDOUT) for kind in kinds_in(record.kind)})),
+        kinds_holdout=tuple(sorted({kind for text in kinds for kind in kinds_in(text)})),
         splits_inferred=folder.splits_inferred,
         sample=settings.sample,
     )

@@ -7,8 +7,8 @@ that the asset's commitment covers before it is used.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -27,10 +27,11 @@ from isthmus.kit.pictures import decode
 from isthmus.kit.writing import decode_text
 from isthmus.sandbox.askedbook import AskedBook
 from isthmus.sandbox.featurecache import FeatureCache
-from isthmus.sandbox.folder import TRAIN, DataFolder, LabelledFile, is_text_file
+from isthmus.sandbox.folder import TRAIN, DataFolder, Groups, LabelledFile, groups_of, is_text_file
+from isthmus.sandbox.held import WHOLE_BYTES_MAX
 from isthmus.sandbox.ports import Artefact, Given, Tools
 from isthmus.sandbox.rowfiles import RowFiles, rows_named
-from isthmus.sandbox.statistics.records import Records, TrainingRecords, group_codes, shortened
+from isthmus.sandbox.statistics.records import CHUNK_RECORDS, Ints, Placed, Records, TrainingRecords, group_codes, kinds_in, shortened
 
 BATCH_IMAGES, BATCH_ROWS = 16, 1024
 """Records between two words of progress; texts take as long as pictures."""
@@ -38,6 +39,7 @@ DRAWN = "drawn-defects/1"
 """The name that features of pictures with drawn defects are kept under."""
 Record = NDArray[Any]
 Compute = Callable[[Given], NDArray[np.generic]]
+Files = Sequence[LabelledFile]
 
 FLIPS: Mapping[str, Callable[[Record], Record]] = {
     "identity": lambda record: record,
@@ -122,6 +124,31 @@ class OwnerData:
     norm_max: int = 0
     columns: Schema | None = None
     asked: AskedBook | None = None
+    whole_bytes_max: int = WHOLE_BYTES_MAX
+
+    def telling(self, progress: Progress) -> OwnerData:
+        """The same, which tells another of its progress."""
+        return replace(self, progress=progress)
+
+    def shortening(self, norm_max: int) -> OwnerData:
+        """The same, with another `norm_max`."""
+        return replace(self, norm_max=norm_max)
+
+    def count(self, split: str) -> int:
+        """Records of a split."""
+        return len(self.folder.of_split(split))
+
+    def count_good(self, split: str) -> int:
+        """Of them those labelled good."""
+        return sum(file.label < 0 for file in self.folder.of_split(split))
+
+    def count_of_kind(self, split: str, kind: str) -> int:
+        """Of them those of one slice."""
+        return sum(kind in kinds_in(file.kind) for file in self.folder.of_split(split))
+
+    def groups(self) -> Groups:
+        """How large groups are, and whether one stands in two splits."""
+        return groups_of(self.folder)
 
     def records(self, split: str) -> Records:
         """Labels, groups and kinds of one split, in order."""
@@ -129,22 +156,21 @@ class OwnerData:
         y = np.array([file.label for file in files], dtype=np.int64)
         return Records(y, group_codes([file.group for file in files]), tuple(file.kind for file in files))
 
-    def training(self, stage: Stage, params: TrainingParams) -> TrainingRecords:
-        """The training split with the features of each view, and then of each augmentation."""
-        files = self.folder.of_split(TRAIN)
+    def training(self, stage: Stage, params: TrainingParams) -> TrainingRecords | FolderTraining:
+        """The training split with the features of each view, and then of each augmentation: at once where that is little, else walked
+        in chunks out of the cache."""
         if self.folder.targets:
             raise RefusedError("data", "the asset's records end in numbers, not in labels", "use a scenario that foretells them")
-        w = np.array([params.sure_weight if file.sure else params.unsure_weight for file in files], dtype=np.int64)
-        views = [self._training_features(stage, view) for view in params.views]
-        changed = [self._training_features(stage, "identity", one) for one in params.augmentations]
-        records = self.records(TRAIN)
-        rows = tuple(shortened(q, self.norm_max) for q in (*views, *changed))
-        if not params.drawn_weight:
-            return TrainingRecords(records, rows, w)
-        return TrainingRecords(records, rows, w, shortened(self.drawn(stage, records.y < 0), self.norm_max), params.drawn_weight)
+        rows = self.count(TRAIN) * (len(params.views) + len(params.augmentations) + bool(params.drawn_weight))
+        found = FolderTraining(self, stage, params)
+        return found if rows * stage.width * 2 > self.whole_bytes_max else found.whole()
 
-    def drawn(self, stage: Stage, chosen: NDArray[np.bool_]) -> NDArray[np.int16]:
-        """(n, d) features of the chosen training pictures with drawn defects."""
+    def held(self, split: str, stages: Sequence[Stage] = ()) -> FolderHeld:
+        """A split's records in chunks."""
+        return FolderHeld(self, split)
+
+    def drawn(self, stage: Stage, files: Files) -> NDArray[np.int16]:
+        """(n, d) features of training pictures with drawn defects."""
         spoilt, extractor = self.tools.spoilt, self.tools.extractor(stage)
         if spoilt is None or stage.schema is not None:
             raise RefusedError("parameters", "defects can be drawn into pictures only, by a node that draws", "set drawn_weight to 0")
@@ -153,12 +179,13 @@ class OwnerData:
         def compute(given: Given) -> NDArray[np.generic]:
             return extractor.rows([make(picture) for picture in given])
 
-        found = self._each(TRAIN, extractor.digest, DRAWN, compute, f"features {DRAWN}", None, chosen)
+        found = self._each(files, extractor.digest, DRAWN, compute, f"features {DRAWN}", None)
         return (
             extractor.select(np.array(found, dtype=np.int16).reshape(len(found), -1)) if found else np.zeros((0, stage.dimension), np.int16)
         )
 
-    def _training_features(self, stage: Stage, view: str, corruption: Corruption | None = None) -> NDArray[np.int16]:
+    def kept_features(self, stage: Stage, view: str, corruption: Corruption | None = None) -> NDArray[np.int16]:
+        """Of the training split; the same as `features`, and kept for whoever asks next."""
         name = view if corruption is None else condition_name(corruption)
         if (stage.digest, name) not in self.kept:
             if any(digest != stage.digest for digest, _ in self.kept):
@@ -168,6 +195,10 @@ class OwnerData:
 
     def features(self, stage: Stage, split: str, view: str = "identity", corruption: Corruption | None = None) -> NDArray[np.int16]:
         """(n, d) int16 of one split under one view, corrupted first if so asked; (n, positions * d) where the stage has positions."""
+        return self.features_of(self.folder.of_split(split), stage, view, corruption)
+
+    def features_of(self, files: Files, stage: Stage, view: str, corruption: Corruption | None = None) -> NDArray[np.int16]:
+        """The same of some records."""
         extractor = self.tools.extractor(stage)
         flip = FLIPS[view]
         condition = view if corruption is None else condition_name(corruption)
@@ -179,20 +210,20 @@ class OwnerData:
 
         if stage.schema is not None and view != "identity":
             raise RefusedError("parameters", f"records of a table have no view {view!r}", "use identity only")
-        found = self._each(split, extractor.digest, condition, compute, f"features {condition}", stage.schema)
+        found = self._each(files, extractor.digest, condition, compute, f"features {condition}", stage.schema)
         rows = np.array(found, dtype=np.int16).reshape(len(found), -1)
         rows = extractor.select(rows) if found else rows
         if found and rows.shape[1] != stage.width:
             raise RefusedError("stage", f"the extractor gives {rows.shape[1]} features, not {stage.width}", "use the same release")
         return rows.reshape(len(found), stage.width)
 
-    def artefact_scores(self, artefact: Artefact, stage: Stage, split: str) -> NDArray[np.float64]:
-        """(n,) scores of the artefact itself, run on the decoded records of one split as they are."""
+    def artefact_scores(self, artefact: Artefact, stage: Stage, files: Files) -> NDArray[np.float64]:
+        """(n,) scores of the artefact itself, run on the decoded records as they are."""
 
         def compute(given: Given) -> NDArray[np.generic]:
             return np.asarray(artefact.scores(given), dtype=np.float64)
 
-        found = self._each(split, artefact.digest, CLEAN, compute, "artefact", stage.schema)
+        found = self._each(files, artefact.digest, CLEAN, compute, "artefact", stage.schema)
         return np.array(found, dtype=np.float64).reshape(len(found))
 
     def outcomes(self, split: str, targets: tuple[Target, ...]) -> NDArray[np.float64]:
@@ -211,14 +242,16 @@ class OwnerData:
     def table(self, split: str, schema: Schema) -> NDArray[np.float32]:
         """(n, columns) rows of one split, in order; NaN where a value is missing."""
         label, source = "rows", f"rows {digest_of(schema)}"
-        found = self._each(split, source, CLEAN, lambda given: np.array(given, dtype=np.float32), label, schema)
+        files = self.folder.of_split(split)
+        found = self._each(files, source, CLEAN, lambda given: np.array(given, dtype=np.float32), label, schema)
         return np.array(found, dtype=np.float32).reshape(len(found), len(schema.columns))
 
     def newest(self, split: str, schema: Schema, column: str) -> NDArray[np.float64]:
         """(n,) newest values of a number column; NaN where it is missing."""
         place = [one.name for one in schema.columns].index(column)
         source = f"newest {column} {digest_of(schema)}"
-        found = self._each(split, source, CLEAN, lambda given: np.array([np.atleast_2d(one)[-1, place] for one in given]), "newest", schema)
+        files = self.folder.of_split(split)
+        found = self._each(files, source, CLEAN, lambda given: np.array([np.atleast_2d(one)[-1, place] for one in given]), "newest", schema)
         return np.array(found, dtype=np.float64).reshape(len(found))
 
     def foretold(self, artefact: Artefact, stage: Stage, split: str, corruption: Corruption | None) -> NDArray[np.float64]:
@@ -233,23 +266,13 @@ class OwnerData:
             return np.asarray(run(given), dtype=np.float64)
 
         condition = CLEAN if corruption is None else condition_name(corruption)
-        found = self._each(split, artefact.digest, condition, compute, f"artefact {condition}", stage.schema)
+        found = self._each(self.folder.of_split(split), artefact.digest, condition, compute, f"artefact {condition}", stage.schema)
         return np.array(found, dtype=np.float64).reshape(len(found), 4, -1)
 
-    def _each(
-        self,
-        split: str,
-        digest: str,
-        condition: str,
-        compute: Compute,
-        label: str,
-        schema: Schema | None,
-        chosen: NDArray[np.bool_] | None = None,
-    ) -> list[NDArray[Any]]:
-        """One array for each record, or for each chosen one, from the cache or computed in batches."""
-        files = [file for place, file in enumerate(self.folder.of_split(split)) if chosen is None or chosen[place]]
+    def _each(self, files: Files, digest: str, condition: str, compute: Compute, label: str, schema: Schema | None) -> list[NDArray[Any]]:
+        """One array for each record, from the cache or computed in batches."""
         condition = f"{decoder_named(schema)}/{condition}"
-        found: dict[str, NDArray[Any]] = self.cache.found(digest, condition)
+        found: dict[str, NDArray[Any]] = self.cache.found(digest, condition, [self.digests[file.path] for file in files])
         missing = [file for file in files if self.digests[file.path] not in found]
         step = BATCH_IMAGES if schema is None or schema.written else BATCH_ROWS
         tables = RowFiles(self.folder.root)
@@ -276,3 +299,80 @@ class OwnerData:
             return decoded_record(sent_bytes(raw, file, schema), file.path, schema)
         except InputError as error:
             raise RefusedError("data", "a record of the asset cannot be decoded", "see the node's own log") from error
+
+
+class FolderTraining(Placed):
+    """The training split of a folder, whose features are taken out of the cache, or computed, when they are asked for."""
+
+    def __init__(self, data: OwnerData, stage: Stage, params: TrainingParams) -> None:
+        self._data, self._stage, self._params = data, stage, params
+        self._files, self._records = data.folder.of_split(TRAIN), data.records(TRAIN)
+
+    @property
+    def dimension(self) -> int:
+        return self._stage.width
+
+    @property
+    def size(self) -> int:
+        return len(self._files)
+
+    def group_codes(self) -> Ints:
+        return self._records.groups
+
+    def take(self, places: Ints) -> TrainingRecords:
+        """Some of the records, in the order of `places`."""
+        files = [self._files[place] for place in places.tolist()]
+        of = self._records
+        records = Records(of.y[places], of.groups[places], tuple(file.kind for file in files))
+        views = [self._data.features_of(files, self._stage, view) for view in self._params.views]
+        views += [self._data.features_of(files, self._stage, "identity", one) for one in self._params.augmentations]
+        return self._with_drawn(records, files, views)
+
+    def whole(self) -> TrainingRecords:
+        """All at once, kept for whoever asks next. Raises RefusedError when they are too many."""
+        rows = len(self._files) * (len(self._params.views) + len(self._params.augmentations))
+        if rows * self._stage.width * 2 > self._data.whole_bytes_max:
+            what = f"this statistic takes {len(self._files)} records of {self._stage.width} features at once, more than a node holds"
+            raise RefusedError("data", what, "use one that is computed in chunks, or fewer features")
+        views = [self._data.kept_features(self._stage, view) for view in self._params.views]
+        views += [self._data.kept_features(self._stage, "identity", one) for one in self._params.augmentations]
+        return self._with_drawn(self._records, self._files, views)
+
+    def _with_drawn(self, records: Records, files: Files, views: list[NDArray[np.int16]]) -> TrainingRecords:
+        params = self._params
+        w = np.array([params.sure_weight if file.sure else params.unsure_weight for file in files], dtype=np.int64)
+        rows = tuple(shortened(q, self._data.norm_max) for q in views)
+        if not params.drawn_weight:
+            return TrainingRecords(records, rows, w)
+        drawn = self._data.drawn(self._stage, [file for file in files if file.label < 0])
+        return TrainingRecords(records, rows, w, shortened(drawn, self._data.norm_max), params.drawn_weight)
+
+
+class FolderHeld:
+    """A split of a folder in chunks, see sandbox.held.Held."""
+
+    contiguous = False
+
+    def __init__(self, data: OwnerData, split: str) -> None:
+        self._data, self._split = data, split
+
+    def chunks(self) -> Iterator[FolderChunk]:
+        files, records = self._data.folder.of_split(self._split), self._data.records(self._split)
+        for start in range(0, len(files), CHUNK_RECORDS):
+            own = slice(start, start + CHUNK_RECORDS)
+            yield FolderChunk(self._data, files[own], Records(records.y[own], records.groups[own], records.kinds[own]))
+
+
+@dataclass(frozen=True)
+class FolderChunk:
+    """Some of a folder's records; see sandbox.held.HeldChunk."""
+
+    data: OwnerData
+    files: Files
+    records: Records
+
+    def features(self, stage: Stage, corruption: Corruption | None = None) -> NDArray[np.int16]:
+        return self.data.features_of(self.files, stage, "identity", corruption)
+
+    def artefact_scores(self, artefact: Artefact, stage: Stage) -> NDArray[np.float64]:
+        return self.data.artefact_scores(artefact, stage, self.files)

@@ -11,11 +11,19 @@ from numpy.typing import NDArray
 
 from isthmus.contracts.head import Head, Stage
 from isthmus.contracts.ports import Corruptor, SharedExtractor
+from isthmus.contracts.schema import Schema
 from isthmus.contracts.statistic import SiteHeadParams, SiteHeads
 from isthmus.contracts.sums import Moments
 
 Given = list[NDArray[Any]]
 """Decoded records: pictures, or float32 rows or windows."""
+
+
+class MatrixExtractor(SharedExtractor, Protocol):
+    """An extractor that takes records of a table as the matrix that they are."""
+
+    def matrix(self, records: NDArray[np.float32], /) -> NDArray[np.int16]:
+        """(n, columns) -> what `rows` gives of the same records one by one."""
 
 
 @dataclass(frozen=True)
@@ -60,10 +68,11 @@ class SiteFitter(Protocol):
 @dataclass(frozen=True)
 class Tools:
     """What lives in other rooms. site: None where a node fits no site heads. spoilt: a picture -> with drawn defects; None where a node
-    draws none."""
+    draws none. corrupt_rows: what `corrupt` makes of each row of a table, at once."""
 
     extractor: ExtractorFinder
     artefact: ArtefactBuilder
     corrupt: Corruptor
     site: SiteFitter | None = None
     spoilt: Callable[[NDArray[np.uint8]], NDArray[np.uint8]] | None = None
+    corrupt_rows: Callable[[NDArray[np.float32], str, int, Schema], NDArray[np.float32]] | None = None

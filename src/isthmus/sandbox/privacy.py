@@ -14,7 +14,7 @@ from isthmus.contracts.errors import AgreementError
 from isthmus.contracts.job import Job, Noise
 from isthmus.sandbox.accounting import nanos_up, rho_of_shares
 from isthmus.sandbox.budget import CLAUSE
-from isthmus.sandbox.folder import DataFolder
+from isthmus.sandbox.folder import Groups
 from isthmus.sandbox.noise import discrete_gaussian
 from isthmus.sandbox.refusal import refuse_if
 from isthmus.sandbox.statistics.registry import Params, Statistic
@@ -53,17 +53,14 @@ def unit_of(terms: PrivacyTerms | None) -> Unit:
     return Unit() if terms is None else Unit(terms.unit_records_max, terms.unit == "group")
 
 
-def check_units(terms: PrivacyTerms | None, folder: DataFolder) -> None:
-    """Groups are as small as declared, and each is in one split, where a group is the unit. Raises RefusedError."""
+def check_units(terms: PrivacyTerms | None, groups: Callable[[], Groups]) -> None:
+    """Groups are as small as declared, and each is in one split, where a group is the unit. groups: asked for only then. Raises
+    RefusedError."""
     if terms is None or terms.unit != "group":
         return
-    sizes: dict[str, int] = {}
-    splits: dict[str, str] = {}
-    for file in folder.files:
-        sizes[file.group] = sizes.get(file.group, 0) + 1
-        straddles = splits.setdefault(file.group, file.split) != file.split
-        refuse_if(straddles, "privacy-unit", "a group of this owner's stands in two splits", "prepare the asset with whole groups")
-    larger = max(sizes.values(), default=0) > terms.unit_records_max
+    found = groups()
+    refuse_if(found.straddling, "privacy-unit", "a group of this owner's stands in two splits", "prepare the asset with whole groups")
+    larger = found.records_max > terms.unit_records_max
     refuse_if(larger, "privacy-unit", f"a group of this owner's has more than {terms.unit_records_max} records", "agree on a larger unit")
 
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from isthmus.contracts.agreement import Agreement
 from isthmus.contracts.job import Job
 from isthmus.kit.canonical import sha256_hex
 from isthmus.sandbox.agreements import agreement_digest
 from isthmus.sandbox.budget import PrivacyLedger, Release
-from isthmus.sandbox.folder import DataFolder
+from isthmus.sandbox.folder import Groups
 from isthmus.sandbox.history import job_content
 from isthmus.sandbox.privacy import Ints, check_noise, check_units, cost_nanos, noise_of, told_only
 from isthmus.sandbox.statistics.registry import Params, Statistic
@@ -34,12 +36,12 @@ def _release(agreement: Agreement, params: Params, job: Job, blocks: tuple[Block
 
 
 def check_budget(
-    agreement: Agreement, statistic: Statistic, params: Params, job: Job, ledger: PrivacyLedger, folder: DataFolder, now_s: float
+    agreement: Agreement, statistic: Statistic, params: Params, job: Job, ledger: PrivacyLedger, groups: Callable[[], Groups], now_s: float
 ) -> None:
     """Whether the job could be paid for now, before anything is computed. Raises RefusedError: `privacy-budget`, `privacy-unit`."""
     if agreement.privacy is None or job.noise is None:
         return
-    check_units(agreement.privacy, folder)
+    check_units(agreement.privacy, groups)
     blocks = check_noise(agreement, statistic, params, job)
     ledger.check(agreement.owner, _release(agreement, params, job, blocks, "", now_s), agreement.privacy)
 

@@ -29,6 +29,7 @@ from isthmus.contracts.ports import Clock
 from isthmus.contracts.schema import Schema
 from isthmus.contracts.targets import Target
 from isthmus.kit.config import process_environment
+from isthmus.sandbox.columnlayout import column_place
 from isthmus.sandbox.folder import read_folder
 from isthmus.sandbox.nodehome import NodeSettings, init_home, only_one, open_home
 from isthmus.sandbox.nodeterms import agreements_at
@@ -102,7 +103,8 @@ def prepare_owner(
         sample=sample,
         targets=targets,
     )
-    files = () if targets or good_alone else read_folder(data).files
+    in_columns = column_place(data) is not None
+    files = () if targets or good_alone or in_columns else read_folder(data).files
     if files and all(file.label < 0 for file in files):
         raise FolderError(f"all {len(files)} records in {data} are labelled good", "add records of the other class, or use head: gaussian")
     with only_one(state, make=True):

@@ -18,8 +18,8 @@ from scipy.stats import rankdata
 from isthmus.contracts.head import Head, Link, Stage
 from isthmus.contracts.statistic import TrainingParams
 from isthmus.sandbox.folder import HOLDOUT
+from isthmus.sandbox.held import Data
 from isthmus.sandbox.nodehome import open_home
-from isthmus.sandbox.ownerdata import OwnerData
 from isthmus.sandbox.ports import Tools
 from isthmus.scenarios.facts import Reference
 from isthmus.scenarios.local import Owner
@@ -44,8 +44,8 @@ class Pool:
 def _pool(owner: Owner, stage: Stage, params: TrainingParams, tools: Tools) -> Pool:
     home = open_home(owner.state)
     try:
-        data: OwnerData = home.owner_data(tools)
-        q, y, w, _ = data.training(stage, params).stacked()
+        data: Data = home.owner_data(tools)
+        q, y, w, _ = data.training(stage, params).whole().stacked()
         held = data.features(stage, HOLDOUT).astype(np.float64)
         count = data.records("train").size
         return Pool(

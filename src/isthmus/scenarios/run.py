@@ -24,6 +24,7 @@ from isthmus.contracts.statistic import EVALUATE, PAIR
 from isthmus.contracts.targets import Target
 from isthmus.contracts.valuesums import VALUE_STATISTICS
 from isthmus.kit.signing import Envelope, key_id
+from isthmus.sandbox.columnsample import sampled
 from isthmus.sandbox.folder import LabelledFile, read_folder
 from isthmus.sandbox.outlog import undeclared, verify_log
 from isthmus.sandbox.ports import Tools
@@ -260,13 +261,14 @@ class ScenarioRun:
     # Steps at the exchange.
 
     def _serve(self, operator: ExchangeClient, user: Owner, result: Json) -> None:
-        files: list[LabelledFile] = list(read_folder(user.data, self._targets).files)
         wanted = self._scenario.serve.sample_requests
+        data = sampled(user.data, user.state / "sample", wanted)
+        files: list[LabelledFile] = list(read_folder(data, self._targets).files)
         chosen = files[:: max(1, len(files) // wanted)][:wanted]
         model, run_id = result["deployment"]["name"], result["artefact_digest"]
         tell = lambda done, total, label: self._tell(label, done, total)  # noqa: E731
         currency, schema = self._scenario.serve.currency, self._scenario.interface.schema
-        self.facts.serving = serve_samples(operator, model, currency, user.data, chosen, run_id, tell, schema)
+        self.facts.serving = serve_samples(operator, model, currency, data, chosen, run_id, tell, schema)
         self.facts.artefact_edit_refusal = self._edited(result)
 
     def _edited(self, result: Json) -> tuple[str, str, str] | None:

@@ -12,41 +12,76 @@ import numpy as np
 from numpy.typing import NDArray
 
 from isthmus.contracts.errors import RefusedError
-from isthmus.contracts.statistic import Candidate, FoldOutParams
-from isthmus.contracts.sums import LOSS_UNIT, SCORE_BINS, SCORE_LIMIT, FoldOut, GroupSums, score_bins
-from isthmus.kit.hatmatrix import Floats, design, leave_group_out, scaled_inverse
+from isthmus.contracts.statistic import Candidate, ClustersParams, FoldOutParams
+from isthmus.contracts.sums import LOSS_UNIT, SCORE_BINS, SCORE_LIMIT, FoldOut, GroupSums, Moments, score_bins
+from isthmus.kit.hatmatrix import Floats, scaled_products
 from isthmus.kit.logits import scores_of
-from isthmus.sandbox.statistics.irls import fold_out_logits
-from isthmus.sandbox.statistics.records import Ints, Records, TrainingRecords, sums_by_group
+from isthmus.sandbox.statistics.folds import Fold, each_left_out
+from isthmus.sandbox.statistics.irls import logistic_fold
+from isthmus.sandbox.statistics.moments import moments
+from isthmus.sandbox.statistics.records import GroupTally, Ints, Records, Training, sums_by_group
 
 RESIDUAL_MAX = 1024.0
 SCALE_FLOOR = 1.0
 
 
-def fold_out_scores(training: TrainingRecords, penalty: float, bias: float, coefficients: Floats, total_weight: int) -> Floats:
+def ridge_folds(training: Training, fits: list[tuple[float, float, Floats]], total_weight: int) -> list[Fold]:
+    """What leaves each group out of each fit (penalty, bias, coefficients). The owner's own products come from exact whole numbers, so that
+    they are the same in whichever chunks the rows came.
+
+    Raises RefusedError when a candidate is not a fit of a total that these records are part of.
+    """
+    d, own = training.dimension, moments(training)
+    for penalty, bias, coefficients in fits:
+        if coefficients.shape != (d,) or not np.isfinite(bias) or not 0 < penalty < np.inf:
+            raise RefusedError("parameters", f"a candidate is no fit of {d} features", "send the total's fit")
+    if total_weight < own.sum_w:
+        raise RefusedError("parameters", "the roster's weight is less than this owner's", "send the total's weight")
+    mean, centred = centred_products(own)
+    scale = np.maximum(np.sqrt(np.maximum(np.diag(centred) / own.sum_w, 0.0)), SCALE_FLOOR)
+    products = np.zeros((d + 1, d + 1))
+    products[0, 0], products[1:, 1:] = own.sum_w, centred / np.outer(scale, scale)
+    folds = []
+    for penalty, bias, coefficients in fits:
+        inverse = scaled_products(products, float(own.sum_w), penalty, float(total_weight))
+        folds.append(Fold(mean, scale, inverse, np.concatenate([[bias + float(coefficients @ mean)], coefficients * scale])))
+    return folds
+
+
+def centred_products(own: Moments) -> tuple[Floats, Floats]:
+    """(mean (d,), sum of w (q - mean)(q - mean)^T (d, d)). Shifted by whole numbers first, which is exact, so that nothing cancels."""
+    mean = own.sum_wx / own.sum_w
+    centre = np.rint(mean).astype(np.int64)
+    shifted = own.sum_wx - own.sum_w * centre
+    cross = np.outer(centre, own.sum_wx)
+    products = own.gram - cross - cross.T + own.sum_w * np.outer(centre, centre)
+    rest = np.outer(shifted, shifted.astype(np.float64) / own.sum_w)
+    return mean, np.asarray(products - rest, dtype=np.float64)
+
+
+def fold_out_scores(training: Training, penalty: float, bias: float, coefficients: Floats, total_weight: int) -> Floats:
     """(n,) scores of the identity view, each as by the fit that saw no view of any record of its group.
 
     Raises RefusedError when the candidate is not a fit of a total that these records are part of.
     """
-    d = training.dimension
-    q, y, w, groups = training.stacked()
-    if coefficients.shape != (d,) or not np.isfinite(bias) or not 0 < penalty < np.inf:
-        raise RefusedError("parameters", f"a candidate is no fit of {d} features", "send the total's fit")
-    if total_weight < int(w.sum()):
-        raise RefusedError("parameters", "the roster's weight is less than this owner's", "send the total's weight")
-    mean = (w @ q) / w.sum()
-    scale = np.maximum(np.sqrt(np.maximum((w @ q.astype(np.float64) ** 2) / w.sum() - mean**2, 0.0)), SCALE_FLOOR)
-    z = design(q, mean, scale)
-    turned = np.concatenate([[bias + float(coefficients @ mean)], coefficients * scale])
-    scores = leave_group_out(z, w, y, groups, scaled_inverse(z, w, penalty, float(total_weight)), turned)
-    return scores[: training.records.size]
+    return ridge_folds(training, [(penalty, bias, coefficients)], total_weight)[0].gathered(training)
 
 
-def candidate_scores(training: TrainingRecords, candidate: Candidate, total_weight: int) -> Floats:
+def candidate_folds(training: Training, candidates: tuple[Candidate, ...], total_weight: int) -> list[Fold]:
+    """A fold of each candidate document, in order. Raises RefusedError."""
+    ridge = [(c.penalty, c.bias, c.coefficients.array()) for c in candidates if c.working is None]
+    known = iter(ridge_folds(training, ridge, total_weight) if ridge else [])
+    return [next(known) if c.working is None else logistic_fold(training, c, c.working, total_weight) for c in candidates]
+
+
+def told(candidate: Candidate, found: Floats) -> Floats:
+    """The scores that a fold's numbers are: of a logistic candidate, which gives logits, by its link."""
+    return found if candidate.working is None else scores_of(found)
+
+
+def candidate_scores(training: Training, candidate: Candidate, total_weight: int) -> Floats:
     """`fold_out_scores` of a candidate document; of a logistic one, the scores of its logits."""
-    if candidate.working is not None:
-        return scores_of(fold_out_logits(training, candidate, candidate.working, total_weight))
-    return fold_out_scores(training, candidate.penalty, candidate.bias, candidate.coefficients.array(), total_weight)
+    return told(candidate, candidate_folds(training, (candidate,), total_weight)[0].gathered(training))
 
 
 def weighted_loss(scores: Floats, y: Ints, w: Ints) -> int:
@@ -66,13 +101,19 @@ def _aimed(scores: Floats, candidate: Candidate) -> Floats:
     return scores if candidate.working is None else scores / SCORE_LIMIT
 
 
-def foldout(training: TrainingRecords, params: FoldOutParams) -> FoldOut:
+def foldout(training: Training, params: FoldOutParams) -> FoldOut:
     """One row of loss and histograms a candidate; zeros where histograms are not told."""
-    y, w = training.records.y, training.w
-    scores = [candidate_scores(training, candidate, params.total_weight) for candidate in params.candidates]
-    loss = np.array([weighted_loss(_aimed(s, c), y, w) for s, c in zip(scores, params.candidates, strict=True)], dtype=np.int64)
-    counted = np.stack([score_histogram(s, y) for s in scores])
-    return FoldOut(int(w.sum()), loss, counted if params.histograms else np.zeros_like(counted))
+    candidates = params.candidates
+    folds = candidate_folds(training, candidates, params.total_weight)
+    sum_w, loss, counted = 0, np.zeros(len(folds), dtype=np.int64), np.zeros((len(folds), 2, SCORE_BINS), dtype=np.int64)
+    for block, found in each_left_out(training, folds):
+        y, w = block.training.records.y, block.training.w
+        scores = [told(candidate, one) for candidate, one in zip(candidates, found, strict=True)]
+        sum_w += int(w.sum())
+        loss += [weighted_loss(_aimed(s, c), y, w) for s, c in zip(scores, candidates, strict=True)]
+        if params.histograms:
+            counted += np.stack([score_histogram(s, y) for s in scores])
+    return FoldOut(sum_w, loss, counted)
 
 
 def verdicts(scores: Floats, lo: float, hi: float) -> Ints:
@@ -88,7 +129,30 @@ def group_sums(answered: NDArray[np.bool_], wrong: NDArray[np.bool_], groups: In
     return GroupSums(int((a > 0).sum()), int(a.sum()), int(e.sum()), int((a * a).sum()), int((e * e).sum()), int((a * e).sum()))
 
 
+def tally_of(answered: NDArray[np.bool_], wrong: NDArray[np.bool_]) -> Ints:
+    """(n, 2) what a GroupTally takes: answered, and wrong among them."""
+    return np.stack([answered, answered & wrong], axis=1).astype(np.int64)
+
+
+def tallied(tally: GroupTally) -> GroupSums:
+    """Sums over groups with at least one answered record, of a tally of `tally_of`."""
+    done = tally.finish()
+    (aa, ae), (_, ee) = done.products.tolist()
+    return GroupSums(int(done.present[0]), int(done.totals[0]), int(done.totals[1]), aa, ee, ae)
+
+
 def clusters(records: Records, scores: Floats, lo: float, hi: float) -> GroupSums:
-    """Answered and wrong fold-out verdicts by group."""
+    """Answered and wrong verdicts by group."""
     found = verdicts(scores, lo, hi)
     return group_sums(found != 0, found != records.y, records.groups)
+
+
+def foldout_clusters(training: Training, params: ClustersParams) -> GroupSums:
+    """`clusters` of the fold-out scores of a candidate."""
+    fold = candidate_folds(training, (params.candidate,), params.total_weight)
+    tally = GroupTally(2, contiguous=True)  # parts hold whole groups
+    for block, (found,) in each_left_out(training, fold):
+        records = block.training.records
+        said = verdicts(told(params.candidate, found), params.lo, params.hi)
+        tally.add(tally_of(said != 0, said != records.y), records.groups)
+    return tallied(tally)

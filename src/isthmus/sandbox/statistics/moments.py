@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from isthmus.contracts.errors import RefusedError
 from isthmus.contracts.statistic import WEIGHT_MAX
 from isthmus.contracts.sums import FEATURE_MAX, Moments
-from isthmus.sandbox.statistics.records import Ints, TrainingRecords
+from isthmus.sandbox.statistics.records import Ints, Training, TrainingRecords
 
 CHUNK_ROWS = 4096
 EXACT_MAX = 1 << 53
@@ -30,21 +30,34 @@ def exact_gram(q: NDArray[np.int16], w: Ints) -> Ints:
     return gram
 
 
-def moments(training: TrainingRecords) -> Moments:
+def moments(training: Training) -> Moments:
     """Moments of all rows; `records` and `groups` count records, not views."""
     d = training.dimension
-    blocks = [(q, training.records.y, training.w) for q in training.views]
-    if training.drawn is not None:
-        ones = np.ones(len(training.drawn), dtype=np.int64)
-        blocks.append((training.drawn, ones, training.drawn_weight * ones))
     sum_wx, sum_wyx, gram = np.zeros(d, dtype=np.int64), np.zeros(d, dtype=np.int64), np.zeros((d, d), dtype=np.int64)
-    for q, y, w in blocks:
-        if q.size and (int(q.min()) < -FEATURE_MAX):
-            raise RefusedError("overflow", f"a feature lies beyond {FEATURE_MAX}", "use an extractor of the declared range")
-        whole = q.astype(np.int64)
-        sum_wx += w @ whole
-        sum_wyx += (w * y) @ whole
-        gram += exact_gram(q, w)
-    groups = int(np.unique(training.records.groups).size)
-    sum_w, sum_wy = sum(int(w.sum()) for _, _, w in blocks), sum(int((w * y).sum()) for _, y, w in blocks)
-    return Moments(training.records.size, groups, sum_w, sum_wy, sum_wx, sum_wyx, gram)
+    sum_w = sum_wy = 0
+    for chunk in training.chunks():
+        for q, y, w in _blocks(chunk):
+            if q.size and (int(q.min()) < -FEATURE_MAX):
+                raise RefusedError("overflow", f"a feature lies beyond {FEATURE_MAX}", "use an extractor of the declared range")
+            weighted = np.stack([w, w * y])
+            first = _weighted_sums(q, weighted)
+            sum_wx, sum_wyx, gram = sum_wx + first[0], sum_wyx + first[1], gram + exact_gram(q, w)
+            sum_w, sum_wy = sum_w + int(w.sum()), sum_wy + int((w * y).sum())
+    return Moments(training.size, len(training.group_list), sum_w, sum_wy, sum_wx, sum_wyx, gram)
+
+
+def _blocks(chunk: TrainingRecords) -> list[tuple[NDArray[np.int16], Ints, Ints]]:
+    """(features, labels, weights) of a chunk's views, and of its drawn defects."""
+    blocks = [(q, chunk.records.y, chunk.w) for q in chunk.views]
+    if chunk.drawn is not None:
+        ones = np.ones(len(chunk.drawn), dtype=np.int64)
+        blocks.append((chunk.drawn, ones, chunk.drawn_weight * ones))
+    return blocks
+
+
+def _weighted_sums(q: NDArray[np.int16], weights: Ints) -> Ints:
+    """(k, n) integer weights times (n, d) features, exactly: as doubles where these hold every partial sum."""
+    most = int(np.abs(weights).max(initial=0)) * FEATURE_MAX * max(1, len(q))
+    if most < EXACT_MAX:
+        return np.asarray(weights.astype(np.float64) @ q.astype(np.float64)).astype(np.int64)
+    return weights @ q.astype(np.int64)

@@ -33,6 +33,7 @@ from isthmus.sandbox.askedbook import Answered, World, record_keys, version_of
 from isthmus.sandbox.atoms import OUTSIDE, Family, Labels, answerable, following
 from isthmus.sandbox.duckrows import DuckRows
 from isthmus.sandbox.folder import SPLITS
+from isthmus.sandbox.held import Data
 from isthmus.sandbox.ownerdata import OwnerData
 from isthmus.sandbox.questionsql import NULL, Writer, cells_statement, sums_statement
 from isthmus.sandbox.statistics.sensitivity import Block, Unit
@@ -55,17 +56,19 @@ def check_question(params: QuestionParams, stage: Stage) -> None:
         raise RefusedError("parameters", error.message, error.next_step) from error
 
 
-def declared(stage: Stage, data: OwnerData) -> Schema:
-    """The question's columns, which must be those that the owner itself has declared. Raises RefusedError, clause `columns`."""
+def declared(stage: Stage, data: Data) -> tuple[Schema, OwnerData]:
+    """The question's columns, which must be those that the owner has declared, and its rows. Raises RefusedError, clause `columns`."""
+    if not isinstance(data, OwnerData):
+        raise RefusedError("columns", "a table in columns answers no questions yet", "give a folder with records.csv")
     if stage.schema is None or data.columns is None or data.columns != stage.schema:
         why = "this owner has declared no columns" if data.columns is None else "this owner has declared other columns than the question's"
         raise RefusedError("columns", why, "the owner runs isthmus node init with --scenario; ask with that package's present version")
-    return stage.schema
+    return stage.schema, data
 
 
-def question(params: QuestionParams, stage: Stage, data: OwnerData, least: int) -> NDArray[np.int64]:
+def question(params: QuestionParams, stage: Stage, given: Data, least: int) -> NDArray[np.int64]:
     """The owner's share, exact. Raises RefusedError."""
-    schema = declared(stage, data)
+    schema, data = declared(stage, given)
     writer = Writer(schema)
     statement = cells_statement(writer, params)
     rows = Rows(data, schema)
@@ -141,7 +144,7 @@ def _allowed(
     histograms = [one for one in params.measures if one.kind == "histogram"]
     known = book.answered(asked, version, least)
     if known is None:
-        known = _sets(params, declared(stage, data), book.world(rows.keys, rows.splits), rows, least, cells, bins)
+        known = _sets(params, declared(stage, data)[0], book.world(rows.keys, rows.splits), rows, least, cells, bins)
         book.keep(asked, version, least, rows.keys, rows.splits, known)
     return known, [known.bins[f"{one.column} {one.bins}"] for one in histograms]
 

@@ -79,19 +79,19 @@ from isthmus.contracts.valuesums import (
 from isthmus.kit.canonical import digest_of
 from isthmus.kit.treewalk import head_scores
 from isthmus.sandbox.folder import TRAIN
-from isthmus.sandbox.ownerdata import OwnerData
+from isthmus.sandbox.held import Data, HeldChunk
 from isthmus.sandbox.ports import SiteRows
 from isthmus.sandbox.statistics import trees
-from isthmus.sandbox.statistics.evaluation import evaluation
-from isthmus.sandbox.statistics.foldout import candidate_scores, clusters, foldout, verdicts
+from isthmus.sandbox.statistics.evaluation import EvaluationTally
+from isthmus.sandbox.statistics.foldout import foldout, foldout_clusters, verdicts
 from isthmus.sandbox.statistics.gaussian import gaussian_clusters, gaussian_foldout, gaussian_scores, good_moments, total_of
 from isthmus.sandbox.statistics.irls import effective_records, irls
 from isthmus.sandbox.statistics.moments import moments
 from isthmus.sandbox.statistics.own_head import own_head
-from isthmus.sandbox.statistics.pair import pair
+from isthmus.sandbox.statistics.pair import PairTally
 from isthmus.sandbox.statistics.parameters import check_bounds
 from isthmus.sandbox.statistics.question import question, question_blocks
-from isthmus.sandbox.statistics.records import Records, TrainingRecords
+from isthmus.sandbox.statistics.records import Training
 from isthmus.sandbox.statistics.sensitivity import Block, Unit, evaluate_blocks, irls_blocks, moments_blocks, pair_blocks
 from isthmus.sandbox.statistics.site_gaussian import site_gaussians
 from isthmus.sandbox.statistics.values import (
@@ -123,12 +123,12 @@ class Statistic:
     name: str
     params: type[msgspec.Struct]
     size: Callable[[Params, Stage], int]
-    compute: Callable[[Params, Stage, OwnerData, int], Payload]
+    compute: Callable[[Params, Stage, Data, int], Payload]
     releases_features: bool
     single: bool = False
     of_good: bool = False
     dimension: Callable[[Params, Stage], int] = lambda params, stage: stage.counted
-    effective: Callable[[Params, Stage, OwnerData], float] | None = None
+    effective: Callable[[Params, Stage, Data], float] | None = None
     output: Output = "model"
     sensitivity: Callable[[Params, Stage, Unit, int], tuple[Block, ...]] | None = None
 
@@ -146,7 +146,7 @@ def parsed_params(name: str, params: dict[str, Any], stage: Stage) -> tuple[Stat
     return statistic, found
 
 
-def computed(statistic: Statistic, params: Params, stage: Stage, data: OwnerData, least: int) -> Payload:
+def computed(statistic: Statistic, params: Params, stage: Stage, data: Data, least: int) -> Payload:
     """The owner's share: int64 of the declared size, or float64 for a single statistic. least: least group size."""
     try:
         value = statistic.compute(params, stage, data, least)
@@ -160,76 +160,75 @@ def computed(statistic: Statistic, params: Params, stage: Stage, data: OwnerData
     return value
 
 
-def _moments(params: MomentsParams, stage: Stage, data: OwnerData, least: int) -> Payload:
-    _enough(data.records(TRAIN), least, (), TRAIN)
+def _moments(params: MomentsParams, stage: Stage, data: Data, least: int) -> Payload:
+    _enough(data, least, (), TRAIN)
     return moments(data.training(stage, params)).packed()
 
 
-def _irls(params: IrlsParams, stage: Stage, data: OwnerData, least: int) -> Payload:
-    _enough(data.records(TRAIN), least, (), TRAIN)
+def _irls(params: IrlsParams, stage: Stage, data: Data, least: int) -> Payload:
+    _enough(data, least, (), TRAIN)
     return irls(data.training(stage, params), params).packed()
 
 
-def _irls_effective(params: IrlsParams, stage: Stage, data: OwnerData) -> float:
+def _irls_effective(params: IrlsParams, stage: Stage, data: Data) -> float:
     return effective_records(data.training(stage, params), params.coefficients.array())
 
 
-def _foldout(params: FoldOutParams, stage: Stage, data: OwnerData, least: int) -> Payload:
-    _enough(data.records(TRAIN), least, (), TRAIN)
+def _foldout(params: FoldOutParams, stage: Stage, data: Data, least: int) -> Payload:
+    _enough(data, least, (), TRAIN)
     return foldout(data.training(stage, params), params).packed()
 
 
-def _clusters(params: ClustersParams, stage: Stage, data: OwnerData, least: int) -> Payload:
-    _enough(data.records(TRAIN), least, (), TRAIN)
-    training = data.training(stage, params)
-    return clusters(training.records, candidate_scores(training, params.candidate, params.total_weight), params.lo, params.hi).packed()
+def _clusters(params: ClustersParams, stage: Stage, data: Data, least: int) -> Payload:
+    _enough(data, least, (), TRAIN)
+    return foldout_clusters(data.training(stage, params), params).packed()
 
 
-def _own_head(params: OwnHeadParams, stage: Stage, data: OwnerData, least: int) -> Payload:
-    _enough(data.records(TRAIN), least, (), TRAIN)
-    return own_head(data.training(stage, params), params.penalties)
+def _own_head(params: OwnHeadParams, stage: Stage, data: Data, least: int) -> Payload:
+    _enough(data, least, (), TRAIN)
+    return own_head(data.training(stage, params).whole(), params.penalties)
 
 
-def _site_head(params: SiteHeadParams, stage: Stage, data: OwnerData, least: int) -> Payload:
+def _site_head(params: SiteHeadParams, stage: Stage, data: Data, least: int) -> Payload:
     if data.tools.site is None:
         raise RefusedError("statistic", "this node fits no site heads", "use a node with a fitter")
-    _enough(data.records(TRAIN), least, (), TRAIN)
+    _enough(data, least, (), TRAIN)
     try:
         fleet = moments_from(params.fleet.array().astype(np.int64), stage.dimension)
     except ValueError as error:
         raise RefusedError("parameters", f"the fleet's sums do not fit the stage: {error}", "send the fleet's moments") from error
-    training = data.training(stage, params)
+    training = data.training(stage, params).whole()
     q, y, w, groups = training.stacked()
     return data.tools.site(fleet, SiteRows(q, w, y, groups, training.records.size), stage, params).packed()
 
 
-def _gaussian(params: GaussianParams, stage: Stage, data: OwnerData, least: int) -> Payload:
-    _enough_good(data.records(TRAIN), least)
-    return good_moments(data.training(stage, params), stage).packed()
+def _gaussian(params: GaussianParams, stage: Stage, data: Data, least: int) -> Payload:
+    _enough_good(data, least)
+    return good_moments(data.training(stage, params).whole(), stage).packed()
 
 
-def _gaussian_foldout(params: GaussianFoldOutParams, stage: Stage, data: OwnerData, least: int) -> Payload:
-    _enough_good(data.records(TRAIN), least)
-    return gaussian_foldout(data.training(stage, params), params, stage).packed()
+def _gaussian_foldout(params: GaussianFoldOutParams, stage: Stage, data: Data, least: int) -> Payload:
+    _enough_good(data, least)
+    return gaussian_foldout(data.training(stage, params).whole(), params, stage).packed()
 
 
-def _gaussian_clusters(params: GaussianClustersParams, stage: Stage, data: OwnerData, least: int) -> Payload:
-    _enough_good(data.records(TRAIN), least)
-    return gaussian_clusters(data.training(stage, params), params, stage).packed()
+def _gaussian_clusters(params: GaussianClustersParams, stage: Stage, data: Data, least: int) -> Payload:
+    _enough_good(data, least)
+    return gaussian_clusters(data.training(stage, params).whole(), params, stage).packed()
 
 
-def _site_gaussian(params: SiteGaussianParams, stage: Stage, data: OwnerData, least: int) -> Payload:
-    _enough_good(data.records(TRAIN), least)
-    return site_gaussians(data.training(stage, params), total_of(params.total, stage), params, stage).packed()
+def _site_gaussian(params: SiteGaussianParams, stage: Stage, data: Data, least: int) -> Payload:
+    _enough_good(data, least)
+    return site_gaussians(data.training(stage, params).whole(), total_of(params.total, stage), params, stage).packed()
 
 
-def _enough_good(records: Records, least: int) -> None:
+def _enough_good(data: Data, least: int) -> None:
     """Of records labelled good there are enough, and they are at least GOOD_SHARE_MIN, as the dimension rule takes for granted."""
-    _enough(records, least, (), TRAIN)
-    good = int((records.y < 0).sum())
+    _enough(data, least, (), TRAIN)
+    good = data.count_good(TRAIN)
     if good < least:
         raise RefusedError("least-group-size", f"fewer than {least} training records here are labelled good", "give more good ones")
-    if good < GOOD_SHARE_MIN * records.size:
+    if good < GOOD_SHARE_MIN * data.count(TRAIN):
         raise RefusedError(
             "dimension",
             f"less than {GOOD_SHARE_MIN:.0%} of the training records here are labelled good, so they may be too few to hide among",
@@ -237,41 +236,48 @@ def _enough_good(records: Records, least: int) -> None:
         )
 
 
-def _enough(records: Records, least: int, slices: tuple[str, ...], split: str) -> None:
-    if records.size < least:
+def _enough(data: Data, least: int, slices: tuple[str, ...], split: str) -> None:
+    if data.count(split) < least:
         raise RefusedError(
             "least-group-size",
             f"the {split} split has fewer than {least} records here",
             "ask for a larger split, or agree on a smaller group",
         )
     for part in slices:
-        if 0 < int(records.of_kind(part).sum()) < least:
+        if 0 < data.count_of_kind(split, part) < least:
             raise RefusedError("least-group-size", f"slice {part!r} has fewer than {least} records here", "leave the slice out")
 
 
-def _evaluate(params: EvaluateParams, stage: Stage, data: OwnerData, least: int) -> Payload:
-    records = data.records(params.records)
-    _enough(records, least, params.slices, params.records)
+def _evaluate(params: EvaluateParams, stage: Stage, data: Data, least: int) -> Payload:
+    _enough(data, least, params.slices, params.records)
     artefact = data.tools.artefact(params.head)
     if artefact.digest != params.artefact:
         raise RefusedError(
             "artefact", f"the head rebuilds to {artefact.digest}, not to {params.artefact}", "send the head of that artefact"
         )
-    chosen = [np.ones(records.size, dtype=bool), *(records.of_kind(part) for part in params.slices)]
-    scored = [(_head_scores(data, params.head, params.records, c), params.head, c is None) for c in (None, *params.corruptions)]
-    if not np.array_equal(data.artefact_scores(artefact, stage, params.records), scored[0][0]):
-        raise RefusedError("artefact", "the artefact's own scores are not those of its head on this machine", "use the same release")
-    scored += [(_head_scores(data, other.head, params.records, None), other.head, True) for other in params.others]
-    parts = [
-        evaluation(records, scores, head.lo, head.hi, mask, ranked=clean and place == 0)
-        for scores, head, clean in scored
-        for place, mask in enumerate(chosen)
+    held = data.held(params.records, [params.head.stage, *(other.head.stage for other in params.others)])
+    asked: list[tuple[Head, Corruption | None]] = [(params.head, corruption) for corruption in (None, *params.corruptions)]
+    asked += [(other.head, None) for other in params.others]
+    slices = ("", *params.slices)
+    tallies = [
+        [EvaluationTally(head.lo, head.hi, corruption is None and not part, held.contiguous) for part in slices]
+        for head, corruption in asked
     ]
-    return np.concatenate([part.packed() for part in parts])
+    for chunk in held.chunks():
+        records = chunk.records
+        chosen = [np.ones(records.size, dtype=bool), *(records.of_kind(part) for part in params.slices)]
+        for place, (head, corruption) in enumerate(asked):
+            scores = _head_scores(chunk, head, corruption)
+            if place == 0 and not np.array_equal(chunk.artefact_scores(artefact, stage), scores):
+                what = "the artefact's own scores are not those of its head on this machine"
+                raise RefusedError("artefact", what, "use the same release")
+            for tally, mask in zip(tallies[place], chosen, strict=True):
+                tally.add(records, scores, mask)
+    return np.concatenate([tally.evaluation().packed() for row in tallies for tally in row])
 
 
-def _head_scores(data: OwnerData, head: Head, split: str, corruption: Corruption | None) -> NDArray[np.float64]:
-    q = data.features(head.stage, split, corruption=corruption)
+def _head_scores(chunk: HeldChunk, head: Head, corruption: Corruption | None) -> NDArray[np.float64]:
+    q = chunk.features(head.stage, corruption)
     if head.gaussian is not None:
         return gaussian_scores(q, head.stage, head.gaussian)
     try:
@@ -280,7 +286,7 @@ def _head_scores(data: OwnerData, head: Head, split: str, corruption: Corruption
         raise RefusedError("parameters", f"a head does not fit its stage: {error.message}", error.next_step) from error
 
 
-def _beginnings(training: TrainingRecords, params: ForestParams, stage: Stage, data: OwnerData) -> NDArray[np.float64]:
+def _beginnings(training: Training, params: ForestParams, stage: Stage, data: Data) -> NDArray[np.float64]:
     """The same in every round, so they are kept."""
     weights = [params.sure_weight, params.unsure_weight]
     asked = digest_of({"stage": stage.digest, "base": params.forest.base, "beginning": params.beginning, "weights": weights})
@@ -290,52 +296,56 @@ def _beginnings(training: TrainingRecords, params: ForestParams, stage: Stage, d
     return data.begun[asked]
 
 
-def _histograms(params: HistogramsParams, stage: Stage, data: OwnerData, least: int) -> Payload:
-    _enough(data.records(TRAIN), least, (), TRAIN)
+def _histograms(params: HistogramsParams, stage: Stage, data: Data, least: int) -> Payload:
+    _enough(data, least, (), TRAIN)
     training = data.training(stage, params)
     return trees.histograms(training, params, _beginnings(training, params, stage, data), least)
 
 
-def _aside_scores(params: AsideScoresParams, stage: Stage, data: OwnerData, least: int) -> Payload:
-    _enough(data.records(TRAIN), least, (), TRAIN)
+def _aside_scores(params: AsideScoresParams, stage: Stage, data: Data, least: int) -> Payload:
+    _enough(data, least, (), TRAIN)
     training = data.training(stage, params)
     return trees.aside_scores(training, params, _beginnings(training, params, stage, data)).packed()
 
 
-def _aside_clusters(params: AsideClustersParams, stage: Stage, data: OwnerData, least: int) -> Payload:
-    _enough(data.records(TRAIN), least, (), TRAIN)
+def _aside_clusters(params: AsideClustersParams, stage: Stage, data: Data, least: int) -> Payload:
+    _enough(data, least, (), TRAIN)
     training = data.training(stage, params)
     return trees.aside_clusters(training, params, _beginnings(training, params, stage, data)).packed()
 
 
-def _pair(params: PairParams, stage: Stage, data: OwnerData, least: int) -> Payload:
-    records = data.records(params.records)
-    _enough(records, least, (), params.records)
-    old, new = (verdicts(_head_scores(data, head, params.records, None), head.lo, head.hi) for head in (params.old, params.new))
-    return pair(records, old, new).packed()
+def _pair(params: PairParams, stage: Stage, data: Data, least: int) -> Payload:
+    _enough(data, least, (), params.records)
+    held = data.held(params.records, [params.old.stage, params.new.stage])
+    tally = PairTally(held.contiguous)
+    for chunk in held.chunks():
+        old, new = (verdicts(_head_scores(chunk, head, None), head.lo, head.hi) for head in (params.old, params.new))
+        tally.add(chunk.records, old, new)
+    return tally.sums().packed()
 
 
 def _evaluate_size(params: EvaluateParams, stage: Stage) -> int:
     return EVALUATION_SIZE * (1 + len(params.slices)) * (1 + len(params.corruptions) + len(params.others))
 
 
-def _value_moments(params: ValueMomentsParams, stage: Stage, data: OwnerData, least: int) -> Payload:
-    _enough(data.records(TRAIN), least, (), TRAIN)
+def _value_moments(params: ValueMomentsParams, stage: Stage, data: Data, least: int) -> Payload:
+    _enough(data, least, (), TRAIN)
     return value_moments(value_rows(params, stage, data)).packed()
 
 
-def _value_foldout(params: ValueFoldOutParams, stage: Stage, data: OwnerData, least: int) -> Payload:
-    _enough(data.records(TRAIN), least, (), TRAIN)
+def _value_foldout(params: ValueFoldOutParams, stage: Stage, data: Data, least: int) -> Payload:
+    _enough(data, least, (), TRAIN)
     return value_foldout(value_rows(params, stage, data), params).packed()
 
 
-def _value_clusters(params: ValueClustersParams, stage: Stage, data: OwnerData, least: int) -> Payload:
-    _enough(data.records(TRAIN), least, (), TRAIN)
+def _value_clusters(params: ValueClustersParams, stage: Stage, data: Data, least: int) -> Payload:
+    _enough(data, least, (), TRAIN)
     return value_clusters(value_rows(params, stage, data), params)
 
 
-def _value_evaluate(params: ValueEvaluateParams, stage: Stage, data: OwnerData, least: int) -> Payload:
-    return value_evaluation(params, stage, data, lambda records: _enough(records, least, params.slices, params.records))
+def _value_evaluate(params: ValueEvaluateParams, stage: Stage, data: Data, least: int) -> Payload:
+    _enough(data, least, params.slices, params.records)
+    return value_evaluation(params, stage, data)
 
 
 STATISTICS: dict[str, Statistic] = {

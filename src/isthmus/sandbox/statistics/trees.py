@@ -11,7 +11,9 @@ asks for one, because owners tell beforehand which cuts would make one (contract
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,9 +22,21 @@ from isthmus.contracts.errors import RefusedError
 from isthmus.contracts.head import Forest
 from isthmus.contracts.sums import LOSS_UNIT, SCORE_BINS, FoldOut, GroupSums
 from isthmus.contracts.treesums import AsideClustersParams, AsideScoresParams, ForestParams, HistogramsParams
-from isthmus.kit.treewalk import Floats, checked_cuts, cut_sums, gradients, margins, probability, share_of, trees_of, unpacked, walked
-from isthmus.sandbox.statistics.foldout import candidate_scores, clusters, score_histogram
-from isthmus.sandbox.statistics.records import Ints, Records, TrainingRecords
+from isthmus.kit.treewalk import (
+    Floats,
+    checked_cuts,
+    cut_parts,
+    gradients,
+    margins,
+    probability,
+    share_of,
+    told_cuts,
+    trees_of,
+    unpacked,
+    walked,
+)
+from isthmus.sandbox.statistics.foldout import candidate_scores, score_histogram, tallied, tally_of, verdicts
+from isthmus.sandbox.statistics.records import GroupTally, Ints, Records, Training, TrainingRecords
 
 
 def _rank(group: int) -> bytes:
@@ -31,9 +45,25 @@ def _rank(group: int) -> bytes:
 
 def set_aside(groups: Ints, share: int) -> NDArray[np.bool_]:
     """(n,) records whose group is set aside: of the owner's groups one in `share`, at least one and never all, by the order of a hash."""
-    codes = sorted(np.unique(groups).tolist(), key=_rank)
+    return np.isin(groups, aside_codes(np.unique(groups), share))
+
+
+def aside_codes(codes: Ints, share: int) -> Ints:
+    """The codes that `set_aside` takes. codes: of all the owner's groups."""
+    if len(codes) and int(codes[-1]) == len(codes) - 1:
+        return _aside_of(len(codes), share)
+    return _first_ranked(codes.tolist(), share)
+
+
+@lru_cache(maxsize=8)
+def _aside_of(count: int, share: int) -> Ints:
+    """Trees ask for the same some hundred times in a row."""
+    return _first_ranked(list(range(count)), share)
+
+
+def _first_ranked(codes: list[int], share: int) -> Ints:
     count = min(max(1, round(len(codes) / share)), len(codes) - 1)
-    return np.isin(groups, codes[:count])
+    return np.array(sorted(codes, key=_rank)[:count], dtype=np.int64)
 
 
 @dataclass(frozen=True)
@@ -46,66 +76,78 @@ class Part:
     first: Floats
 
 
-def beginnings(training: TrainingRecords, params: ForestParams) -> Floats:
-    """(n,) scores of the training records before any tree."""
-    base, known = np.full(training.records.size, params.forest.base), params.beginning
+def beginnings(training: Training, params: ForestParams) -> Floats:
+    """(n,) scores of the training records before any tree; (1,) where all begin alike."""
+    known = params.beginning
     if known is None:
-        return base
-    return np.asarray(base + known.steepness * candidate_scores(training, known.candidate, known.total_weight))
+        return np.full(1, params.forest.base)
+    scores = candidate_scores(training, known.candidate, known.total_weight)
+    return np.asarray(params.forest.base + known.steepness * scores)
 
 
-def _part(training: TrainingRecords, first: Floats, chosen: NDArray[np.bool_]) -> Part:
-    of = training.records
+def _part(chunk: TrainingRecords, first: Floats, chosen: NDArray[np.bool_]) -> Part:
+    of = chunk.records
     kinds = tuple(kind for kind, kept in zip(of.kinds, chosen.tolist(), strict=True) if kept)
-    return Part(Records(of.y[chosen], of.groups[chosen], kinds), training.views[0][chosen], training.w[chosen], first[chosen])
+    return Part(Records(of.y[chosen], of.groups[chosen], kinds), chunk.views[0][chosen], chunk.w[chosen], first[chosen])
 
 
-def _parted(training: TrainingRecords, params: ForestParams, first: Floats) -> tuple[Part, Part]:
-    """(grown on, set aside)."""
-    aside = set_aside(training.records.groups, params.aside)
-    return _part(training, first, ~aside), _part(training, first, aside)
+def _parted(training: Training, params: ForestParams, first: Floats, aside: bool) -> Iterator[Part]:
+    """The records that are set aside, or those that are grown on, chunk by chunk."""
+    codes, start = aside_codes(training.group_list, params.aside), 0
+    for chunk in training.chunks():
+        end = start + chunk.size
+        own = np.broadcast_to(first, chunk.size) if first.shape == (1,) else first[start:end]
+        yield _part(chunk, own, np.isin(chunk.records.groups, codes) == aside)
+        start = end
 
 
-def histograms(training: TrainingRecords, params: HistogramsParams, first: Floats, least: int) -> Ints:
+def histograms(training: Training, params: HistogramsParams, first: Floats, least: int) -> Ints:
     """The owner's sums of the open nodes; see HistogramsParams. Raises RefusedError for a node that holds too few of its records."""
-    own, _ = _parted(training, params, first)
-    features = training.dimension
+    features, nodes = training.dimension, len(params.open)
     cuts, growing = checked_cuts(params.cuts.array(), features), unpacked(params.growing.array(), features)
+    trees = trees_of(params.forest, features)
     place = np.full(growing.size, -1, dtype=np.int64)
-    place[list(params.open)] = np.arange(len(params.open))
-    at = place[walked(growing, own.q)]
-    held = np.bincount(at[at >= 0], minlength=len(params.open))
+    place[list(params.open)] = np.arange(nodes)
+    whole, left = np.zeros((nodes, 3), dtype=np.int64), np.zeros((nodes, len(cuts), 3), dtype=np.int64)
+    for own in _parted(training, params, first, aside=False):
+        at = place[walked(growing, own.q)]
+        found = gradients(params.forest.loss, own.first + margins(0.0, trees, own.q), own.records.y, own.w)
+        more = cut_parts(own.q, at, nodes, found, cuts)
+        whole, left = whole + more[0], left + more[1]
+    held = whole[:, 2]
     if bool(((held > 0) & (held < least)).any()):
         raise RefusedError(
             "least-group-size",
             f"an open node of the tree holds fewer than {least} of the records here, but some",
             "split only where no owner is left with so few",
         )
-    score = own.first + margins(0.0, trees_of(params.forest, features), own.q)
-    found = gradients(params.forest.loss, score, own.records.y, own.w)
-    return cut_sums(own.q, at, len(params.open), found, cuts, params.owner_records_min, least).reshape(-1)
+    return told_cuts(whole, left, params.owner_records_min, least).reshape(-1)
 
 
-def aside_scores(training: TrainingRecords, params: AsideScoresParams, first: Floats) -> FoldOut:
+def aside_scores(training: Training, params: AsideScoresParams, first: Floats) -> FoldOut:
     """Losses, and where asked for scores, of the records set aside, after each of the prefixes."""
-    _, own = _parted(training, params, first)
-    trees = trees_of(params.forest, training.dimension)
+    trees, sum_w = trees_of(params.forest, training.dimension), 0
     loss, counted = np.zeros(len(params.prefixes), dtype=np.int64), np.zeros((len(params.prefixes), 2, SCORE_BINS), dtype=np.int64)
-    score, known = own.first, 0
-    for place, count in enumerate(params.prefixes):
-        score, known = score + margins(0.0, trees[known:count], own.q), count
-        wrong = (own.records.y - 2.0 * probability(params.forest.loss, score) + 1.0) ** 2
-        loss[place] = int((own.w * np.rint(np.minimum(wrong, 4.0) * LOSS_UNIT).astype(np.int64)).sum())
-        if params.histograms:
-            counted[place] = score_histogram(_published(params.forest, score), own.records.y)
-    return FoldOut(int(own.w.sum()), loss, counted)
+    for own in _parted(training, params, first, aside=True):
+        score, known = own.first, 0
+        sum_w += int(own.w.sum())
+        for place, count in enumerate(params.prefixes):
+            score, known = score + margins(0.0, trees[known:count], own.q), count
+            wrong = (own.records.y - 2.0 * probability(params.forest.loss, score) + 1.0) ** 2
+            loss[place] += int((own.w * np.rint(np.minimum(wrong, 4.0) * LOSS_UNIT).astype(np.int64)).sum())
+            if params.histograms:
+                counted[place] += score_histogram(_published(params.forest, score), own.records.y)
+    return FoldOut(sum_w, loss, counted)
 
 
-def aside_clusters(training: TrainingRecords, params: AsideClustersParams, first: Floats) -> GroupSums:
+def aside_clusters(training: Training, params: AsideClustersParams, first: Floats) -> GroupSums:
     """Answered and wrong verdicts on the records set aside, by group."""
-    _, own = _parted(training, params, first)
-    score = own.first + margins(0.0, trees_of(params.forest, training.dimension), own.q)
-    return clusters(own.records, _published(params.forest, score), params.lo, params.hi)
+    trees, tally = trees_of(params.forest, training.dimension), GroupTally(2)
+    for own in _parted(training, params, first, aside=True):
+        score = own.first + margins(0.0, trees, own.q)
+        said = verdicts(_published(params.forest, score), params.lo, params.hi)
+        tally.add(tally_of(said != 0, said != own.records.y), own.records.groups)
+    return tallied(tally)
 
 
 def _published(forest: Forest, score: Floats) -> Floats:

@@ -5,7 +5,6 @@ As foldout/2 does, fold-out scores are found from the fit's coefficients and the
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -40,11 +39,11 @@ from isthmus.contracts.valuesums import (
 )
 from isthmus.kit.hatmatrix import Floats
 from isthmus.sandbox.folder import SPLITS, TRAIN
-from isthmus.sandbox.ownerdata import OwnerData
+from isthmus.sandbox.held import Data
 from isthmus.sandbox.statistics.evaluation import linear_scores
 from isthmus.sandbox.statistics.foldout import fold_out_scores, group_sums
 from isthmus.sandbox.statistics.moments import moments
-from isthmus.sandbox.statistics.records import Records, TrainingRecords
+from isthmus.sandbox.statistics.records import TrainingRecords
 
 RESIDUAL_MAX = 4 * TARGET_MAX
 """A larger miss counts as this one, so that losses stay within 64 bits."""
@@ -134,7 +133,7 @@ def _check_evaluate(params: ValueEvaluateParams, stage: Stage) -> None:
     _require(all(part not in ("", "all") for part in params.slices), "a slice has no name of its own", "name record kinds")
 
 
-def value_rows(params: Asked, stage: Stage, data: OwnerData) -> ValueRows:
+def value_rows(params: Asked, stage: Stage, data: Data) -> ValueRows:
     """The training split, its outcomes in units, weighed as declared."""
     schema, outcomes = _schema_of(stage), data.outcomes(TRAIN, params.targets)
     columns = [
@@ -205,10 +204,9 @@ def value_clusters(rows: ValueRows, params: ValueClustersParams) -> Ints:
     return np.concatenate(found)
 
 
-def value_evaluation(params: ValueEvaluateParams, stage: Stage, data: OwnerData, enough: Callable[[Records], None]) -> Ints:
-    """The rebuilt artefact's own numbers, held against the outcomes. enough: raises when a slice has too few records."""
+def value_evaluation(params: ValueEvaluateParams, stage: Stage, data: Data) -> Ints:
+    """The rebuilt artefact's own numbers, held against the outcomes."""
     records = data.records(params.records)
-    enough(records)
     artefact = data.tools.artefact(params.head)
     if artefact.digest != params.artefact:
         raise RefusedError(
@@ -232,9 +230,9 @@ def value_evaluation(params: ValueEvaluateParams, stage: Stage, data: OwnerData,
     return np.concatenate(found)
 
 
-def _naive(params: ValueEvaluateParams, stage: Stage, data: OwnerData) -> Floats:
+def _naive(params: ValueEvaluateParams, stage: Stage, data: Data) -> Floats:
     """(n, targets): the newest value moved by the declared units, or the declared units alone."""
-    schema, count, found = _schema_of(stage), len(data.folder.of_split(params.records)), []
+    schema, count, found = _schema_of(stage), data.count(params.records), []
     for output, units in zip(params.head.outputs, params.naive, strict=True):
         column = output.target.change_from
         newest = data.newest(params.records, schema, column) if column else None
