@@ -35,6 +35,7 @@ from isthmus.contracts.valuesums import VALUE_CLUSTERS, VALUE_EVALUATE, VALUE_FO
 from isthmus.kit.canonical import digest_of
 from isthmus.kit.signing import Envelope, key_id, unseal
 from isthmus.sandbox.overlap import Roster, reveals
+from isthmus.sandbox.singly import hidden, seen_singly
 from isthmus.sandbox.statistics.registry import GOOD_SHARE_MIN, STATISTICS, Params, Statistic, parsed_params
 
 JOB_SECONDS_MAX = 7 * 24 * 3600
@@ -45,6 +46,8 @@ JOBS_PER_RUN_MAX |= {IRLS: 8}
 JOBS_PER_RUN_MAX |= {GAUSSIAN: 1, GAUSSIAN_FOLD_OUT: 2, GAUSSIAN_CLUSTERS: 6, SITE_GAUSSIAN: 4}
 JOBS_PER_RUN_MAX |= {VALUE_MOMENTS: 1, VALUE_FOLD_OUT: 2, VALUE_CLUSTERS: 4, VALUE_EVALUATE: 8}
 """Different jobs of each statistic in one run: every further answer about the same records is one more equation on them."""
+NOT_ASKED = ("id", "attempt", "created_at_s", "expires_at_s", "seen_singly")
+"""Fields of a job that change nothing about what is computed."""
 ROSTER_MAX = 256
 GRAM_STATISTICS = (MOMENTS, IRLS, FOLD_OUT, HISTOGRAMS, ASIDE_SCORES, GAUSSIAN, GAUSSIAN_FOLD_OUT, VALUE_MOMENTS, VALUE_FOLD_OUT)
 SITE_STATISTICS = (SITE_HEAD, SITE_GAUSSIAN)
@@ -139,9 +142,9 @@ _RATIO = "is aggregate-only with too few records for each feature, so that who i
 
 
 def job_content(job: Job) -> str:
-    """Digest of what is asked: everything but id, attempt and times."""
+    """Digest of what is asked: everything but id, attempt, times, and the agreements that are shown with it."""
     fields = msgspec.to_builtins(job)
-    return digest_of({name: value for name, value in fields.items() if name not in ("id", "attempt", "created_at_s", "expires_at_s")})
+    return digest_of({name: value for name, value in fields.items() if name not in NOT_ASKED})
 
 
 def roster_digest(job: Job) -> str:
@@ -380,12 +383,14 @@ def _check_history(agreement: Agreement, statistic: Statistic, job: Job, roster:
         return
     if not statistic.releases_features and agreement.visibility == "individual":
         return
-    earlier = list(dict.fromkeys(p.roster for p in past if p.shares_features(job) and not STATISTICS[p.statistic].single))
+    known_singly = seen_singly(agreement, job)
+    summed = [p.roster for p in past if p.shares_features(job) and not STATISTICS[p.statistic].single]
+    earlier = [known for known in hidden(summed, known_singly) if known]
     if agreement.visibility == "individual":
         left = sorted({party for known in earlier for party, _ in known} - {party for party, _ in roster})
         why = f"earlier sums of the same features held {', '.join(left)} too, whose share the difference would be" if left else None
     else:
-        why = reveals(earlier, roster, agreement.overlap_owners_min)
+        why = reveals(earlier, roster - known_singly, agreement.overlap_owners_min)
     _refuse_if(why is not None, "would-reveal", why or "", "keep the roster, let two owners leave together, or use another stage")
 
 
