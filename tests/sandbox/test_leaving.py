@@ -16,7 +16,7 @@ from isthmus.kit.signing import Envelope, SigningKey, seal
 from isthmus.sandbox.leaving import leave, words
 from isthmus.sandbox.outlog import undeclared, verify_log
 from isthmus.sandbox.withdrawals import Withdrawals
-from tests.sandbox.world import World
+from tests.sandbox.world import World, tiny_stage
 
 FIVE = ("alfa", "bravo", "carol", "delta", "echo")
 
@@ -205,3 +205,8 @@ def test_what_is_shown_changes_no_job(world: World) -> None:
     shown = world.request(seen_singly=(agreement_of(world, "alfa"),))
     assert world.service.create_job(plain).id == world.service.create_job(shown).id
     assert EVALUATE in world.owners["alfa"].home.agreements()[0][1].operations
+
+
+def test_aggregate_one_leaver_and_other_features(tmp_path: Path) -> None:
+    world = five(tmp_path)
+    assert asked(world, "run-2", *FIVE[:4], stage=tiny_stage(2)) == "done"
