@@ -23,6 +23,7 @@ from isthmus.app.builders import build_of, site_build_of
 from isthmus.app.catalogue import Catalogue, write_whole
 from isthmus.app.certificate_gate import CertificateGate
 from isthmus.app.comparison import Comparison
+from isthmus.app.contribution import ContributionRound, check_scorable, site_weights
 from isthmus.app.deploy import EXCHANGE, Deployer, Made
 from isthmus.app.edge import EdgeDesk
 from isthmus.app.edge_routes import edge_routes
@@ -126,11 +127,17 @@ class Exchange:
 
     def _build(self, run_id: str, request: RunRequest) -> tuple[bool, Json]:
         shop = self._workshop()
+        if request.contribution:
+            check_scorable(request.scenario)
         certified, result = self._probed(request, *build_of(shop, run_id, request).walk())
         if certified:
             head = self.catalogue.head(result["artefact_digest"])
             digests = (result["artefact_digest"], result["certificate"]["digest"])
             records = {party: asset["records_train"] for party, asset in result["owners"].items()}
+            if request.contribution:
+                terms = {party: self.jobs.agreement(party, Build.purpose_of(request))[1] for party in request.roster}
+                result["contribution"] = ContributionRound(shop, run_id, request, terms, result).walk()
+                records = result["contribution"]["weights"]
             made = Made(run_id, (*request.without, *request.left), request.origin, request.candidate)
             deployment = self.deployer.deploy(request.scenario, "fleet", head, digests, records, int(self.clock.now_s()), made)
             result = {**result, "deployment": msgspec.to_builtins(deployment)}
@@ -143,7 +150,8 @@ class Exchange:
             fleet = self.catalogue.view(request.run).result or {}
             scenario = site_scenario(self.catalogue.request_of(request.run)[1].scenario, request)
             head = self.catalogue.head(result["artefact_digest"])
-            records = {party: asset["records_train"] for party, asset in fleet["owners"].items()} | {request.site: result["fit"]}
+            rows = {party: asset["records_train"] for party, asset in fleet["owners"].items()}
+            records = site_weights(fleet, rows, request.site, result["fit"])
             digests = (result["artefact_digest"], result["certificate"]["digest"])
             made = Made(run_id, origin=request.origin, candidate=request.candidate)
             deployment = self.deployer.deploy(scenario, request.site, head, digests, records, int(self.clock.now_s()), made)

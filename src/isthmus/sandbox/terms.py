@@ -10,6 +10,7 @@ import msgspec
 
 from isthmus.contracts.agreement import AGGREGATE_PARTICIPANTS_MIN, AGGREGATE_RATIO_MIN, ANY_STAGE, Agreement
 from isthmus.contracts.asset import ASSET_TYPE, Asset
+from isthmus.contracts.brier import BRIER
 from isthmus.contracts.errors import AgreementError, IsthmusError, RefusedError
 from isthmus.contracts.job import Job
 from isthmus.contracts.parts import sources_of
@@ -44,6 +45,7 @@ JOBS_PER_RUN_MAX = {MOMENTS: 1, FOLD_OUT: 2, CLUSTERS: 4, OWN_HEAD: 2, SITE_HEAD
 JOBS_PER_RUN_MAX |= {HISTOGRAMS: ROUNDS_MAX, ASIDE_SCORES: 2, ASIDE_CLUSTERS: 4}
 JOBS_PER_RUN_MAX |= {IRLS: 8}
 JOBS_PER_RUN_MAX |= {GAUSSIAN: 1, GAUSSIAN_FOLD_OUT: 2, GAUSSIAN_CLUSTERS: 6, SITE_GAUSSIAN: 4}
+JOBS_PER_RUN_MAX |= {BRIER: 1}
 JOBS_PER_RUN_MAX |= {VALUE_MOMENTS: 1, VALUE_FOLD_OUT: 2, VALUE_CLUSTERS: 4, VALUE_EVALUATE: 8}
 """Different jobs of each statistic in one run: every further answer about the same records is one more equation on them."""
 NOT_ASKED = ("id", "attempt", "created_at_s", "expires_at_s", "seen_singly")
@@ -311,23 +313,24 @@ def check_effective(agreement: Agreement, statistic: Statistic, params: Params, 
     """The dimension rule and the least group, counted by the records that a job's own weighting leaves. effective: of this owner's.
 
     Whoever asks for a round of a logistic fit chooses its weights p (1 - p): coefficients far out would leave a handful of records in it.
+    Of losses by parts of the held-out records, the smallest part counts.
     An owner knows its own weights only, and takes the others' to be like them. Raises RefusedError.
     """
     assets = roster_assets(job, agreement.participants)
     own = assets[agreement.owner][1].records_train
     ratio, share = agreement.dimension_records_min_ratio, effective / max(1, own)
-    left = int(visible_records(agreement, statistic, assets) * share)
+    left = int(visible_records(agreement, statistic, assets) * share + 1e-6)
     wanted = statistic.dimension(params, job.stage) * ratio
     _refuse_if(
         wanted > left,
         "dimension",
-        f"the weights of this round leave as much as {left} records behind what becomes visible, its features need {wanted}",
+        f"the weights or parts of this job leave as much as {left} records behind what becomes visible, its features need {wanted}",
         "use larger penalties, fewer features or the head ridge",
     )
     _refuse_if(
         effective < agreement.least_group_size,
         "least-group-size",
-        f"the weights of this round leave fewer than {agreement.least_group_size} of this owner's records",
+        f"the weights or parts of this job leave fewer than {agreement.least_group_size} of this owner's records",
         "use larger penalties or the head ridge",
     )
 
@@ -408,6 +411,12 @@ def check_job(agreement: Agreement, own_key: str, job: Job, past: Sequence[PastJ
         "own-head",
         "the agreement does not let the owner's own head leave",
         "ask the owner",
+    )
+    _refuse_if(
+        statistic.name == BRIER and not agreement.contribution,
+        "contribution",
+        "the agreement does not let owners be scored by their own sums",
+        "ask the owner for an agreement with contribution and individual visibility",
     )
     own = assets[agreement.owner][1]
     least = agreement.least_group_size
