@@ -167,7 +167,8 @@ class ScenarioRun:
                 self.facts.site = request_site(operator, fleet, self.facts.fleet, line, self._tell, **self._package)
         with self._timed("leaving"):
             self.facts.leaver = owners[-1].party
-            leaving = {**request, "without": [self.facts.leaver], "clean_only": True}
+            gone = "left" if self._settings.contribution else "without"  # who is scored may be shown, so the features stay
+            leaving = {**request, gone: [self.facts.leaver], "clean_only": True, "contribution": False}
             try:
                 self.facts.leave = ended_run(operator, fleet, operator.post("/v1/runs", leaving), "leaving", self._tell)
             except (JobFailedError, RemoteError) as error:
