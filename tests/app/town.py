@@ -13,6 +13,8 @@ import msgspec
 
 from isthmus.app.exchange import Exchange
 from isthmus.app.nodetools import node_tools
+from isthmus.app.overview import ExchangeOverview
+from isthmus.console.pages import Overview
 from isthmus.contracts.agreement import Agreement
 from isthmus.contracts.build import ENDED, RunRequest, RunView
 from isthmus.contracts.operations import fleet_operations, site_operations
@@ -169,6 +171,11 @@ class Town:
         for name in names:
             leave(self.root / "nodes" / name, purpose, "test", int(self.clock.now_s()))
         self.until(lambda: set(self.heard) >= set(names))
+
+    def exchange_overview(self) -> Overview:
+        found = self.exchange
+        rooms = (found.catalogue, found.registry, found.meter, found.clock, found.lives, found.shadows, found.departures.told)
+        return ExchangeOverview(*rooms).overview(10)
 
     def refusals(self, name: str) -> set[str]:
         return {fields["clause"] for event, fields in self.events[name] if event == "refused"}

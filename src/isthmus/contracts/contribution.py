@@ -13,7 +13,7 @@ CONTRIBUTION_FORMAT: Literal["isthmus-contribution/1"] = "isthmus-contribution/1
 EXACT_OWNERS_MAX = 12
 """Owners whose every coalition is scored; with more, coalitions are drawn."""
 SCORED_OWNERS_MAX = 50
-PERMUTATIONS = 1000
+PERMUTATIONS = 3000
 """Orders of the owners that are drawn when there are too many coalitions."""
 WEIGHT_TOTAL = 1_000_000
 """All owners' weights together; the owners' part of each charge is divided by them."""
