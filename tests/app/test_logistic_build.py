@@ -16,7 +16,7 @@ from isthmus.contracts.build import SiteRequest
 from isthmus.contracts.head import Head
 from isthmus.contracts.statistic import FOLD_OUT, IRLS, MOMENTS
 from isthmus.foundry.engine import Scorer
-from isthmus.sandbox.terms import JOBS_PER_RUN_MAX
+from isthmus.sandbox.history import JOBS_PER_RUN_MAX
 from tests.app.world import PURPOSE, House, house, request, site
 
 

@@ -21,6 +21,7 @@ CONTRACTS_MAY_IMPORT = {
     "enum",
     "fractions",
     "functools",
+    "hashlib",
     "isthmus",
     "itertools",
     "math",

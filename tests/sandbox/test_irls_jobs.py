@@ -15,9 +15,9 @@ from isthmus.contracts.job import JobStatus
 from isthmus.contracts.logistic import logistic_sums_from, logistic_units
 from isthmus.contracts.statistic import IRLS, IrlsParams, TrainingParams
 from isthmus.kit.logits import logistic_sums
-from isthmus.sandbox import terms
+from isthmus.sandbox import history
+from isthmus.sandbox.history import JOBS_PER_RUN_MAX
 from isthmus.sandbox.outlog import undeclared, verify_log
-from isthmus.sandbox.terms import JOBS_PER_RUN_MAX
 from tests.sandbox.world import OPERATIONS, VIEWS, D, World, tiny_stage, tiny_tools
 
 NAMES = ("alfa", "bravo", "carol")
@@ -95,7 +95,7 @@ def test_more_rounds_than_a_run_may_ask_and_none_without_the_operation(rounds: W
 
 
 def test_rounds_are_counted_over_all_runs(rounds: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(terms, "WEIGHTINGS_MAX", 3)
+    monkeypatch.setattr(history, "WEIGHTINGS_MAX", 3)
     for number, run in enumerate(("a", "a", "b")):
         assert asked(rounds, START * (1 + 0.01 * number), number, run_id=run).phase == "done"
     assert clauses(asked(rounds, START * 2, 1, run_id="c")) == {"rounds"}

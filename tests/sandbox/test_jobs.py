@@ -35,12 +35,12 @@ from isthmus.contracts.sums import EVALUATION_SIZE, Moments, evaluation_from, fo
 from isthmus.contracts.treesums import HISTOGRAMS
 from isthmus.kit.canonical import digest_of
 from isthmus.kit.hatmatrix import design
+from isthmus.sandbox.history import SINGLE_HEADS_MAX
 from isthmus.sandbox.outlog import undeclared, verify_log
 from isthmus.sandbox.statistics.foldout import fold_out_scores, score_histogram, weighted_loss
 from isthmus.sandbox.statistics.moments import moments
 from isthmus.sandbox.statistics.own_head import fit
 from isthmus.sandbox.statistics.registry import STATISTICS
-from isthmus.sandbox.terms import SINGLE_HEADS_MAX
 from tests.sandbox.world import VIEWS, D, World, tiny_head, tiny_stage, tiny_tools
 
 

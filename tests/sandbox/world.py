@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from isthmus.contracts.agreement import Agreement
 from isthmus.contracts.head import Array, Head, Stage
 from isthmus.contracts.job import JobRefusal, JobRequest, NodeTask
+from isthmus.contracts.negotiation import OfferOfTerms
 from isthmus.contracts.schema import Schema
 from isthmus.contracts.statistic import CLUSTERS, EVALUATE, FOLD_OUT, MOMENTS, OWN_HEAD
 from isthmus.contracts.treesums import TREE_OPERATIONS
@@ -26,7 +27,7 @@ from isthmus.sandbox.node import Identity, Node
 from isthmus.sandbox.nodehome import NodeHome, NodeSettings, init_home, open_home
 from isthmus.sandbox.outlog import OutLog
 from isthmus.sandbox.ports import Artefact, Given, Tools
-from isthmus.sandbox.service import SandboxService
+from isthmus.sandbox.service import NO_PROMISES, Promises, SandboxService
 from isthmus.sandbox.withdrawals import Withdrawals
 
 D = 4
@@ -113,16 +114,23 @@ class DirectUplink:
         self.service, self.party = service, party
         self.sent: list[tuple[str, bytes]] = []
         self.before: Callable[[str, bytes], None] = lambda path, body: None
+        self.tampered_terms: Callable[[list[OfferOfTerms]], list[OfferOfTerms]] = lambda listed: listed
         self.tampered: Callable[[list[NodeTask]], list[NodeTask]] = lambda tasks: tasks
 
     def tasks(self, wait_s: float) -> list[NodeTask]:
         return self.tampered(self.service.tasks(self.party))
+
+    def terms(self) -> list[OfferOfTerms]:
+        return self.tampered_terms(self.service.desk.of_party(self.party))
 
     def post(self, path: str, body: bytes, content_type: str) -> None:
         import msgspec
 
         self.before(path, body)
         self.sent.append((path, body))
+        if path == f"/v1/nodes/{self.party}/terms":
+            self.service.desk.take_event(self.party, msgspec.json.decode(body, type=Envelope))
+            return
         if not path.startswith("/v1/tasks/"):
             envelope = msgspec.json.decode(body, type=Envelope)
             {
@@ -164,16 +172,15 @@ class World:
     exchange_key: SigningKey = field(default_factory=lambda: SigningKey.from_seed(b"x" * 32))
     owners: dict[str, Owner] = field(default_factory=dict)
     terms: dict[str, Any] = field(default_factory=dict)
+    promises: Promises = NO_PROMISES
 
     def __post_init__(self) -> None:
-        self.service = self.new_service()
-
-    def new_service(self) -> SandboxService:
+        self.jobstore = JobStore(self.root / "exchange.sqlite")
         withdrawals = Withdrawals(self.root / "withdrawals.sqlite")
-        return SandboxService(JobStore(self.root / "exchange.sqlite"), self.exchange_key, self.clock, withdrawals)
+        self.service = SandboxService(self.jobstore, self.exchange_key, self.clock, self.promises, withdrawals)
 
     def restart_exchange(self) -> None:
-        self.service = self.new_service()
+        self.__post_init__()
         for owner in self.owners.values():
             owner.uplink.service = self.service
 

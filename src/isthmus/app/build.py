@@ -357,6 +357,8 @@ class Build:
             roster=self._roster,
             ttl_s=self._shop.job_ttl_s,
             seen_singly=self._singly,
+            models_to=self._scenario.serve.models_to,
+            owners_share_ppm=self._scenario.serve.owners_ppm,
         )
         status = finished_job(self._shop, request)
         unchanged_agreements(self._shop, self._agreements, self.purpose)

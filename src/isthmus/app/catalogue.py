@@ -17,7 +17,7 @@ from isthmus.contracts.life import ComparisonRequest
 from isthmus.contracts.ports import Clock, Json
 from isthmus.kit.canonical import canonical_bytes
 from isthmus.kit.database import Database, named_sql
-from isthmus.kit.signing import Envelope
+from isthmus.kit.signing import Envelope, payload_of
 
 SQL = named_sql(Path(__file__).parent / "sql" / "catalogue.sql")
 KINDS: dict[str, Any] = {"build": RunRequest, "site": SiteRequest, "comparison": ComparisonRequest}
@@ -140,6 +140,11 @@ class Catalogue:
             error=None if row["error"] is None else msgspec.json.decode(row["error"]),
         )
 
+    def every_run(self) -> list[tuple[str, Any]]:
+        """(id, request) of all runs."""
+        rows = self._db.rows(SQL["runs_every"])
+        return [(row["id"], msgspec.json.decode(row["request"], type=KINDS[row["kind"]])) for row in rows]
+
     def runs(self) -> list[RunView]:
         """The latest runs, without results."""
         return [self.view(row["id"], with_result=False) for row in self._db.rows(SQL["runs_all"])]
@@ -162,9 +167,22 @@ class Catalogue:
     def head(self, digest: str) -> Head:
         """The head of a model. Raises NotFoundError."""
         row = self._db.row(SQL["model_get"], {"digest": digest})
-        if row is None:
+        if row is None or not row["head"]:
             raise NotFoundError(f"there is no model {digest[:24]} here", "name the digest that a run's result shows")
         return msgspec.json.decode(row["head"], type=Head)
+
+    def forget_model(self, digest: str) -> None:
+        """Deletes a model's file and head; its digest stays known, and its certificates. What is not there is deleted already."""
+        with self._db.transaction() as db:
+            db.execute(SQL["model_forget"], {"digest": digest})
+        try:
+            self.artefact_path(digest).unlink(missing_ok=True)
+        except OSError as error:
+            raise StorageError(f"the model {digest[:24]} cannot be deleted: {error.strerror}", "check the folder") from error
+
+    def scrub(self) -> None:
+        """Rewrites the file, so that what was deleted is gone out of it too."""
+        self._db.scrub()
 
     def artefact(self, digest: str) -> bytes:
         """The bytes of a model as they are on disk. Raises NotFoundError, StorageError."""
@@ -210,6 +228,14 @@ class Catalogue:
         """(digest, envelope, revoked), latest first."""
         rows = self._db.rows(SQL["certificates_all"])
         return [(r["digest"], msgspec.json.decode(r["envelope"], type=Envelope), r["revoked_s"] is not None) for r in rows]
+
+    def every_certificate(self) -> list[tuple[str, str, str, tuple[str, ...]]]:
+        """(digest, run id, model, agreements) of all certificates, revoked or not."""
+        found = []
+        for row in self._db.rows(SQL["certificates_every"]):
+            statement = msgspec.json.decode(payload_of(msgspec.json.decode(row["envelope"], type=Envelope)))
+            found.append((row["digest"], row["run_id"], row["model"], tuple(statement["predicate"]["agreements"])))
+        return found
 
     def revoke(self, digest: str, why: str) -> None:
         """Revokes a certificate for good. Raises NotFoundError."""

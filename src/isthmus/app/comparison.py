@@ -85,6 +85,8 @@ class Comparison:
             params=msgspec.to_builtins(PairParams(old=old, new=new)),
             roster=self._roster,
             ttl_s=self._shop.job_ttl_s,
+            models_to=self._scenario.serve.models_to,
+            owners_share_ppm=self._scenario.serve.owners_ppm,
         )
         status = finished_job(self._shop, request)
         assert status.total is not None

@@ -24,6 +24,7 @@ from isthmus.app.catalogue import Catalogue, write_whole
 from isthmus.app.certificate_gate import CertificateGate
 from isthmus.app.comparison import Comparison
 from isthmus.app.contribution import ContributionRound, check_scorable, site_weights
+from isthmus.app.deletions import Deletions
 from isthmus.app.deploy import EXCHANGE, Deployer, Made
 from isthmus.app.edge import EdgeDesk
 from isthmus.app.edge_routes import edge_routes
@@ -58,7 +59,7 @@ from isthmus.kit.signing import SigningKey
 from isthmus.ledger.book import open_book
 from isthmus.ledger.meter import Meter
 from isthmus.sandbox.jobstore import JobStore
-from isthmus.sandbox.service import SandboxService
+from isthmus.sandbox.service import NO_PROMISES, Promises, SandboxService
 from isthmus.sandbox.withdrawals import Withdrawals
 
 OPERATOR_TOKEN = "operator.token"
@@ -67,13 +68,21 @@ OPERATOR_TOKEN = "operator.token"
 class Exchange:
     """One exchange over `state`. Use `opened`; then `app` is an ASGI application."""
 
-    def __init__(self, state: Path, clock: Clock, log: Log, job_ttl_s: int = JOB_TTL_S, awake_max: int = ENGINES_AWAKE_MAX) -> None:
+    def __init__(
+        self,
+        state: Path,
+        clock: Clock,
+        log: Log,
+        job_ttl_s: int = JOB_TTL_S,
+        awake_max: int = ENGINES_AWAKE_MAX,
+        promises: Promises = NO_PROMISES,
+    ) -> None:
         self.state, self.clock, self.log, self.job_ttl_s = state, clock, log, job_ttl_s
         self.key = SigningKey.load_or_create(state / "exchange.key")
         self.catalogue = Catalogue(state, clock)
         self.jobstore = JobStore(state / "sandbox.sqlite")
         self.withdrawals = Withdrawals(state / "withdrawals.sqlite")
-        self.sandbox = SandboxService(self.jobstore, self.key, clock, self.withdrawals)
+        self.sandbox = SandboxService(self.jobstore, self.key, clock, promises, self.withdrawals)
         self.keys_db = open_keys(state / "keys.sqlite")
         self.keys = KeyRing(self.keys_db, clock)
         self.book_db = open_book(state / "book.sqlite")
@@ -89,6 +98,7 @@ class Exchange:
         walks: dict[str, Walk] = {"build": self._build, "site": self._site, "comparison": self._comparison}
         self.worker = Worker(self.catalogue, walks, clock, log, after=lambda: self.departures.turn())
         self.departures = Departures(self.withdrawals, self.jobs, self.catalogue, self.lives, self.edge, self._submitted, clock, log)
+        self.deletions = Deletions(self.sandbox, self.jobstore, self.catalogue, self.lives, self.key, clock)
         self.upkeep = Upkeep(self._expire, log)
         self.operator_token = self._operator_token()
 
@@ -97,11 +107,15 @@ class Exchange:
         return self.worker.submit(kind, request, self._basis(kind, request))
 
     def _expire(self) -> None:
-        """Ends attempts that stayed open beyond their time, and looks who has left."""
+        """Ends attempts and agreements that stayed open beyond their time, and deletes what an ended agreement asks to be deleted."""
         ended = self.meter.expire(self.clock.now_s())
         if ended:
             self.log.warning("holds-expired", count=len(ended))
+        for negotiation in self.sandbox.desk.expire():
+            self.log.warning("agreement-ended", owner=negotiation.owner, agreement=negotiation.agreement or "", state=negotiation.state)
         self.departures.turn()
+        for record in self.deletions.turn():
+            self.log.warning("deleted", owner=record.owner, agreement=record.agreement, jobs=len(record.jobs), models=len(record.artefacts))
 
     def _operator_token(self) -> str:
         """The operator's bearer token, kept in a file that only the operator may read."""
@@ -258,8 +272,16 @@ async def _to_console(request: Request) -> Response:
 
 
 @contextmanager
-def opened(state: Path, clock: Clock, log: Log, job_ttl_s: int = JOB_TTL_S, awake_max: int = ENGINES_AWAKE_MAX) -> Iterator[Exchange]:
+def opened(
+    state: Path,
+    clock: Clock,
+    log: Log,
+    job_ttl_s: int = JOB_TTL_S,
+    awake_max: int = ENGINES_AWAKE_MAX,
+    promises: Promises = NO_PROMISES,
+) -> Iterator[Exchange]:
     """The exchange over a state folder, alone on it. job_ttl_s: how long owners have for one job. awake_max: engines that may run.
+    promises: what it signs of itself in every job.
 
     Raises ExchangeStateError when another process holds the folder, StorageError.
     """
@@ -270,7 +292,7 @@ def opened(state: Path, clock: Clock, log: Log, job_ttl_s: int = JOB_TTL_S, awak
     with held(state / "exchange.lock") as mine:
         if not mine:
             raise ExchangeStateError(f"another exchange is running on {state}", "stop it, or use another --state")
-        exchange = Exchange(state, clock, log, job_ttl_s, awake_max)
+        exchange = Exchange(state, clock, log, job_ttl_s, awake_max, promises)
         try:
             yield exchange
         finally:

@@ -13,7 +13,9 @@ from isthmus.contracts.job import JobRequest, JobStatus
 from isthmus.contracts.ports import Json
 from isthmus.kit.canonical import parse_canonical
 from isthmus.kit.signing import Envelope, payload_of
+from isthmus.sandbox.agreements import read_terms
 from isthmus.sandbox.service import AGREE_ANEW, SandboxService, has_left
+from isthmus.sandbox.termsdesk import EXPIRED
 
 
 class SandboxJobs:
@@ -42,10 +44,15 @@ class SandboxJobs:
         """(digest, agreement, as it was signed) of the party's newest for the purpose, withdrawn or not; None where there is none."""
         for digest, owner, envelope in self._service.agreements():
             if owner == party:
-                found = msgspec.convert(parse_canonical(payload_of(envelope)), Agreement)
+                found = read_terms(envelope)
                 if purpose in found.purposes:
                     return digest, found, envelope
         return None
+
+    def ended(self, agreement: str) -> str | None:
+        """Why an agreement was ended before its time, by either side; None while it was not."""
+        state, reason = self._service.desk.standing(agreement)
+        return reason if state == "TERMINATED" and reason != EXPIRED else None
 
     def singly(self, parties: Collection[str], purpose: str) -> tuple[Json, ...]:
         """The signed agreements of those parties whose sums may be seen singly for the purpose, to be shown to other owners' nodes."""

@@ -101,6 +101,9 @@ class Departures:
         for name, word in self._withdrawals.of(digest):
             if purpose in word.purposes:
                 return Leaver(party=party, cause="withdrawal", document=name, at_s=word.at_s, why=word.why)
+        ended = self._jobs.ended(digest)
+        if ended is not None:
+            return Leaver(party=party, cause="withdrawal", document=digest, at_s=int(self._clock.now_s()), why=ended)
         if self._clock.now_s() < agreement.expires_at_s:
             return None
         return Leaver(party=party, cause="expiry", document=digest, at_s=agreement.expires_at_s)

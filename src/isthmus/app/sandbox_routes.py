@@ -1,4 +1,4 @@
-"""HTTP routes of the sandbox: /v1/parties, assets, agreements, jobs (operator), nodes and tasks (the owners' nodes).
+"""HTTP routes of the sandbox: /v1/parties, assets, agreements, terms and jobs (operator), nodes and tasks (the owners' nodes).
 
 Parties, assets and agreements are signed documents and speak for themselves. Nodes sign every request; the operator shows a
 bearer token, which `is_operator` judges.
@@ -19,6 +19,7 @@ from starlette.routing import Route
 
 from isthmus.contracts.errors import DocumentError, InputError, IsthmusError, SignatureError
 from isthmus.contracts.job import JobRefusal, JobRequest
+from isthmus.contracts.negotiation import TermsRequest
 from isthmus.kit.signing import Envelope
 from isthmus.sandbox.requestsign import HEADER
 from isthmus.sandbox.service import SandboxService
@@ -40,12 +41,21 @@ class NodeProgress(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     total: int
 
 
+class TermsEnding(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Why the exchange ends a negotiation. id: of the negotiation."""
+
+    id: str
+    reason: str
+
+
 def error_response(error: IsthmusError) -> Response:
     """An error as JSON {code, message, next}, with its own HTTP status."""
     return Response(msgspec.json.encode(error.as_dict()), error.http_status, media_type="application/json")
 
 
-def _answering(handler: Handler) -> Callable[[Request], Awaitable[Response]]:
+def answering(handler: Handler) -> Callable[[Request], Awaitable[Response]]:
+    """The handler as an endpoint: its value as JSON, or its error."""
+
     async def endpoint(request: Request) -> Response:
         try:
             found = await handler(request)
@@ -57,7 +67,8 @@ def _answering(handler: Handler) -> Callable[[Request], Awaitable[Response]]:
     return endpoint
 
 
-async def _body(request: Request, bytes_max: int) -> bytes:
+async def whole_body(request: Request, bytes_max: int) -> bytes:
+    """Raises InputError when it is larger."""
     parts, size = [], 0
     async for part in request.stream():
         size += len(part)
@@ -67,7 +78,8 @@ async def _body(request: Request, bytes_max: int) -> bytes:
     return b"".join(parts)
 
 
-def _decoded(raw: bytes, kind: type[Noun]) -> Noun:
+def decoded(raw: bytes, kind: type[Noun]) -> Noun:
+    """The body as a noun. Raises DocumentError."""
     try:
         return msgspec.json.decode(raw, type=kind)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
@@ -110,7 +122,7 @@ class SandboxRoutes:
 
         Body: Envelope
         """
-        envelope = _decoded(await _body(request, DOCUMENT_BYTES_MAX), Envelope)
+        envelope = decoded(await whole_body(request, DOCUMENT_BYTES_MAX), Envelope)
         return await run_sync(self._service.register_party, envelope)
 
     async def put_asset(self, request: Request) -> Any:
@@ -118,7 +130,7 @@ class SandboxRoutes:
 
         Body: Envelope
         """
-        envelope = _decoded(await _body(request, DOCUMENT_BYTES_MAX), Envelope)
+        envelope = decoded(await whole_body(request, DOCUMENT_BYTES_MAX), Envelope)
         return {"digest": await run_sync(self._service.register_asset, envelope)}
 
     async def put_agreement(self, request: Request) -> Any:
@@ -126,7 +138,7 @@ class SandboxRoutes:
 
         Body: Envelope
         """
-        envelope = _decoded(await _body(request, DOCUMENT_BYTES_MAX), Envelope)
+        envelope = decoded(await whole_body(request, DOCUMENT_BYTES_MAX), Envelope)
         return {"digest": await run_sync(self._service.register_agreement, envelope)}
 
     async def put_withdrawal(self, request: Request) -> Any:
@@ -134,7 +146,7 @@ class SandboxRoutes:
 
         Body: Envelope
         """
-        envelope = _decoded(await _body(request, DOCUMENT_BYTES_MAX), Envelope)
+        envelope = decoded(await whole_body(request, DOCUMENT_BYTES_MAX), Envelope)
         word = await run_sync(self._service.register_withdrawal, envelope)
         await run_sync(self._left)
         return word
@@ -166,7 +178,7 @@ class SandboxRoutes:
         Body: JobRequest
         """
         self._operator(request)
-        wanted = _decoded(await _body(request, BODY_BYTES_MAX), JobRequest)
+        wanted = decoded(await whole_body(request, BODY_BYTES_MAX), JobRequest)
         return await run_sync(self._service.create_job, wanted)
 
     async def jobs(self, request: Request) -> Any:
@@ -211,22 +223,61 @@ class SandboxRoutes:
 
     async def message(self, request: Request) -> Any:
         """What a node says about a job: countersign, vector, head, refusal or status."""
-        body = await _body(request, BODY_BYTES_MAX)
+        body = await whole_body(request, BODY_BYTES_MAX)
         party = await self._party(request, body)
         job_id, kind = request.path_params["job"], request.path_params["kind"]
         digest = request.query_params.get("job", "")
         if kind == "countersign":
-            await run_sync(self._service.take_countersignature, job_id, party, digest, _decoded(body, Envelope))
+            await run_sync(self._service.take_countersignature, job_id, party, digest, decoded(body, Envelope))
         elif kind in ("vector", "head"):
             await run_sync(self._service.take_share, job_id, party, digest, kind, body)
         elif kind == "refusal":
-            await run_sync(self._service.take_refusal, job_id, party, digest, _decoded(body, JobRefusal))
+            await run_sync(self._service.take_refusal, job_id, party, digest, decoded(body, JobRefusal))
         elif kind == "status":
-            progress = _decoded(body, NodeProgress)
+            progress = decoded(body, NodeProgress)
             await run_sync(self._service.take_status, party, progress.phase[:64], progress.done, progress.total)
         else:
             raise InputError(f"{kind!r} is not something that a node says", "use countersign, vector, head, refusal or status")
         return {"taken": True}
+
+    # Negotiations.
+
+    async def request_terms(self, request: Request) -> Any:
+        """Asks owners for terms: an offer to each, which its node fetches and its owner signs or ends (operator).
+
+        Body: TermsRequest
+        """
+        self._operator(request)
+        wanted = decoded(await whole_body(request, DOCUMENT_BYTES_MAX), TermsRequest)
+        return await run_sync(self._service.desk.request, wanted)
+
+    async def terms(self, request: Request) -> Any:
+        """Where every agreement and every offer of terms stands, with all messages (operator)."""
+        self._operator(request)
+        return await run_sync(self._service.desk.all)
+
+    async def end_terms(self, request: Request) -> Any:
+        """Ends an offer or an agreement (operator); its owner's node is told.
+
+        Body: TermsEnding
+        """
+        self._operator(request)
+        ending = decoded(await whole_body(request, DOCUMENT_BYTES_MAX), TermsEnding)
+        return await run_sync(self._service.desk.terminate, ending.id, ending.reason)
+
+    async def node_terms(self, request: Request) -> Any:
+        """What an owner's node has to know of its agreements: offers that wait, verifications, endings, records of deletion."""
+        party = await self._party(request, b"")
+        return await run_sync(self._service.desk.of_party, party)
+
+    async def node_event(self, request: Request) -> Any:
+        """An owner's signed word that an agreement is final, or over.
+
+        Body: Envelope
+        """
+        body = await whole_body(request, DOCUMENT_BYTES_MAX)
+        party = await self._party(request, body)
+        return {"state": await run_sync(self._service.desk.take_event, party, decoded(body, Envelope))}
 
 
 def _wait_s(request: Request) -> float:
@@ -256,5 +307,10 @@ def sandbox_routes(service: SandboxService, is_operator: Operator, left: Callabl
         ("GET", "/v1/jobs/{job}", r.job),
         ("GET", "/v1/jobs/{job}/document", r.job_document),
         ("POST", "/v1/tasks/{job}/{party}/{kind}", r.message),
+        ("POST", "/v1/terms", r.request_terms),
+        ("GET", "/v1/terms", r.terms),
+        ("POST", "/v1/terms/ending", r.end_terms),
+        ("GET", "/v1/nodes/{party}/terms", r.node_terms),
+        ("POST", "/v1/nodes/{party}/terms", r.node_event),
     ]
-    return [Route(path, _answering(handler), methods=[method]) for method, path, handler in table]
+    return [Route(path, answering(handler), methods=[method]) for method, path, handler in table]

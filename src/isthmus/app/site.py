@@ -208,6 +208,8 @@ class SiteBuild:
             params=msgspec.to_builtins(params),
             roster=(self._request.site,),
             ttl_s=self._shop.job_ttl_s,
+            models_to=self._scenario.serve.models_to,
+            owners_share_ppm=self._scenario.serve.owners_ppm,
         )
         status = finished_job(self._shop, request)
         unchanged_agreements(self._shop, self._agreements, self._purpose)

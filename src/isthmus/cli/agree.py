@@ -9,6 +9,7 @@ from typing import Any
 import click
 import httpx
 
+from isthmus.cli.clauses import aside, clause_options, clause_terms
 from isthmus.contracts.agreement import ANY_STAGE, Agreement
 from isthmus.contracts.brier import BRIER
 from isthmus.contracts.errors import InputError, UnreachableError
@@ -24,7 +25,7 @@ DAY_S = 24 * 3600
 
 @click.command()
 @STATE
-@click.option("--purpose", "purposes", multiple=True, required=True, help="What the sums may be used for; repeat for more.")
+@click.option("--purpose", "purposes", multiple=True, help="What the sums may be used for; repeat for more.")
 @click.option("--operation", "operations", multiple=True, help=f"Allowed statistics; default {', '.join(DEFAULT_OPERATIONS)}.")
 @click.option("--participant", "participants", multiple=True, help="id=PUBLIC_KEY of another owner that may take part; repeat.")
 @click.option("--exchange-key", default="", help="The exchange's public key (hex).")
@@ -39,9 +40,12 @@ DAY_S = 24 * 3600
 @click.option("--allow-own-head", is_flag=True, help="Lets this owner's own fitted head leave, seen singly.")
 @click.option("--logistic", is_flag=True, help=f"Also lets {IRLS} be asked for: the rounds of a logistic fit.")
 @click.option("--contribution", is_flag=True, help="Lets this owner be scored by its own sums; only with individual visibility.")
+@clause_options
 @click.option("--json", "as_json", is_flag=True, help="One JSON object.")
 def agree(state: Path, as_json: bool, **terms: Any) -> None:
-    """Signs an agreement: what this owner lets one purpose do with its data."""
+    """Signs an agreement: what this owner lets one purpose do with its data. Or shows agreements, answers offers of terms, ends them."""
+    if aside(state, terms, as_json):
+        return
     exchange_key = terms["exchange_key"] or _key_of(terms["exchange"])
     with only_one(state):
         home = open_home(state)
@@ -64,6 +68,7 @@ def agree(state: Path, as_json: bool, **terms: Any) -> None:
             allow_own_head=terms["allow_own_head"],
             contribution=terms["contribution"],
             sample=home.settings.sample,
+            **clause_terms(terms, _participants),
         )
         digest = home.agree(agreement)
         home.store.close()
@@ -82,7 +87,7 @@ def _participants(given: tuple[str, ...]) -> dict[str, str]:
     for text in given:
         party, equals, public_key = text.partition("=")
         if not equals or not party or party in pairs:
-            raise InputError(f"--participant {text!r} cannot be used", "write id=PUBLIC_KEY, once for each party")
+            raise InputError(f"{text!r} is no party and key", "write id=PUBLIC_KEY, once for each party")
         pairs[party] = public_key
     return pairs
 

@@ -26,6 +26,7 @@ import isthmus.contracts as contracts
 from isthmus import __version__
 from isthmus.app.openapi import document
 from isthmus.cli.main import COMMANDS, EDGE_CODES, isthmus
+from isthmus.contracts.documentschemas import agreement_document_schema, asset_description_schema, profile_document
 from isthmus.contracts.errors import IsthmusError
 from isthmus.kit.config import setting_lines
 from isthmus.kit.signing import Envelope
@@ -210,6 +211,8 @@ def schema_files() -> dict[str, str]:
     for noun in nouns():
         name = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "-", noun.__name__).lower()
         files[f"{SCHEMAS}/{name}.json"] = _json_text({"$schema": DIALECT, "$id": f"isthmus/{name}", **msgspec.json.schema(noun)})
+    for name, schema in (("agreement-document", agreement_document_schema()), ("asset-description", asset_description_schema())):
+        files[f"{SCHEMAS}/{name}.json"] = _json_text({"$schema": DIALECT, "$id": f"isthmus/{name}", **schema})
     return files
 
 
@@ -224,6 +227,7 @@ def reference_files(routes: list[BaseRoute] | None = None) -> dict[str, str]:
         "settings.md": settings_page(),
         "limits.md": limits_page(),
         "cli.md": cli_page(),
+        "agreement-profile.jsonld": _json_text(profile_document()),
         "openapi.json": _json_text(
             document(documented_routes() if routes is None else routes, spoken_nouns(), "Isthmus exchange", __version__)
         ),

@@ -16,7 +16,9 @@ from isthmus.client.address import announced
 from isthmus.contracts.errors import ExchangeStateError
 from isthmus.kit.clock import SystemClock
 from isthmus.kit.config import read_settings
+from isthmus.kit.ids import slug
 from isthmus.kit.log import open_log
+from isthmus.sandbox.service import Promises
 
 BACKLOG = 256
 GRACE_S = 20
@@ -57,7 +59,8 @@ def up(state: Path | None, host: str | None, port: int | None, as_json: bool, le
     clock = SystemClock()
     log = open_log(settings.log_file, sys.stderr, clock, settings.log_level)
     address = host or settings.host
-    with opened(settings.state / "exchange", clock, log, settings.job_ttl_s, settings.engines_awake_max) as exchange:
+    promises = Promises(settings.jurisdiction and slug(settings.jurisdiction, "the setting jurisdiction"), settings.deletion_days)
+    with opened(settings.state / "exchange", clock, log, settings.job_ttl_s, settings.engines_awake_max, promises) as exchange:
         listener = bound_socket(address, settings.port if port is None else port)
         url = f"http://{f'[{address}]' if ':' in address else address}:{listener.getsockname()[1]}"
         told = {"url": url, "public_key": exchange.key.public_hex, "state": str(settings.state)}

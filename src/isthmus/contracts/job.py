@@ -6,6 +6,7 @@ from typing import Literal
 
 import msgspec
 
+from isthmus.contracts.agreement import Output
 from isthmus.contracts.head import Array, Stage
 from isthmus.contracts.ports import Json
 
@@ -24,12 +25,28 @@ class RosterMember(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     asset: Json
 
 
+class JobTerms(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What the exchange signs that it does with a job's result. What is not said counts as refused where an agreement restricts it.
+
+    jurisdiction: where the exchange keeps the result, as a slug (`de`, `eu`). models_to: where models made of it may serve. output: what is
+    made of it. owners_share_ppm: the owners' part of each charge. deletion_days: the result and what is made of it are deleted within so
+    many days after an owner's agreement has ended.
+    """
+
+    jurisdiction: str = ""
+    models_to: tuple[str, ...] = ()
+    output: Output | None = None
+    owners_share_ppm: int | None = None
+    deletion_days: int | None = None
+
+
 class Job(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What the exchange asks. Members of the roster are sorted by party id.
 
     id: derived from all fields but attempt and times, so that the same request has the same id. attempt: 1, 2, ... when a
-    failed or expired job is asked again. Times are whole seconds since the Unix epoch. seen_singly: signed Agreement envelopes, as JSON, of
-    owners outside the roster who let their sums be seen singly, so that a difference tells nothing of them that they keep.
+    failed or expired job is asked again. terms: what becomes of the result. Times are whole seconds since the Unix epoch. seen_singly:
+    signed agreements, as JSON, of owners outside the roster who let their sums be seen singly, so that a difference tells nothing of them
+    that they keep.
     """
 
     id: str
@@ -44,6 +61,7 @@ class Job(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
     attempt: int
     created_at_s: int
     expires_at_s: int
+    terms: JobTerms = JobTerms()
     seen_singly: tuple[Json, ...] = ()
 
 
@@ -60,8 +78,11 @@ class Countersignature(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown
 
 
 class JobRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What the operator asks the exchange for. roster: party ids, any order. ttl_s: seconds until the job expires. seen_singly: as in
-    Job."""
+    """What the operator asks the exchange for. roster: party ids, any order. ttl_s: seconds until the job expires.
+
+    models_to, owners_share_ppm: as in JobTerms, from the scenario; the exchange adds where it stands, what kind of output the statistic is
+    for, and when it deletes. seen_singly: as in Job.
+    """
 
     run_id: str
     round: int
@@ -72,6 +93,8 @@ class JobRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     params: Json
     roster: tuple[str, ...]
     ttl_s: int = 900
+    models_to: tuple[str, ...] = ()
+    owners_share_ppm: int | None = None
     seen_singly: tuple[Json, ...] = ()
 
 

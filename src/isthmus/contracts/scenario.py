@@ -141,7 +141,8 @@ class Certify(_Part, frozen=True, kw_only=True):
 
 
 class Serve(_Part, frozen=True, kw_only=True):
-    """Price and split. Shares in parts per million of the charge; owners' part is divided by training rows."""
+    """Price and split. Shares in parts per million of the charge; owners' part is divided by training rows. residency: jurisdictions where
+    the model may serve, as owners are told before they send sums; left out, where the exchange stands."""
 
     currency: str
     micros_per_inference: int
@@ -150,6 +151,12 @@ class Serve(_Part, frozen=True, kw_only=True):
     owners_ppm: int
     exchange_ppm: int
     sample_requests: int
+    residency: tuple[str, ...] | msgspec.UnsetType = msgspec.UNSET
+
+    @property
+    def models_to(self) -> tuple[str, ...]:
+        """What a job says of where its model will serve; nothing where the package does not say."""
+        return () if self.residency is msgspec.UNSET else self.residency
 
 
 class Replicate(_Part, frozen=True, kw_only=True):

@@ -45,6 +45,18 @@ class Settings:
         least=1,
         most=1000,
     )
+    jurisdiction: str = _setting(
+        "",
+        "slug",
+        "Where this exchange keeps what it gets (de, eu), as it signs in every job; empty says nothing, and owners who ask refuse.",
+    )
+    deletion_days: int = _setting(
+        30,
+        "days",
+        "After an owner's agreement has ended, sums and models that rest on it are deleted within so many days, as is signed in every job.",
+        least=0,
+        most=3650,
+    )
     language: str = _setting("en", "language code", "The language of sentences meant for people; English where a sentence is missing.")
     log_level: str = _setting("info", "level", "The least level that is logged.", choices=("debug", "info", "warning", "error"))
     log_file: str = _setting("", "file", "Where the log goes, one JSON object a line; empty means standard error.")

@@ -101,6 +101,15 @@ class Database:
         found = self.rows(sql, parameters)
         return found[0] if found else None
 
+    def scrub(self) -> None:
+        """Rewrites the file, so that rows that were deleted are no longer anywhere in it or its log. Raises StorageError."""
+        with self._lock:
+            try:
+                self._connection.execute("VACUUM")
+                self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+            except sqlite3.Error as error:
+                raise StorageError(f"the database {self.path.name} cannot be rewritten now: {error}", "check the disk") from error
+
     def close(self) -> None:
         with self._lock:
             self._connection.close()

@@ -15,8 +15,13 @@ def new_id(prefix: str, now_s: float) -> str:
     return f"{prefix}_{int(now_s * 1000):012x}{os.urandom(8).hex()}"
 
 
+def is_slug(value: str) -> bool:
+    """Whether value is a lower-case slug of 1 to 64 letters, digits and inner hyphens."""
+    return _SLUG.fullmatch(value) is not None
+
+
 def slug(value: str, what: str) -> str:
     """Returns value if it is a lower-case slug of 1 to 64 letters, digits and inner hyphens; raises InputError."""
-    if not _SLUG.fullmatch(value):
+    if not is_slug(value):
         raise InputError(f"{what} {value!r} is not a name", "use 1 to 64 lower-case letters, digits and hyphens")
     return value

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import base64
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 import msgspec
 import numpy as np
 
+from isthmus.contracts.agreement import AGREEMENT_TYPE
 from isthmus.contracts.job import Job, JobRefusal
 from isthmus.kit.canonical import canonical_bytes, parse_canonical, sha256_hex
 from isthmus.kit.database import Database, named_sql
 from isthmus.kit.signing import Envelope, payload_of
 from isthmus.sandbox.coordinator import Delivery, JobState, Outcome
+from isthmus.sandbox.negotiationstore import NEGOTIATIONS_NAME, NegotiationStore
 
 SQL = named_sql(Path(__file__).with_suffix(".sql"))
 
@@ -26,10 +29,12 @@ class JobStore:
     """SQLite. Every write is durable before it returns. Raises StorageError."""
 
     def __init__(self, path: Path) -> None:
+        self.negotiations = NegotiationStore(path.with_name(NEGOTIATIONS_NAME))
         self._database = Database(path, [SQL["schema_1"]])
 
     def close(self) -> None:
         self._database.close()
+        self.negotiations.close()
 
     def put_party(self, party: str, public_key: str, envelope: Envelope) -> None:
         with self._database.transaction() as sql:
@@ -65,8 +70,9 @@ class JobStore:
             sql.execute(SQL["put_agreement"], fields)
 
     def agreements(self) -> list[tuple[str, str, Envelope]]:
-        """(digest, owner, envelope), the newest first."""
-        return [(row["digest"], row["owner"], _envelope(row["envelope"])) for row in self._database.rows(SQL["agreements"])]
+        """(digest, owner, envelope), the newest first; without those of releases that signed another form."""
+        found = [(row["digest"], row["owner"], _envelope(row["envelope"])) for row in self._database.rows(SQL["agreements"])]
+        return [one for one in found if one[2].payload_type == AGREEMENT_TYPE]
 
     def put_job(self, state: JobState) -> None:
         """Keeps the whole state in one transaction; messages of an earlier attempt, and bodies that were forgotten, go."""
@@ -104,6 +110,18 @@ class JobStore:
 
     def jobs_of_run(self, run_id: str) -> list[JobState]:
         return [self._state(row) for row in self._database.rows(SQL["jobs_of_run"], {"run_id": run_id})]
+
+    def all_jobs(self) -> list[JobState]:
+        """In order of creation."""
+        return [self._state(row) for row in self._database.rows(SQL["all_jobs"])]
+
+    def forget_jobs(self, job_ids: Iterable[str]) -> None:
+        """Deletes jobs with all that came for them, also out of the file."""
+        with self._database.transaction() as sql:
+            for job_id in job_ids:
+                sql.execute(SQL["drop_messages"], {"job": job_id})
+                sql.execute(SQL["drop_job"], {"id": job_id})
+        self._database.scrub()
 
     def _state(self, row: Any) -> JobState:
         envelope = _envelope(row["envelope"])

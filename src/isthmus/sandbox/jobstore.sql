@@ -90,3 +90,9 @@ ON CONFLICT (job, party, kind) DO UPDATE SET body = excluded.body;
 
 -- name: messages
 SELECT party, kind, sha256, bytes, body FROM sandbox_messages WHERE job = :job;
+
+-- name: all_jobs
+SELECT * FROM sandbox_jobs ORDER BY rowid;
+
+-- name: drop_job
+DELETE FROM sandbox_jobs WHERE id = :id;

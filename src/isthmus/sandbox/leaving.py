@@ -10,11 +10,12 @@ from pathlib import Path
 
 import msgspec
 
-from isthmus.contracts.agreement import AGREEMENT_TYPE, Agreement
+from isthmus.contracts.agreement import Agreement
 from isthmus.contracts.errors import AgreementError, InputError
 from isthmus.contracts.withdrawal import WHY_CHARS_MAX, WITHDRAWAL_TYPE, Withdrawal
 from isthmus.kit.canonical import parse_canonical
 from isthmus.kit.signing import Envelope, SigningKey, key_id, payload_of, seal, unseal
+from isthmus.sandbox.agreements import unsealed_terms
 from isthmus.sandbox.nodehome import KEY_NAME, STORE_NAME, settings_of
 from isthmus.sandbox.nodestore import NodeStore
 
@@ -50,7 +51,7 @@ def leave(root: Path, purpose: str | None, why: str, now_s: int) -> list[Withdra
         taken_back = withdrawn(store)
         named = []
         for digest, envelope in store.agreements():
-            agreement = msgspec.convert(unseal(envelope, AGREEMENT_TYPE, {key.key_id: key.public_hex}), Agreement)
+            agreement = unsealed_terms(envelope, {key.key_id: key.public_hex})
             purposes = frozenset(p for p in agreement.purposes if covered(p, purpose))
             if not purposes:
                 continue

@@ -14,24 +14,28 @@ from typing import Any
 import msgspec
 import numpy as np
 
-from isthmus.contracts.agreement import AGREEMENT_TYPE, Agreement
+from isthmus.contracts.agreement import Agreement
 from isthmus.contracts.errors import ConflictError, InputError, IsthmusError, JobClosedError, RefusedError, SignatureError, UnreachableError
 from isthmus.contracts.job import COUNTERSIGNATURE_TYPE, JOB_TYPE, Countersignature, Job, JobRefusal, NodeTask
 from isthmus.contracts.ports import Clock
 from isthmus.kit.canonical import canonical_bytes, digest_of, parse_canonical, sha256_hex
 from isthmus.kit.signing import Envelope, SigningKey, key_id, payload_of, seal, unseal
+from isthmus.sandbox.agreements import agreement_digest, unsealed_terms
+from isthmus.sandbox.history import PastJob, job_content, stage_blocks
 from isthmus.sandbox.leaving import withdrawn
 from isthmus.sandbox.masking import check_range, mask_public_hex, masked, new_mask_key
 from isthmus.sandbox.nodestore import NodeStore, StoredJob
+from isthmus.sandbox.nodeterms import NodeTerms
 from isthmus.sandbox.outlog import Leaving, OutLog
 from isthmus.sandbox.ownerdata import OwnerData
 from isthmus.sandbox.statistics.registry import STATISTICS, Statistic, computed
-from isthmus.sandbox.terms import PastJob, check_effective, check_job, job_content, roster_digest, stage_blocks
+from isthmus.sandbox.terms import check_effective, check_job, roster_digest
 from isthmus.sandbox.uplink import Uplink
 
 JSON, OCTETS = "application/json", "application/octet-stream"
 WAIT_S = 10.0
 STATUS_EVERY_S = 2.0
+TERMS_EVERY_S = 10.0
 PAUSE_FIRST_S, PAUSE_LAST_S = 0.2, 5.0
 Report = Callable[[str, dict[str, Any]], None]
 
@@ -62,6 +66,8 @@ class Node:
         self._me, self._store, self._log, self._uplink, self._clock, self._report = identity, store, log, uplink, clock, report
         self._data = replace(data, progress=self._progress)
         self._posted: set[str] = set()
+        self._terms = NodeTerms(identity.id, identity.key, store)
+        self._terms_at_s = float("-inf")
         self._job = ("", "")
         self._stuck = False
         self._status_at_s = float("-inf")
@@ -97,20 +103,36 @@ class Node:
     def _register(self) -> None:
         documents = [("party", "/v1/parties", self._me.party), ("asset", "/v1/assets", self._me.asset)]
         documents += [("agreement", "/v1/agreements", envelope) for _, envelope in reversed(self._store.agreements())]
+        new = False
         for kind, path, envelope in documents:
-            self._say(kind, path, canonical_bytes(envelope))
+            new = self._say(kind, path, canonical_bytes(envelope)) or new
         for envelope in self._store.withdrawals():
             try:
                 self._say("withdrawal", "/v1/withdrawals", canonical_bytes(envelope))
             except (ConflictError, InputError, SignatureError) as error:  # this node refuses all the same
                 self._posted.add(sha256_hex(canonical_bytes(envelope)))
                 self._report("withdrawal-not-taken", {"message": str(error)})
+        now_s = self._clock.monotonic_s()
+        if new or now_s >= self._terms_at_s:
+            self._terms_at_s = now_s + TERMS_EVERY_S
+            for word in self._terms.answers(self._uplink.terms(), int(self._clock.now_s())):
+                self._send_word(word)
 
-    def _say(self, kind: str, path: str, body: bytes) -> None:
-        """Sends a document, once for each time that the exchange was reached anew."""
-        if sha256_hex(body) not in self._posted:
-            self._send(Leaving(kind, body, self._uplink.address), path, JSON)
-            self._posted.add(sha256_hex(body))
+    def _say(self, kind: str, path: str, body: bytes) -> bool:
+        """Sends a document, once for each time that the exchange was reached anew; whether it was sent now."""
+        if sha256_hex(body) in self._posted:
+            return False
+        self._send(Leaving(kind, body, self._uplink.address), path, JSON)
+        self._posted.add(sha256_hex(body))
+        return True
+
+    def _send_word(self, word: Envelope) -> None:
+        """A word on an agreement. One that the exchange does not take is told again later, as the exchange still lists it."""
+        body = canonical_bytes(word)
+        try:
+            self._send(Leaving("terms", body, self._uplink.address), f"/v1/nodes/{self._me.id}/terms", JSON)
+        except (ConflictError, InputError, SignatureError, JobClosedError) as error:
+            self._report("terms-not-taken", {"message": str(error)})
 
     def _send(self, leaving: Leaving, path: str, content_type: str) -> None:
         """Log first, then send."""
@@ -161,13 +183,13 @@ class Node:
     def _trusted(self, envelope: Envelope, unverified: Job) -> tuple[Job, Agreement]:
         """The job, signed by the exchange that an agreement pins, and that agreement: the newest for asset and purpose."""
         signed = self._store.agreements()
-        mine = {self._me.key.key_id: self._me.key.public_hex}
-        agreements = [msgspec.convert(unseal(e, AGREEMENT_TYPE, mine), Agreement) for _, e in signed]
+        agreements = [unsealed_terms(envelope, {self._me.key.key_id: self._me.key.public_hex}) for _, envelope in signed]
         if not agreements:
             raise RefusedError("agreement", f"{self._me.id} has no agreement", "ask the owner for one")
         asset = digest_of(msgspec.json.decode(payload_of(self._me.asset)))
         fitting = [a for a in agreements if a.asset == asset and unverified.purpose in a.purposes]
         agreement = (fitting or [a for a in agreements if a.asset == asset] or agreements)[0]
+        self._terms.check_standing(agreement_digest(agreement))
         try:
             document = unseal(envelope, JOB_TYPE, {key_id(agreement.exchange): agreement.exchange})
         except SignatureError as error:
@@ -182,13 +204,8 @@ class Node:
     def _checked(self, job: Job, agreement: Agreement) -> tuple[Statistic, Any, PastJob]:
         past = self._store.past_jobs()
         statistic, params, roster = check_job(agreement, self._me.key.public_hex, job, past, self._clock.now_s())
-        return (
-            statistic,
-            params,
-            PastJob(
-                digest_of(agreement), job.run_id, job.round, job.statistic, job.stage.digest, job_content(job), roster, stage_blocks(job)
-            ),
-        )
+        asked = (job.run_id, job.round, job.statistic, job.stage.digest, job_content(job))
+        return statistic, params, PastJob(agreement_digest(agreement), *asked, roster, stage_blocks(job))
 
     def _countersign(self, stored: StoredJob | None, job: Job, agreement: Agreement, digest: str) -> None:
         if stored is None:

@@ -10,21 +10,23 @@ from pathlib import Path
 
 import msgspec
 
-from isthmus.contracts.agreement import AGREEMENT_TYPE, Agreement
+from isthmus.contracts.agreement import Agreement
 from isthmus.contracts.asset import ASSET_TYPE, INSPECTION_SCHEMA, ROWS_SCHEMA, TEXTS_SCHEMA, Asset
 from isthmus.contracts.errors import FolderError, InputError, StorageError
 from isthmus.contracts.party import PARTY_TYPE, Party, PartyKind
 from isthmus.contracts.ports import Progress
 from isthmus.contracts.schema import Schema
 from isthmus.contracts.targets import Target
-from isthmus.kit.canonical import digest_of, parse_canonical
+from isthmus.kit.canonical import digest_of
 from isthmus.kit.filelock import held
 from isthmus.kit.ids import slug
-from isthmus.kit.signing import Envelope, SigningKey, payload_of, seal
+from isthmus.kit.signing import Envelope, SigningKey, seal
+from isthmus.sandbox.agreements import agreement_digest, read_terms, sealed_terms
 from isthmus.sandbox.commitment import commitment
 from isthmus.sandbox.featurecache import FeatureCache
 from isthmus.sandbox.folder import AUDIT, HOLDOUT, TRAIN, DataFolder, is_text_file, read_folder
 from isthmus.sandbox.nodestore import NodeStore
+from isthmus.sandbox.nodeterms import keep_signed
 from isthmus.sandbox.outlog import LOG_NAME
 from isthmus.sandbox.ownerdata import OwnerData, file_digests, silent
 from isthmus.sandbox.ports import Tools
@@ -83,7 +85,7 @@ class NodeHome:
 
     def agreements(self) -> list[tuple[str, Agreement]]:
         """(digest, agreement) of every agreement that this node keeps, the newest first."""
-        return [(digest, msgspec.convert(parse_canonical(payload_of(envelope)), Agreement)) for digest, envelope in self.store.agreements()]
+        return [(digest, read_terms(envelope)) for digest, envelope in self.store.agreements()]
 
     def agree(self, agreement: Agreement) -> str:
         """Signs and keeps an agreement; returns its digest. Raises AgreementError, or InputError when it is another's."""
@@ -92,8 +94,8 @@ class NodeHome:
         if agreement.participants.get(agreement.owner) not in (None, self.key.public_hex):
             raise InputError(f"the agreement pins another key for {agreement.owner} than this node's", "pin this node's key")
         check_agreement(agreement)
-        digest = digest_of(agreement)
-        self.store.put_agreement(digest, seal(self.key, AGREEMENT_TYPE, agreement), agreement.issued_at_s)
+        digest = agreement_digest(agreement)
+        keep_signed(self.store, agreement, digest, sealed_terms(self.key, agreement), int(agreement.issued_at_s))
         return digest
 
 

@@ -9,11 +9,13 @@ from typing import Any
 
 import msgspec
 
+from isthmus.contracts.agreement import AGREEMENT_TYPE
 from isthmus.kit.canonical import sha256_hex
 from isthmus.kit.database import Database, named_sql
 from isthmus.kit.signing import Envelope, payload_of
+from isthmus.sandbox.history import PastJob
+from isthmus.sandbox.negotiationstore import NEGOTIATIONS_NAME, NegotiationStore
 from isthmus.sandbox.overlap import Roster
-from isthmus.sandbox.terms import PastJob
 
 SQL = named_sql(Path(__file__).with_suffix(".sql"))
 
@@ -47,10 +49,12 @@ class NodeStore:
     """SQLite in the node's state folder. Every write is durable before it returns. Raises StorageError."""
 
     def __init__(self, path: Path) -> None:
+        self.negotiations = NegotiationStore(path.with_name(NEGOTIATIONS_NAME))
         self._database = Database(path, [SQL["schema_1"], SQL["schema_2"]])
 
     def close(self) -> None:
         self._database.close()
+        self.negotiations.close()
 
     def fact(self, name: str) -> bytes | None:
         """A named value, or None."""
@@ -67,8 +71,9 @@ class NodeStore:
             sql.execute(SQL["put_agreement"], {"digest": digest, "envelope": msgspec.json.encode(envelope), "signed_at_s": signed_at_s})
 
     def agreements(self) -> list[tuple[str, Envelope]]:
-        """(digest, envelope), the newest first."""
-        return [(row["digest"], msgspec.json.decode(row["envelope"], type=Envelope)) for row in self._database.rows(SQL["agreements"])]
+        """(digest, envelope), the newest first. Those of releases that signed another form have to be agreed anew, and are left out."""
+        found = [(row["digest"], msgspec.json.decode(row["envelope"], type=Envelope)) for row in self._database.rows(SQL["agreements"])]
+        return [(digest, envelope) for digest, envelope in found if envelope.payload_type == AGREEMENT_TYPE]
 
     def put_withdrawal(self, agreement: str, envelope: Envelope) -> None:
         """Keeps a signed withdrawal of an agreement, beside those of its other purposes."""

@@ -9,26 +9,42 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from isthmus.contracts.agreement import AGREEMENT_TYPE, Agreement
+from isthmus.contracts.agreement import Agreement
 from isthmus.contracts.asset import ASSET_TYPE, Asset
 from isthmus.contracts.errors import AgreementError, ConflictError, DocumentError, InputError, IsthmusError, NotFoundError, SignatureError
-from isthmus.contracts.job import FINAL_PHASES, JOB_TYPE, Job, JobRefusal, JobRequest, JobStatus, NodeState, NodeTask, RosterMember
+from isthmus.contracts.job import (
+    FINAL_PHASES,
+    JOB_TYPE,
+    Job,
+    JobRefusal,
+    JobRequest,
+    JobStatus,
+    JobTerms,
+    NodeState,
+    NodeTask,
+    RosterMember,
+)
 from isthmus.contracts.party import PARTY_TYPE, Party
 from isthmus.contracts.ports import Clock, Json
 from isthmus.contracts.withdrawal import Withdrawal
 from isthmus.kit.canonical import digest_of, parse_canonical
 from isthmus.kit.ids import slug
 from isthmus.kit.signing import Envelope, SigningKey, key_id, payload_of, seal, unseal
+from isthmus.sandbox.agreements import agreement_digest, read_terms, unsealed_terms
 from isthmus.sandbox.coordinator import JobState, abandoned, at_time, countersigned, delivered, refused, status_of, task_for
 from isthmus.sandbox.jobstore import JobStore
 from isthmus.sandbox.leaving import checked_withdrawal
 from isthmus.sandbox.requestsign import check_request, claimed_party
-from isthmus.sandbox.statistics.registry import parsed_params
+from isthmus.sandbox.statistics.registry import STATISTICS, parsed_params
 from isthmus.sandbox.terms import JOB_SECONDS_MAX, ROSTER_MAX, check_agreement, is_public_key
+from isthmus.sandbox.termsdesk import EXPIRED, TermsDesk
 from isthmus.sandbox.withdrawals import Withdrawals
 
-NODE_ALIVE_S_MAX = 30.0
 AGREE_ANEW = "go on without it; only its owner can agree anew"
+NODE_ALIVE_S_MAX = 30.0
+ASKABLE = ("VERIFIED", "FINALIZED")
+"""States of an agreement under which jobs are made; a node that has not finalized yet does so before it looks at its tasks. One whose time
+is over is asked too, so that its node says so and a run can go on without it."""
 Noun = TypeVar("Noun")
 
 
@@ -45,6 +61,28 @@ def converted(document: Any, kind: type[Noun], what: str) -> Noun:
         raise DocumentError(f"the {what} is malformed: {error}", "send what its schema says") from error
 
 
+@dataclass(frozen=True)
+class Promises:
+    """What this exchange signs of itself in every job. jurisdiction: where it keeps results, a slug; empty: not said. deletion_days: see
+    JobTerms; None: not said."""
+
+    jurisdiction: str = ""
+    deletion_days: int | None = None
+
+    def terms_of(self, request: JobRequest) -> JobTerms:
+        """The terms of a job. Models serve where the exchange stands, unless the request says otherwise."""
+        return JobTerms(
+            jurisdiction=self.jurisdiction,
+            models_to=request.models_to or ((self.jurisdiction,) if self.jurisdiction else ()),
+            output=STATISTICS[request.statistic].output,
+            owners_share_ppm=request.owners_share_ppm,
+            deletion_days=self.deletion_days,
+        )
+
+
+NO_PROMISES = Promises()
+
+
 @dataclass
 class _Seen:
     at_s: float
@@ -54,10 +92,16 @@ class _Seen:
 
 
 class SandboxService:
-    """Thread-safe. key: the exchange's own, which agreements pin. `changes` grows whenever a task may have appeared."""
+    """Thread-safe. key: the exchange's own, which agreements pin. `changes` grows whenever a task may have appeared.
 
-    def __init__(self, store: JobStore, key: SigningKey, clock: Clock, withdrawals: Withdrawals | None = None) -> None:
-        self._store, self._key, self._clock, self._withdrawals = store, key, clock, withdrawals
+    promises: what is signed in every job's terms.
+    """
+
+    def __init__(
+        self, store: JobStore, key: SigningKey, clock: Clock, promises: Promises = NO_PROMISES, withdrawals: Withdrawals | None = None
+    ) -> None:
+        self._store, self._key, self._clock, self._promises, self._withdrawals = store, key, clock, promises, withdrawals
+        self.desk = TermsDesk(store, key, clock)
         self._lock = threading.RLock()
         self._seen: dict[str, _Seen] = {}
         self._open = {state.job.id: state for state in store.open_jobs()}
@@ -94,10 +138,13 @@ class SandboxService:
 
     def register_agreement(self, envelope: Envelope) -> str:
         """Digest of a signed agreement. Raises AgreementError when its terms cannot be kept."""
-        document, agreement = self._signed(envelope, AGREEMENT_TYPE, Agreement, "agreement")
+        public_key = self._key_of(read_terms(envelope).owner)
+        agreement = unsealed_terms(envelope, {key_id(public_key): public_key})
         check_agreement(agreement)
-        self._store.put_agreement(digest_of(document), agreement.owner, agreement.issued_at_s, envelope)
-        return digest_of(document)
+        digest = agreement_digest(agreement)
+        self._store.put_agreement(digest, agreement.owner, agreement.issued_at_s, envelope)
+        self.desk.take_agreement(agreement)
+        return digest
 
     def register_withdrawal(self, envelope: Envelope) -> Withdrawal:
         """Keeps an owner's signed withdrawal of a registered agreement of its own; jobs under way that need it end as failed.
@@ -110,11 +157,13 @@ class SandboxService:
             raise ConflictError("this exchange keeps no withdrawals", "the node refuses all the same")
         terms = {digest: (owner, signed) for digest, owner, signed in self._store.agreements()}
         owner, signed = terms.get(word.agreement, ("", None))
-        agreed = None if signed is None else converted(parse_canonical(payload_of(signed)), Agreement, "agreement")
+        agreed = None if signed is None else read_terms(signed)
         if agreed is None or owner != word.owner or not set(word.purposes) <= set(agreed.purposes):
             raise AgreementError(f"{word.owner} has no agreement {word.agreement[:19]} for {', '.join(word.purposes)} here", "register it")
         with self._lock:
             self._withdrawals.keep(word, envelope)
+            if all(self.withdrawn(word.agreement, purpose) for purpose in agreed.purposes):
+                self.desk.end(word.agreement, word.why or "its owner has left")
             for state in list(self._open.values()):
                 if word.owner in state.parties and state.job.purpose in word.purposes:
                     self._keep(abandoned(state, word.owner))
@@ -199,7 +248,8 @@ class SandboxService:
             names = ("run_id", "round", "purpose", "scenario", "statistic", "stage", "params", "seen_singly")
             fields = {name: getattr(request, name) for name in names}
             attempt = 1 if known is None else known.job.attempt + 1
-            job = Job(id=job_id, roster=roster, attempt=attempt, created_at_s=now_s, expires_at_s=now_s + request.ttl_s, **fields)
+            times: dict[str, Any] = {"created_at_s": now_s, "expires_at_s": now_s + request.ttl_s}
+            job = Job(id=job_id, roster=roster, attempt=attempt, terms=self._promises.terms_of(request), **times, **fields)
             state = JobState(job, digest_of(job), seal(self._key, JOB_TYPE, job))
             self._keep(state)
         return status_of(state)
@@ -209,21 +259,30 @@ class SandboxService:
         public_key = self._store.party_key(party)
         if public_key is None:
             raise NotFoundError(f"no party {party!r} is registered here", "start that owner's node, and wait until it has registered")
+        digest, agreement = self.agreement_of(party, purpose)
+        if self.withdrawn(digest, purpose):
+            raise AgreementError(has_left(party, purpose), AGREE_ANEW)
+        asset = self._store.asset(agreement.asset)
+        if asset is None:
+            raise AgreementError(f"the asset that {party} agreed on is not registered", "start that owner's node")
+        if agreement.exchange != self.public_key:
+            raise AgreementError(
+                f"the newest agreement of {party} names another exchange", "ask the owner for one with this exchange's key"
+            )
+        state, reason = self.desk.standing(digest)
+        if state not in ASKABLE and reason != EXPIRED:
+            said = f"{state} ({reason})" if reason else state
+            raise AgreementError(f"the agreement of {party} is {said}", "ask the owner for a new one, or wait until its node has called")
+        return RosterMember(party=party, public_key=public_key, asset=msgspec.to_builtins(asset))
+
+    def agreement_of(self, party: str, purpose: str) -> tuple[str, Agreement]:
+        """(digest, terms) of a party's newest agreement for a purpose, wherever it stands. Raises AgreementError."""
         for digest, owner, envelope in self._store.agreements():
-            agreement = converted(parse_canonical(payload_of(envelope)), Agreement, "agreement")
-            if owner != party or purpose not in agreement.purposes:
-                continue
-            if self.withdrawn(digest, purpose):
-                raise AgreementError(has_left(party, purpose), AGREE_ANEW)
-            asset = self._store.asset(agreement.asset)
-            if asset is None:
-                raise AgreementError(f"the asset that {party} agreed on is not registered", "start that owner's node")
-            if agreement.exchange != self.public_key:
-                raise AgreementError(
-                    f"the newest agreement of {party} names another exchange", "ask the owner for one with this exchange's key"
-                )
-            return RosterMember(party=party, public_key=public_key, asset=msgspec.to_builtins(asset))
-        raise AgreementError(f"{party} has no agreement for the purpose {purpose!r}", "ask the owner for one")
+            if owner == party:
+                agreement = read_terms(envelope)
+                if purpose in agreement.purposes:
+                    return digest, agreement
+        raise AgreementError(f"{party} has no agreement for the purpose {purpose!r}", "start that owner's node, or ask it to agree")
 
     def _current(self, job_id: str) -> JobState | None:
         """The stored state, brought to the present."""

@@ -11,10 +11,11 @@ from collections.abc import Collection, Sequence
 
 import msgspec
 
-from isthmus.contracts.agreement import AGREEMENT_TYPE, Agreement
+from isthmus.contracts.agreement import Agreement
 from isthmus.contracts.errors import IsthmusError, RefusedError
 from isthmus.contracts.job import Job
-from isthmus.kit.signing import Envelope, key_id, unseal
+from isthmus.kit.signing import Envelope, key_id
+from isthmus.sandbox.agreements import unsealed_terms
 from isthmus.sandbox.overlap import Member, Roster
 
 
@@ -26,11 +27,11 @@ def seen_singly(agreement: Agreement, job: Job) -> frozenset[Member]:
         try:
             envelope = msgspec.convert(raw, Envelope)
             keys = {key_id(public): public for public in agreement.participants.values()}
-            shown = msgspec.convert(unseal(envelope, AGREEMENT_TYPE, keys), Agreement)
+            shown = unsealed_terms(envelope, keys)
             pinned = agreement.participants.get(shown.owner)
             if pinned is None:
                 continue
-            unseal(envelope, AGREEMENT_TYPE, {key_id(pinned): pinned})
+            unsealed_terms(envelope, {key_id(pinned): pinned})
         except (msgspec.ValidationError, IsthmusError) as error:
             what = "an agreement that the job shows is not signed by a participant's pinned key"
             raise RefusedError("agreement-signature", what, "show agreements as they were signed") from error

@@ -9,6 +9,7 @@ import msgspec
 
 from isthmus.contracts.errors import ConflictError, InputError, JobClosedError, SignatureError, UnreachableError
 from isthmus.contracts.job import NodeTask
+from isthmus.contracts.negotiation import OfferOfTerms
 from isthmus.contracts.ports import Clock
 from isthmus.kit.signing import SigningKey
 from isthmus.sandbox.requestsign import HEADER, signature_header
@@ -26,6 +27,9 @@ class Uplink(Protocol):
 
     def tasks(self, wait_s: float) -> list[NodeTask]:
         """What is to be done now; waits up to wait_s for the first. Raises UnreachableError."""
+
+    def terms(self) -> list[OfferOfTerms]:
+        """Where this node's agreements stand at the exchange, and what it asks for. Raises UnreachableError."""
 
     def post(self, path: str, body: bytes, content_type: str) -> None:
         """Delivers a message. Raises UnreachableError when it may be tried again, else JobClosedError or InputError."""
@@ -51,6 +55,13 @@ class HttpUplink:
         answer = self._call("GET", target, b"", "", ANSWER_TIMEOUT_S + wait_s)
         try:
             return msgspec.json.decode(answer.content, type=list[NodeTask])
+        except msgspec.DecodeError as error:
+            raise UnreachableError(f"{self._base_url} did not answer as an exchange does: {error}", "check the address") from error
+
+    def terms(self) -> list[OfferOfTerms]:
+        answer = self._call("GET", f"/v1/nodes/{self._party}/terms", b"", "", ANSWER_TIMEOUT_S)
+        try:
+            return msgspec.json.decode(answer.content, type=list[OfferOfTerms])
         except msgspec.DecodeError as error:
             raise UnreachableError(f"{self._base_url} did not answer as an exchange does: {error}", "check the address") from error
 

@@ -32,6 +32,7 @@ from isthmus.kit.config import process_environment
 from isthmus.sandbox.folder import read_folder
 from isthmus.sandbox.leaving import withdrawn
 from isthmus.sandbox.nodehome import NodeSettings, init_home, only_one, open_home
+from isthmus.sandbox.nodeterms import agreements_at
 
 UP_TIMEOUT_S = 60.0
 REGISTER_TIMEOUT_S = 90.0
@@ -156,8 +157,13 @@ def agree(owner: Owner, exchange_key: str, participants: Mapping[str, str], term
             if terms.purpose in gone.get(newest, frozenset()):
                 what = f"{owner.party} has left {terms.purpose!r}, and nobody agrees anew in its place"
                 raise AgreementError(what, "its owner may: isthmus node agree; or run with the other owners' --data")
-            for digest, agreement in kept:
-                if agreement.expires_at_s - now_s > terms.days * DAY_S // 2 and _same_terms(agreement, wanted):
+            for digest, agreement, at in agreements_at(home.store):
+                if (
+                    at is not None
+                    and at.state != "TERMINATED"
+                    and agreement.expires_at_s - now_s > terms.days * DAY_S // 2
+                    and _same_terms(agreement, wanted)
+                ):
                     return digest
             return home.agree(wanted)
         finally:

@@ -31,7 +31,7 @@ from isthmus.contracts.textparts import text_sources
 from isthmus.contracts.treesums import ASIDE_MAX, ASIDE_MIN, DEPTH_MAX, OWNER_RECORDS_MAX, ROUNDS_MAX, TREES_MAX
 from isthmus.foundry.stageparts import checked_parts
 from isthmus.foundry.stages import check_parts, checked_source
-from isthmus.kit.ids import slug
+from isthmus.kit.ids import is_slug, slug
 from isthmus.scenarios.draw import FIT_MIN
 from isthmus.scenarios.located import Steps
 
@@ -402,6 +402,10 @@ def serve_breaches(serve: Serve, interface: Interface | None = None) -> Iterator
         what = f"{', '.join(SHARES)} add up to {total}; the shares of a charge add up to 1000000"
         yield Breach("shares-do-not-sum", ("serve", SHARES[0]), what, hint)
     yield from _least(serve, "serve", {"sample_requests": 1})
+    wrong = [name for name in serve.models_to if not is_slug(name)]
+    if wrong or (serve.residency is not msgspec.UNSET and not serve.residency):
+        what = f"residency names {wrong[0]!r}" if wrong else "residency names nothing"
+        yield Breach("bad-residency", ("serve", "residency"), what, "write jurisdictions such as de or eu, or leave residency out")
 
 
 def replicate_breaches(replicate: Replicate, interface: Interface | None = None) -> Iterator[Breach]:

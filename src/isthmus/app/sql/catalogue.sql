@@ -119,3 +119,12 @@ SELECT * FROM bars WHERE digest = :digest;
 
 -- name: schema_3
 ALTER TABLE certificate ADD COLUMN run_id TEXT NOT NULL DEFAULT '';
+
+-- name: model_forget
+UPDATE model SET head = x'' WHERE digest = :digest;
+
+-- name: runs_every
+SELECT id, kind, request FROM run ORDER BY created_s, id;
+
+-- name: certificates_every
+SELECT digest, model, envelope, run_id FROM certificate ORDER BY rowid;

@@ -15,6 +15,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from isthmus.contracts.agreement import Output
 from isthmus.contracts.brier import BRIER, BrierParams, brier_dimension, brier_size
 from isthmus.contracts.errors import DocumentError, InputError, RefusedError
 from isthmus.contracts.head import Head, Stage
@@ -113,7 +114,8 @@ class Statistic:
 
     single: the result leaves as floats, seen singly, not summed. of_good: only records labelled good are in what becomes visible.
     dimension: how many features what becomes visible is a statistic of. effective: how many of the owner's own records its weighting
-    leaves, where whoever asks chooses the weights; the dimension rule then counts these.
+    leaves, where whoever asks chooses the weights; the dimension rule then counts these. output: what it is asked for; a job that says
+    otherwise is refused.
     """
 
     name: str
@@ -125,6 +127,7 @@ class Statistic:
     of_good: bool = False
     dimension: Callable[[Params, Stage], int] = lambda params, stage: stage.counted
     effective: Callable[[Params, Stage, OwnerData], float] | None = None
+    output: Output = "model"
 
 
 def parsed_params(name: str, params: dict[str, Any], stage: Stage) -> tuple[Statistic, Params]:
@@ -369,7 +372,7 @@ STATISTICS: dict[str, Statistic] = {
             single=True,
             of_good=True,
         ),
-        Statistic(EVALUATE, EvaluateParams, _evaluate_size, _evaluate, False),
+        Statistic(EVALUATE, EvaluateParams, _evaluate_size, _evaluate, False, output="evaluation"),
         Statistic(VALUE_MOMENTS, ValueMomentsParams, lambda p, s: value_moments_size(len(p.targets), s.dimension), _value_moments, True),
         Statistic(VALUE_FOLD_OUT, ValueFoldOutParams, lambda p, stage: value_foldout_size(p), _value_foldout, True),
         Statistic(VALUE_CLUSTERS, ValueClustersParams, lambda p, stage: 6 * len(p.targets), _value_clusters, False),
@@ -379,6 +382,7 @@ STATISTICS: dict[str, Statistic] = {
             lambda p, stage: VALUE_SUMS_SIZE * len(p.head.outputs) * len(value_keys(p)),
             _value_evaluate,
             False,
+            output="evaluation",
         ),
         Statistic(
             BRIER,
@@ -386,10 +390,11 @@ STATISTICS: dict[str, Statistic] = {
             lambda p, stage: brier_size(p),
             _brier,
             True,
+            output="evaluation",
             dimension=lambda p, stage: brier_dimension(p.heads.shape[0], stage.counted),
             effective=lambda p, stage, data: float(smallest_part(data.records(p.records), p)),
         ),
-        Statistic(PAIR, PairParams, lambda p, stage: PAIR_SIZE, _pair, False),
+        Statistic(PAIR, PairParams, lambda p, stage: PAIR_SIZE, _pair, False, output="evaluation"),
         Statistic(
             HISTOGRAMS,
             HistogramsParams,
