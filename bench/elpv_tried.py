@@ -23,10 +23,9 @@ from typing import Any
 
 import numpy as np
 from bench_command import BarRows, Figures, Say, run_bench
-from elpv import accuracy_cut
 from membership import Candidates, from_moments
 from numpy.typing import NDArray
-from solar_cells import Cells, area, bar, columns, interval, lone_groups, share_thresholds
+from solar_cells import Cells, accuracy_cut, area, bar, columns, interval, lone_groups, share_thresholds
 
 from isthmus.contracts.scenario import Scenario
 from isthmus.contracts.sums import FEATURE_MAX, LOSS_UNIT

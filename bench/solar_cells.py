@@ -185,6 +185,16 @@ def scores(data: Cells, found: Fit, rows: Mask) -> Floats:
     return np.asarray(design(q, found.candidate.mean, found.candidate.scale) @ found.candidate.coefficients)
 
 
+def accuracy_cut(fold_out: NDArray[np.float64], y: NDArray[np.int64]) -> float:
+    """The threshold of the best fold-out accuracy."""
+    order = np.argsort(fold_out)
+    positive = (y[order] > 0).astype(np.int64)
+    right = np.concatenate([[0], np.cumsum(1 - positive)]) + (positive.sum() - np.concatenate([[0], np.cumsum(positive)]))
+    place = int(np.argmax(right))
+    ends = np.concatenate([[-np.inf], fold_out[order], [np.inf]])
+    return float((ends[place] + ends[place + 1]) / 2) if 0 < place < len(order) else float(ends[-1 if place else 0])
+
+
 def share_thresholds(histogram: NDArray[np.int64], error: float = 0.05) -> tuple[float, float]:
     """(lo, hi) that answer most of the fold-out scores at no more than this share of errors among those answered: the plain share, without
     the room for chance that the product's own plans leave. histogram: (2, SCORE_BINS) by class."""

@@ -23,7 +23,7 @@ from isthmus.app.build import Build
 from isthmus.app.deploy import Made
 from isthmus.app.exchange import Exchange
 from isthmus.cli.export import write_box
-from isthmus.cli.up import bound_socket
+from isthmus.cli.listener import bound_socket
 from isthmus.contracts.deployment import Deployment
 from isthmus.contracts.edge import EdgeBatch, EdgeBox, EdgeOrder, EdgeRecord
 from isthmus.kit.canonical import digest_of, sha256_hex

@@ -21,7 +21,7 @@ from pwdlib import PasswordHash
 from pwdlib.hashers.argon2 import Argon2Hasher
 
 from isthmus.cli.edge.spool import Signals, Spool, commit_signals, read_signals, suffix_of
-from isthmus.cli.up import bound_socket
+from isthmus.cli.listener import bound_socket
 from isthmus.kit.pictures import encode_png
 from tests.app.edge_world import EdgeWorld, picture, run_box
 

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from isthmus.app.catalogue import Catalogue
 from isthmus.app.nodetools import site_heads
 from isthmus.app.workshop import Workshop
+from isthmus.contracts.agreement import Agreement
 from isthmus.contracts.asset import Asset
 from isthmus.contracts.build import RunRequest
 from isthmus.contracts.errors import AgreementError, InputError, IsthmusError, RefusedError
@@ -30,9 +31,11 @@ from isthmus.kit.log import Log
 from isthmus.kit.signing import SigningKey
 from isthmus.kit.treewalk import head_scores
 from isthmus.sandbox.ports import Artefact, Tools
+from isthmus.sandbox.privacy import cost_nanos, noise_of, told_only
 from isthmus.sandbox.statistics.gaussian import gaussian_scores
-from isthmus.sandbox.statistics.records import Ints, Records, TrainingRecords
+from isthmus.sandbox.statistics.records import Ints, Records, TrainingRecords, shortened
 from isthmus.sandbox.statistics.registry import computed, parsed_params
+from isthmus.sandbox.statistics.sensitivity import Unit
 from isthmus.scenarios.package import load_package, shipped_folder
 
 PURPOSE = "solar-cell-inspection"
@@ -97,6 +100,7 @@ class SyntheticOwner:
     skill: float = 1.0
     asset_of: dict[str, Any] = field(default_factory=dict)
     begun: dict[str, NDArray[np.float64]] = field(default_factory=dict)
+    norm_max: int = 0
 
     @property
     def tools(self) -> Tools:
@@ -119,7 +123,7 @@ class SyntheticOwner:
         w = np.full(self.parts["train"].y.size, params.sure_weight, dtype=np.int64)
         views = [self.features(stage, "train", v) for v in params.views]
         changed = [self.features(stage, "train", corruption=one) for one in params.augmentations]
-        return TrainingRecords(self.records("train"), (*views, *changed), w)
+        return TrainingRecords(self.records("train"), tuple(shortened(q, self.norm_max) for q in (*views, *changed)), w)
 
     def artefact_scores(self, artefact: Artefact, stage: Stage, split: str) -> NDArray[np.float64]:
         return self.scores
@@ -183,6 +187,13 @@ class SyntheticJobs:
     asked: list[JobRequest] = field(default_factory=list)
     known: dict[str, JobStatus] = field(default_factory=dict)
     made: int = 0
+    costs: list[tuple[str, int]] = field(default_factory=list)
+
+    def agreement(self, party: str, purpose: str) -> tuple[str, Agreement]:
+        keys = dict.fromkeys(self.owners, "0" * 64)
+        terms = {"owner": party, "asset": "", "exchange": "", "purposes": (purpose,), "operations": (), "participants": keys}
+        counts = {"issued_at_s": 0, "expires_at_s": 1, "runs_max": 1, "least_group_size": 1, "least_participants": 3}
+        return self.agreement_digest(party, purpose), Agreement(**terms, **counts)  # type: ignore[arg-type]
 
     def agree(self, purpose: str, *parties: str, version: int = 1) -> None:
         for party in parties:
@@ -241,11 +252,18 @@ class SyntheticJobs:
             found = self.owners[party]
             if request.statistic == "evaluate/1":
                 found.scored(params.head, params.records)
+            found.norm_max = 0 if request.noise is None else request.noise.norm_max
             try:
                 shares[party] = computed(statistic, params, request.stage, found, LEAST_GROUP)  # type: ignore[arg-type]
             except RefusedError as error:
                 refusal = JobRefusal(party=party, clause=error.clause, message=error.message, next=error.next_step)
                 return self._status(job_id, request, phase="failed", refusals=(refusal,))
+        if request.noise is not None:
+            assert statistic.sensitivity is not None
+            blocks = statistic.sensitivity(params, request.stage, Unit(), request.noise.norm_max)
+            heard = len(request.roster)
+            shares = {p: told_only(v, blocks, request.noise) + noise_of(blocks, request.noise, heard) for p, v in shares.items()}
+            self.costs.append((request.statistic, cost_nanos(blocks, request.noise, heard)))
         if statistic.single:
             return self._status(job_id, request, phase="done", heads={p: Array.of(v) for p, v in shares.items()})
         return self._status(job_id, request, phase="done", total=Array.of(np.sum(list(shares.values()), axis=0)))

@@ -106,11 +106,11 @@ def test_impossible_images_are_refused(small: StageExtractor, shape: tuple[int, 
 
 
 def test_batches_are_bounded_by_pixels_and_count() -> None:
-    images = [np.zeros((1000, 1500, 3), np.uint8)] * 5 + [np.zeros((8, 8, 3), np.uint8)] * 40
+    images = [np.zeros((300, 600, 3), np.uint8)] * 5 + [np.zeros((8, 8, 3), np.uint8)] * 40
     found = list(batches(images))
     assert sorted(i for indices, _ in found for i in indices) == list(range(45))
     assert max(b.shape[0] for _, b in found) == 16
-    assert max(b.shape[0] for _, b in found if b.shape[1] == 1000) == 2
+    assert max(b.shape[0] for _, b in found if b.shape[1] == 300) == 2
 
 
 def test_one_pixel_and_long_images_work(small: StageExtractor) -> None:

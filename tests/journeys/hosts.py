@@ -13,6 +13,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import IO, Any
 
 from tests.journeys.inspection import Ended, arguments_of, environment
@@ -20,13 +21,14 @@ from tests.journeys.inspection import Ended, arguments_of, environment
 NETWORK = "10.213.77"
 COMMAND_S = 120
 CALL = """
-import sys, urllib.error, urllib.request
-method, url, token = sys.argv[1:4]
+import ssl, sys, urllib.error, urllib.request
+method, url, token, certificate = sys.argv[1:5]
 body = sys.stdin.buffer.read()
 headers = {"authorization": "Bearer " + token, "content-type": "application/json"}
 asked = urllib.request.Request(url, data=body or None, headers=headers, method=method)
 try:
-    sys.stdout.buffer.write(urllib.request.build_opener(urllib.request.ProxyHandler({})).open(asked, timeout=30).read())
+    trusted = urllib.request.HTTPSHandler(context=ssl.create_default_context(cafile=certificate))
+    sys.stdout.buffer.write(urllib.request.build_opener(urllib.request.ProxyHandler({}), trusted).open(asked, timeout=30).read())
 except urllib.error.HTTPError as error:
     sys.exit(error.read().decode())
 """
@@ -77,10 +79,11 @@ class Host:
         self.children.append(child)
         return child
 
-    def call(self, method: str, url: str, token: str, body: Any = None) -> Any:
-        """An HTTP request from this host; the JSON that was answered."""
+    def call(self, method: str, url: str, token: str, certificate: Path, body: Any = None) -> Any:
+        """An HTTPS request from this host, by a client that is not ours and trusts this certificate; the JSON that was answered."""
         raw = b"" if body is None else json.dumps(body).encode()
-        done = subprocess.run(self.words(sys.executable, "-I", "-c", CALL, method, url, token), input=raw, capture_output=True, check=False)
+        words = self.words(sys.executable, "-I", "-c", CALL, method, url, token, certificate)
+        done = subprocess.run(words, input=raw, capture_output=True, check=False)
         assert done.returncode == 0, done.stderr.decode()
         return json.loads(done.stdout)
 

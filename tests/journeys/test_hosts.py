@@ -39,7 +39,8 @@ class Plant:
         self.root, self.hosts, self.stack = root, found, stack
         self.exchange = found["exchange"]
         self.state = root / "exchange-host"
-        self.url = f"http://{self.exchange.address}:{PORT}"
+        self.url = f"https://{self.exchange.address}:{PORT}"
+        self.address = ""
         self.token = ""
 
     def _log(self, name: str) -> Any:
@@ -49,10 +50,11 @@ class Plant:
         return self.root / f"{party}-host"
 
     def start_exchange(self, **extra: str) -> None:
-        words = ("up", "--state", self.state, "--host", self.exchange.address, "--port", PORT, "--json")
+        words = ("up", "--state", self.state, "--host", self.exchange.address, "--port", PORT, "--tls", "--json")
         child = self.exchange.start(self._log("exchange"), *words, **extra)
         assert child.stdout is not None
-        assert json.loads(child.stdout.readline())["url"] == self.url
+        self.address = json.loads(child.stdout.readline())["url"]
+        assert self.address.startswith(f"{self.url}#sha256:")
         self.token = (self.state / "exchange" / "operator.token").read_text(encoding="ascii").strip()
 
     def join(self, folders: list[Path]) -> None:
@@ -64,13 +66,13 @@ class Plant:
         for party in OWNERS:
             others = [word for other, key in keys.items() if other != party for word in ("--participant", f"{other}={key}")]
             operations = [word for name in OPERATIONS for word in ("--operation", name)]
-            words = ("node", "agree", "--state", self.node_state(party), "--purpose", PURPOSE, "--exchange", self.url)
+            words = ("node", "agree", "--state", self.node_state(party), "--purpose", PURPOSE, "--exchange", self.address)
             document_of(self.hosts[party].run(*words, *operations, *others, "--allow-own-head", "--json"))
-            start = ("node", "start", "--state", self.node_state(party), "--exchange", self.url)
+            start = ("node", "start", "--state", self.node_state(party), "--exchange", self.address)
             self.hosts[party].start(self._log(party), *start)
 
     def call(self, method: str, path: str, body: Any = None) -> Any:
-        return self.exchange.call(method, self.url + path, self.token, body)
+        return self.exchange.call(method, self.url + path, self.token, self.state / "exchange" / "tls.crt", body)
 
     def alive(self, party: str) -> bool:
         """Whether the node has called within the last seconds."""

@@ -18,6 +18,7 @@ from isthmus.kit.canonical import digest_of, parse_canonical
 from isthmus.kit.signing import Envelope, SigningKey, payload_of, seal
 from isthmus.sandbox.masking import mask_public_hex, new_mask_key
 from isthmus.sandbox.nodehome import NodeSettings, init_home
+from isthmus.sandbox.statistics.registry import STATISTICS
 from isthmus.sandbox.terms import check_agreement, roster_digest
 from tests.sandbox.world import VIEWS, World, tiny_head, tiny_stage, write_folder
 
@@ -25,9 +26,11 @@ STRANGER = SigningKey.from_seed(b"s" * 32)
 
 
 def job_of(world: World, **changes: Any) -> Job:
-    """A job as the exchange would make it, then changed."""
+    """A job as the exchange would make it, then changed; another statistic is said to be for what it is for."""
     status = world.service.create_job(world.request())
     job = msgspec.convert(parse_canonical(payload_of(msgspec.convert(world.service.job_document(status.id), Envelope))), Job)
+    if changes.get("statistic") in STATISTICS and "terms" not in changes:
+        changes["terms"] = msgspec.structs.replace(job.terms, output=STATISTICS[changes["statistic"]].output)
     return msgspec.structs.replace(job, **changes)
 
 

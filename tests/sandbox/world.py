@@ -138,6 +138,7 @@ class DirectUplink:
                 "/v1/assets": self.service.register_asset,
                 "/v1/agreements": self.service.register_agreement,
                 "/v1/withdrawals": self.service.register_withdrawal,
+                "/v1/rotations": self.service.rotate,
             }[path](envelope)
             return
         target, _, query = path.partition("?job=")
@@ -219,7 +220,7 @@ class World:
     def owner(self, home: NodeHome) -> Owner:
         uplink = DirectUplink(self.service, home.settings.id)
         events: list[tuple[str, dict[str, Any]]] = []
-        identity = Identity(home.settings.id, home.key, home.party_envelope, home.asset_envelope)
+        identity = Identity(home.settings.id, home.key, home.party_envelope, home.asset_envelope, home.rotations)
         log = OutLog(home.log_path, home.key, self.clock)
         node = Node(
             identity,

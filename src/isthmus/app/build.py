@@ -27,7 +27,7 @@ from isthmus.contracts.bars import PPM, Bars, bar_fields
 from isthmus.contracts.build import RunRequest, StepRecord
 from isthmus.contracts.errors import InputError, JobRefusedError
 from isthmus.contracts.head import Array, Head, Stage
-from isthmus.contracts.job import JobRequest, JobStatus
+from isthmus.contracts.job import JobRequest, JobStatus, Noise
 from isthmus.contracts.ports import Json
 from isthmus.contracts.scenario import Scenario
 from isthmus.contracts.statistic import (
@@ -326,7 +326,10 @@ class Build:
             groups_inferred=any(a.groups_inferred for a in self._assets.values()),
             probability=self._scenario.recipe.head == "logistic",
         )
-        return judged(bars, evidence), evidence
+        return self._verdict(bars, evidence), evidence
+
+    def _verdict(self, bars: Bars, evidence: Evidence) -> Verdict:
+        return judged(bars, evidence)
 
     def _certify(self, rung: Rung) -> Json | None:
         """The certificate as {digest, envelope}, or None when the bars are not met."""
@@ -337,17 +340,17 @@ class Build:
 
     # Jobs.
 
-    def _total(self, statistic: str, on: Stage, params: msgspec.Struct) -> Any:
+    def _total(self, statistic: str, on: Stage, params: msgspec.Struct, noise: Noise | None = None) -> Any:
         """The roster's sum as an int64 vector."""
-        status = self._finished(statistic, on, params)
+        status = self._finished(statistic, on, params, noise=noise)
         assert status.total is not None
         return status.total.array().astype(np.int64)
 
-    def _finished(self, statistic: str, on: Stage, params: msgspec.Struct, suffix: str = "") -> JobStatus:
+    def _finished(self, statistic: str, on: Stage, params: msgspec.Struct, suffix: str = "", noise: Noise | None = None) -> JobStatus:
         """Asks and waits; see `finished_job`."""
         self._round += 1
         request = JobRequest(
-            run_id=self._run_id + suffix,
+            run_id=self._run_id + self._shop.run_suffix + suffix,
             round=self._round,
             purpose=self.purpose,
             scenario=f"{self._scenario.id}@{self._scenario.version}",
@@ -359,6 +362,7 @@ class Build:
             seen_singly=self._singly,
             models_to=self._scenario.serve.models_to,
             owners_share_ppm=self._scenario.serve.owners_ppm,
+            noise=noise,
         )
         status = finished_job(self._shop, request)
         unchanged_agreements(self._shop, self._agreements, self.purpose)

@@ -119,6 +119,7 @@ def terms_of(shop: Workshop, version: DeployedVersion) -> tuple[str, tuple[str, 
         raise ConflictError(f"version {version.number} was not made by a run that is known here", "compare with a version that was")
     _, request = shop.catalogue.request_of(version.run)
     if isinstance(request, RunRequest):
-        return Build.purpose_of(request), tuple(sorted(set(request.owners) - set(request.without))), request.scenario
+        took_part = set((shop.catalogue.view(version.run).result or {}).get("owners", request.owners))
+        return Build.purpose_of(request), tuple(sorted(took_part - set(request.without))), request.scenario
     scenario = site_scenario(shop.catalogue.request_of(request.run)[1].scenario, request)
     return site_purpose(scenario.purpose), (request.site,), scenario

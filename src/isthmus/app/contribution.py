@@ -56,9 +56,9 @@ class ContributionRound:
         """{envelope, document, weights: party -> its weight}. Raises JobRefusedError when an owner refuses; ConflictError when the owners'
         own sums do not add up to what the run was fitted on."""
         roster = self._request.roster
-        sums = owner_moments(
-            self._shop, self._run_id, self._name, self._purpose, self._stage, self._scenario.recipe.training, roster, self._request.left
-        )
+        serve, recipe = self._scenario.serve, self._scenario.recipe
+        whose = (self._shop, self._run_id, self._name, self._purpose, self._stage, recipe.training, roster, self._request.left)
+        sums = owner_moments(*whose, models_to=serve.models_to, owners_share_ppm=serve.owners_ppm)
         self._check_total(sums)
         owners = tuple(self._owner(party) for party in roster)
         room = min(HEADS_MAX, HEAD_NUMBERS_MAX // (self._stage.dimension + 1)) - 1
@@ -106,6 +106,8 @@ class ContributionRound:
             params=msgspec.to_builtins(params),
             roster=self._request.roster,
             ttl_s=self._shop.job_ttl_s,
+            models_to=self._scenario.serve.models_to,
+            owners_share_ppm=self._scenario.serve.owners_ppm,
             seen_singly=self._shop.jobs.singly(self._request.left, self._purpose),
         )
         return finished_job(self._shop, request), params

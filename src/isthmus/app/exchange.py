@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +17,10 @@ from starlette.routing import BaseRoute, Route
 
 from isthmus import __version__
 from isthmus.access.keys import KeyRing, open_keys
+from isthmus.app.attendance import Attendance
 from isthmus.app.build import Build
 from isthmus.app.build_routes import BuildService, build_routes
-from isthmus.app.builders import build_of, site_build_of
+from isthmus.app.builders import site_build_of
 from isthmus.app.catalogue import Catalogue, write_whole
 from isthmus.app.certificate_gate import CertificateGate
 from isthmus.app.comparison import Comparison
@@ -42,7 +43,7 @@ from isthmus.app.shadows import Shadows
 from isthmus.app.site import site_purpose, site_scenario
 from isthmus.app.upkeep import Upkeep
 from isthmus.app.worker import Walk, Worker
-from isthmus.app.workshop import JOB_TTL_S, Workshop
+from isthmus.app.workshop import JOB_TTL_S, SILENCE_S, Workshop
 from isthmus.assurance.probes import probed
 from isthmus.console.pages import console_routes
 from isthmus.contracts.build import RunRequest, SiteRequest
@@ -65,30 +66,38 @@ from isthmus.sandbox.withdrawals import Withdrawals
 OPERATOR_TOKEN = "operator.token"
 
 
+@dataclass(frozen=True)
+class House:
+    """The operator's settings of an exchange. job_ttl_s: how long owners have for one job. awake_max: engines that may run. invited_only:
+    whether a new party needs an invitation. silence_s: how long a node may be silent before a run goes on without it.
+    promises: what the exchange signs of itself in every job."""
+
+    job_ttl_s: int = JOB_TTL_S
+    awake_max: int = ENGINES_AWAKE_MAX
+    invited_only: bool = False
+    silence_s: int = SILENCE_S
+    promises: Promises = NO_PROMISES
+
+
+DEFAULT_HOUSE = House()
+
+
 class Exchange:
     """One exchange over `state`. Use `opened`; then `app` is an ASGI application."""
 
-    def __init__(
-        self,
-        state: Path,
-        clock: Clock,
-        log: Log,
-        job_ttl_s: int = JOB_TTL_S,
-        awake_max: int = ENGINES_AWAKE_MAX,
-        promises: Promises = NO_PROMISES,
-    ) -> None:
-        self.state, self.clock, self.log, self.job_ttl_s = state, clock, log, job_ttl_s
+    def __init__(self, state: Path, clock: Clock, log: Log, house: House = DEFAULT_HOUSE) -> None:
+        self.state, self.clock, self.log, self.house = state, clock, log, house
         self.key = SigningKey.load_or_create(state / "exchange.key")
         self.catalogue = Catalogue(state, clock)
         self.jobstore = JobStore(state / "sandbox.sqlite")
         self.withdrawals = Withdrawals(state / "withdrawals.sqlite")
-        self.sandbox = SandboxService(self.jobstore, self.key, clock, promises, self.withdrawals)
+        self.sandbox = SandboxService(self.jobstore, self.key, clock, house.invited_only, house.promises, self.withdrawals)
         self.keys_db = open_keys(state / "keys.sqlite")
         self.keys = KeyRing(self.keys_db, clock)
         self.book_db = open_book(state / "book.sqlite")
         self.meter = Meter(self.book_db, clock, self.key)
         gate = CertificateGate(self.catalogue, {self.key.key_id: self.key.public_hex})
-        self.registry = Registry(gate, EngineProcess, clock, DECODERS, awake_max)
+        self.registry = Registry(gate, EngineProcess, clock, DECODERS, house.awake_max)
         self.lives = Lives(state, self.registry, self.catalogue.artefact_path, self.key, clock)
         self.deployer = Deployer(self.catalogue, self.lives, self.meter.prices)
         self.edge = EdgeDesk(state / "edge.sqlite", clock, self.key, self.catalogue, self.registry, self.meter, self.keys, EXCHANGE)
@@ -137,20 +146,21 @@ class Exchange:
         return True
 
     def _workshop(self) -> Workshop:
-        return Workshop(self.jobs, self.catalogue, self.key, self.clock, self.worker.wait, self.job_ttl_s)
+        return Workshop(self.jobs, self.catalogue, self.key, self.clock, self.worker.wait, self.house.job_ttl_s, self.house.silence_s)
 
     def _build(self, run_id: str, request: RunRequest) -> tuple[bool, Json]:
         shop = self._workshop()
         if request.contribution:
             check_scorable(request.scenario)
-        certified, result = self._probed(request, *build_of(shop, run_id, request).walk())
+        certified, result = self._probed(request, *Attendance(shop, run_id, request).walk())
         if certified:
             head = self.catalogue.head(result["artefact_digest"])
             digests = (result["artefact_digest"], result["certificate"]["digest"])
             records = {party: asset["records_train"] for party, asset in result["owners"].items()}
             if request.contribution:
-                terms = {party: self.jobs.agreement(party, Build.purpose_of(request))[1] for party in request.roster}
-                result["contribution"] = ContributionRound(shop, run_id, request, terms, result).walk()
+                took_part = msgspec.structs.replace(request, owners=tuple(result["owners"]))
+                terms = {party: self.jobs.agreement(party, Build.purpose_of(request))[1] for party in took_part.roster}
+                result["contribution"] = ContributionRound(shop, run_id, took_part, terms, result).walk()
                 records = result["contribution"]["weights"]
             made = Made(run_id, (*request.without, *request.left), request.origin, request.candidate)
             deployment = self.deployer.deploy(request.scenario, "fleet", head, digests, records, int(self.clock.now_s()), made)
@@ -272,16 +282,8 @@ async def _to_console(request: Request) -> Response:
 
 
 @contextmanager
-def opened(
-    state: Path,
-    clock: Clock,
-    log: Log,
-    job_ttl_s: int = JOB_TTL_S,
-    awake_max: int = ENGINES_AWAKE_MAX,
-    promises: Promises = NO_PROMISES,
-) -> Iterator[Exchange]:
-    """The exchange over a state folder, alone on it. job_ttl_s: how long owners have for one job. awake_max: engines that may run.
-    promises: what it signs of itself in every job.
+def opened(state: Path, clock: Clock, log: Log, house: House = DEFAULT_HOUSE) -> Iterator[Exchange]:
+    """The exchange over a state folder, alone on it.
 
     Raises ExchangeStateError when another process holds the folder, StorageError.
     """
@@ -292,7 +294,7 @@ def opened(
     with held(state / "exchange.lock") as mine:
         if not mine:
             raise ExchangeStateError(f"another exchange is running on {state}", "stop it, or use another --state")
-        exchange = Exchange(state, clock, log, job_ttl_s, awake_max, promises)
+        exchange = Exchange(state, clock, log, house)
         try:
             yield exchange
         finally:

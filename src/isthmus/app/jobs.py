@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 
 import msgspec
 
@@ -29,6 +29,16 @@ class SandboxJobs:
 
     def status(self, job_id: str) -> JobStatus:
         return self._service.job(job_id)
+
+    def of_run(self, run_id: str) -> list[JobStatus]:
+        return self._service.jobs_of_run(run_id)
+
+    def silent(self, parties: Sequence[str], silence_s: float) -> tuple[str, ...]:
+        seen = {node.party: node.seen_ago_s for node in self._service.nodes()}
+        return tuple(party for party in parties if seen.get(party, silence_s) >= silence_s)
+
+    def give_up(self, job_id: str, silent: Sequence[str]) -> JobStatus:
+        return self._service.give_up(job_id, silent)
 
     def agreement(self, party: str, purpose: str) -> tuple[str, Agreement]:
         """(digest, the newest agreement of the party for the purpose). Raises AgreementError."""

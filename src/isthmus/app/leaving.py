@@ -87,7 +87,11 @@ class Departures:
         for pair in pairs:
             if pair not in known:
                 known[pair] = self._leaver(*pair)
-        return tuple(found for pair in pairs if (found := known[pair]) is not None)
+        found = tuple(one for pair in pairs if (one := known[pair]) is not None)
+        if not found or not isinstance(request, RunRequest):
+            return found
+        took_part = (self._catalogue.view(run).result or {}).get("owners", request.roster)
+        return tuple(one for one in found if one.party in took_part)
 
     def _site_purpose(self, request: SiteRequest) -> str:
         return site_purpose(self._catalogue.request_of(request.run)[1].scenario.purpose)
@@ -170,6 +174,8 @@ class Departures:
     # What is made again.
 
     def _planned(self, request: RunRequest, leavers: tuple[Leaver, ...], model: LapsedModel) -> Refit:
+        took_part = (self._catalogue.view(model.run).result or {}).get("owners", request.roster)
+        request = msgspec.structs.replace(request, owners=tuple(sorted({*took_part, *request.left, *request.without})))
         if not model.deployments:
             return Refit(way="not-serving", reason="it serves nowhere, so nothing is made in its place")
         purpose = Build.purpose_of(request)

@@ -20,6 +20,7 @@ from starlette.routing import Route
 from isthmus.contracts.errors import DocumentError, InputError, IsthmusError, SignatureError
 from isthmus.contracts.job import JobRefusal, JobRequest
 from isthmus.contracts.negotiation import TermsRequest
+from isthmus.contracts.party import InviteRequest, Joining
 from isthmus.kit.signing import Envelope
 from isthmus.sandbox.requestsign import HEADER
 from isthmus.sandbox.service import SandboxService
@@ -150,6 +151,43 @@ class SandboxRoutes:
         word = await run_sync(self._service.register_withdrawal, envelope)
         await run_sync(self._left)
         return word
+
+    async def put_rotation(self, request: Request) -> Any:
+        """Changes a party's key: a statement that its old and its new key both signed.
+
+        Body: Envelope
+        """
+        envelope = decoded(await whole_body(request, DOCUMENT_BYTES_MAX), Envelope)
+        return await run_sync(self._service.rotate, envelope)
+
+    async def invite(self, request: Request) -> Any:
+        """Makes an invitation that one party may join by, once (operator).
+
+        Body: InviteRequest
+        Answers: Issued
+        """
+        self._operator(request)
+        wanted = decoded(await whole_body(request, DOCUMENT_BYTES_MAX), InviteRequest)
+        return await run_sync(self._service.guests.invite, wanted)
+
+    async def invitations(self, request: Request) -> Any:
+        """All invitations without their tokens, the newest first (operator)."""
+        self._operator(request)
+        return await run_sync(self._service.guests.guests)
+
+    async def revoke_invitation(self, request: Request) -> Any:
+        """Withdraws an invitation (operator)."""
+        self._operator(request)
+        await run_sync(self._service.guests.revoke, request.path_params["invitation"])
+        return {"revoked": True}
+
+    async def join(self, request: Request) -> Any:
+        """Registers a party by its invitation, whose token speaks for it.
+
+        Body: Joining
+        Answers: Joined
+        """
+        return await run_sync(self._service.join, decoded(await whole_body(request, DOCUMENT_BYTES_MAX), Joining))
 
     async def parties(self, request: Request) -> Any:
         """All parties (operator)."""
@@ -295,6 +333,11 @@ def sandbox_routes(service: SandboxService, is_operator: Operator, left: Callabl
         ("GET", "/v1/exchange", r.exchange),
         ("POST", "/v1/parties", r.put_party),
         ("GET", "/v1/parties", r.parties),
+        ("POST", "/v1/rotations", r.put_rotation),
+        ("POST", "/v1/invitations", r.invite),
+        ("GET", "/v1/invitations", r.invitations),
+        ("POST", "/v1/invitations/{invitation}/revocation", r.revoke_invitation),
+        ("POST", "/v1/joinings", r.join),
         ("POST", "/v1/assets", r.put_asset),
         ("GET", "/v1/assets", r.assets),
         ("POST", "/v1/agreements", r.put_agreement),

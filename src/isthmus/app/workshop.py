@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from isthmus.app.catalogue import Catalogue
+from isthmus.contracts.agreement import Agreement
 from isthmus.contracts.asset import Asset
 from isthmus.contracts.errors import JobFailedError, JobRefusedError
 from isthmus.contracts.job import JobRequest, JobStatus
@@ -18,6 +19,7 @@ POLL_S = 0.2
 ROUND_POLL_S = 0.02
 """Where a run asks for hundreds of small sums one after the other."""
 JOB_TTL_S = 1800
+SILENCE_S = 90
 
 
 class Jobs(Protocol):
@@ -32,6 +34,18 @@ class Jobs(Protocol):
     def owner(self, party: str, purpose: str) -> Asset:
         """The asset that a party's agreement for a purpose names."""
 
+    def agreement(self, party: str, purpose: str) -> tuple[str, Agreement]:
+        """(digest, the agreement that a party made for a purpose)."""
+
+    def of_run(self, run_id: str) -> list[JobStatus]:
+        """The jobs that were asked for under a run id, without their results."""
+
+    def silent(self, parties: Sequence[str], silence_s: float) -> tuple[str, ...]:
+        """Those of the parties whose nodes have not called for that long."""
+
+    def give_up(self, job_id: str, silent: Sequence[str]) -> JobStatus:
+        """Ends a job whose countersignatures are not waited for any longer."""
+
     def agreement_digest(self, party: str, purpose: str) -> str:
         """Digest of the agreement that a party made for a purpose."""
 
@@ -40,8 +54,23 @@ class Jobs(Protocol):
 
 
 @dataclass(frozen=True)
+class Failure:
+    """A job that failed, and the error that it became."""
+
+    error: JobFailedError
+    status: JobStatus
+
+
+def nobody(parties: Sequence[str]) -> bool:
+    """Whether a run may go on without parties: never."""
+    return False
+
+
+@dataclass(frozen=True)
 class Workshop:
-    """What a build works with. job_ttl_s: how long the owners have for one job."""
+    """What a build works with. job_ttl_s: how long the owners have for one job. silence_s: how long a node may be silent before a run goes
+    on without it, if can_spare says that it may. run_suffix: sets the jobs of a smaller roster apart. failures: jobs that failed, with
+    the errors that said so."""
 
     jobs: Jobs
     catalogue: Catalogue
@@ -49,6 +78,10 @@ class Workshop:
     clock: Clock
     wait: Callable[[float], None]
     job_ttl_s: int = JOB_TTL_S
+    silence_s: int = SILENCE_S
+    run_suffix: str = ""
+    can_spare: Callable[[Sequence[str]], bool] = nobody
+    failures: list[Failure] = field(default_factory=list)
 
 
 FEWER_FEATURES = "bring more records, or take fewer features: recipe.parts, or a lower recipe.records_per_feature, in scenario.yaml"
@@ -56,19 +89,28 @@ FEWER_FEATURES = "bring more records, or take fewer features: recipe.parts, or a
 
 def finished_job(shop: Workshop, request: JobRequest) -> JobStatus:
     """Asks and waits. Raises JobRefusedError naming who refused by which clause, JobFailedError naming who was missing."""
-    status = shop.jobs.create(request)
+    status, began_s = shop.jobs.create(request), shop.clock.monotonic_s()
     while status.phase not in ("done", "failed"):
+        if status.phase == "countersign" and shop.clock.monotonic_s() - began_s >= shop.silence_s:
+            silent = shop.jobs.silent(status.missing, shop.silence_s)
+            if silent and shop.can_spare(silent):
+                status = shop.jobs.give_up(status.id, silent)
+                continue
         shop.wait(ROUND_POLL_S if request.statistic == HISTOGRAMS else POLL_S)
         status = shop.jobs.status(status.id)
     if status.phase == "failed":
-        said = "; ".join(f"{r.party} refused by its clause {r.clause}: {r.message}" for r in status.refusals)
-        next_step = "see the owner's node log, then run again"
-        if said:
-            if any(r.clause == "dimension" for r in status.refusals):
-                next_step = FEWER_FEATURES
-            raise JobRefusedError(said, next_step)
-        raise JobFailedError(status.reason or f"{request.statistic} ended without an answer", next_step)
+        error = _error_of(status, request.statistic)
+        shop.failures.append(Failure(error, status))
+        raise error
     return status
+
+
+def _error_of(status: JobStatus, statistic: str) -> JobFailedError:
+    said = "; ".join(f"{r.party} refused by its clause {r.clause}: {r.message}" for r in status.refusals)
+    next_step = "see the owner's node log, then run again"
+    if not said:
+        return JobFailedError(status.reason or f"{statistic} ended without an answer", next_step)
+    return JobRefusedError(said, FEWER_FEATURES if any(r.clause == "dimension" for r in status.refusals) else next_step)
 
 
 def unchanged_agreements(shop: Workshop, agreements: Mapping[str, str], purpose: str) -> None:

@@ -10,13 +10,15 @@ import click
 import httpx
 
 from isthmus.cli.clauses import aside, clause_options, clause_terms
-from isthmus.contracts.agreement import ANY_STAGE, Agreement
+from isthmus.contracts.agreement import ANY_STAGE, Agreement, PrivacyTerms
 from isthmus.contracts.brier import BRIER
 from isthmus.contracts.errors import InputError, UnreachableError
 from isthmus.contracts.statistic import CLUSTERS, EVALUATE, FOLD_OUT, IRLS, MOMENTS, OWN_HEAD, PAIR
 from isthmus.contracts.valuesums import VALUE_STATISTICS
 from isthmus.kit.clock import SystemClock
+from isthmus.kit.pinning import address_of, verification
 from isthmus.sandbox.nodehome import only_one, open_home
+from isthmus.sandbox.nodestate import joined_exchange
 
 STATE = click.option("--state", type=click.Path(path_type=Path), required=True, help="The node's own state folder.")
 DEFAULT_OPERATIONS = (MOMENTS, FOLD_OUT, CLUSTERS, EVALUATE, PAIR, *VALUE_STATISTICS)
@@ -29,7 +31,11 @@ DAY_S = 24 * 3600
 @click.option("--operation", "operations", multiple=True, help=f"Allowed statistics; default {', '.join(DEFAULT_OPERATIONS)}.")
 @click.option("--participant", "participants", multiple=True, help="id=PUBLIC_KEY of another owner that may take part; repeat.")
 @click.option("--exchange-key", default="", help="The exchange's public key (hex).")
-@click.option("--exchange", default="", help="The exchange's address, to ask it for its key when --exchange-key is left out.")
+@click.option(
+    "--exchange",
+    default="",
+    help="The exchange's address, to ask it for its key when --exchange-key is left out; neither is needed after a join.",
+)
 @click.option("--stage", "stages", multiple=True, help="Digests of allowed feature extractors; default any.")
 @click.option("--days", default=30, show_default=True, type=click.IntRange(1, 3650), help="Days until it expires.")
 @click.option("--runs-max", default=20, show_default=True, help="How many runs it allows.")
@@ -44,13 +50,17 @@ DAY_S = 24 * 3600
     is_flag=True,
     help="Lets this owner be scored by its own sums, which other owners' nodes then see in heads; only with individual visibility.",
 )
+@click.option("--epsilon", type=float, help="Budget of all answers over the data's lifetime; every answer then carries noise.")
+@click.option("--delta", type=float, default=1e-5, show_default=True, help="Of the budget; far below one by the number of records.")
+@click.option("--privacy-unit", default="record", show_default=True, help="record, or group:N: all records of a group, at most N.")
 @clause_options
 @click.option("--json", "as_json", is_flag=True, help="One JSON object.")
 def agree(state: Path, as_json: bool, **terms: Any) -> None:
     """Signs an agreement: what this owner lets one purpose do with its data. Or shows agreements, answers offers of terms, ends them."""
     if aside(state, terms, as_json):
         return
-    exchange_key = terms["exchange_key"] or _key_of(terms["exchange"])
+    joined = None if terms["exchange_key"] or terms["exchange"] else joined_exchange(state)
+    exchange_key = terms["exchange_key"] or (joined.public_key if joined is not None else _key_of(terms["exchange"]))
     with only_one(state):
         home = open_home(state)
         now_s = int(SystemClock().now_s())
@@ -71,6 +81,7 @@ def agree(state: Path, as_json: bool, **terms: Any) -> None:
             dimension_records_min_ratio=terms["records_per_feature"],
             allow_own_head=terms["allow_own_head"],
             contribution=terms["contribution"],
+            privacy=_privacy(terms),
             sample=home.settings.sample,
             **clause_terms(terms, _participants),
         )
@@ -84,6 +95,16 @@ def _operations(terms: dict[str, Any]) -> tuple[str, ...]:
     """Those that were named; else the usual ones, and what the flags add."""
     flags = ((OWN_HEAD, terms["allow_own_head"]), (IRLS, terms["logistic"]), (BRIER, terms["contribution"]))
     return terms["operations"] or (*DEFAULT_OPERATIONS, *(name for name, allowed in flags if allowed))
+
+
+def _privacy(terms: dict[str, Any]) -> PrivacyTerms | None:
+    unit, _, most = terms["privacy_unit"].partition(":")
+    if (unit, most) != ("record", "") and not (unit == "group" and most.isdecimal()):
+        raise InputError(f"--privacy-unit {terms['privacy_unit']!r} is none", "write record, or group:N with the most records of a group")
+    if terms["epsilon"] is None:
+        return None
+    named = {"epsilon": terms["epsilon"], "delta": terms["delta"]}
+    return PrivacyTerms(**named, unit="group", unit_records_max=int(most)) if most else PrivacyTerms(**named)
 
 
 def _participants(given: tuple[str, ...]) -> dict[str, str]:
@@ -100,8 +121,9 @@ def _key_of(address: str) -> str:
     """The exchange's public key as it tells it: trust on first use, shown to the owner."""
     if not address:
         raise InputError("the agreement needs the exchange's public key", "give --exchange-key, or --exchange to ask it")
+    found = address_of(address)
     try:
-        answer = httpx.get(f"{address.rstrip('/')}/v1/exchange", timeout=10.0, trust_env=False)
+        answer = httpx.get(f"{found.base_url}/v1/exchange", timeout=10.0, trust_env=False, verify=verification(found))
         return str(answer.raise_for_status().json()["public_key"])
     except (httpx.HTTPError, httpx.InvalidURL, ValueError, KeyError, TypeError) as error:
         raise UnreachableError(f"the exchange at {address} did not tell its key: {error}", "start it, or give --exchange-key") from error

@@ -61,7 +61,7 @@ def compared(exchange: ExchangeClient, name: str, order: ComparisonOrder, home: 
         return _compared(exchange, name, order)
     with LocalFleet(home / "logs") as fleet:
         for party, folder in here.items():
-            fleet.start_home(party, folder, exchange.url)
+            fleet.start_home(party, folder, exchange.address)
         wait_for_nodes(exchange, fleet, set(here))
         return _compared(exchange, name, order)
 

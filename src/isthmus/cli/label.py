@@ -12,8 +12,8 @@ import uvicorn
 from rich.console import Console
 
 from isthmus.cli import leash as leashes
+from isthmus.cli.listener import bound_socket
 from isthmus.cli.try_folder import Bars
-from isthmus.cli.up import bound_socket
 from isthmus.console.label_pages import label_app, new_token
 from isthmus.contracts.errors import ExchangeStateError, InputError, NotFoundError
 from isthmus.contracts.ports import Extractor

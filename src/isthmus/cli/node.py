@@ -18,13 +18,18 @@ from rich.table import Table
 from isthmus.app.nodetools import node_tools
 from isthmus.cli import leash as leashes
 from isthmus.cli.agree import STATE, agree
+from isthmus.cli.budget import budget
 from isthmus.cli.leave import leave
+from isthmus.cli.nodepage import node_page, shown_page
 from isthmus.contracts.errors import InputError
 from isthmus.kit.clock import SystemClock
 from isthmus.kit.log import open_log
+from isthmus.kit.pinning import Address, address_of, check_private
 from isthmus.kit.signing import SigningKey
+from isthmus.sandbox import nodestate
 from isthmus.sandbox.node import Identity, Node
 from isthmus.sandbox.nodehome import KEY_NAME, NodeSettings, init_home, only_one, open_home
+from isthmus.sandbox.nodestate import joined_exchange
 from isthmus.sandbox.outlog import LOG_NAME, LogEntry, OutLog, undeclared, verify_log
 from isthmus.sandbox.uplink import HttpUplink
 from isthmus.scenarios.package import find_package, load_package
@@ -36,6 +41,7 @@ def node() -> None:
 
 
 node.add_command(agree)
+node.add_command(budget)
 node.add_command(leave)
 
 
@@ -83,20 +89,36 @@ def init(data: Path, state: Path, party: str, name: str, kind: str, licence: str
 
 @node.command()
 @STATE
-@click.option("--exchange", required=True, help="The exchange's address, such as http://127.0.0.1:8470.")
+@click.option("--exchange", default="", help="The exchange's address, as it was printed; the one that was joined when left out.")
+@click.option("--plain-http", is_flag=True, help="Allows an exchange without TLS on another machine.")
+@click.option(
+    "--page", type=click.IntRange(0, 65535), default=None, help="Shows the owner's page on this port of 127.0.0.1; 0: any free one."
+)
 @click.option("--threads", default=1, show_default=True, type=click.IntRange(1, 64), help="Processor threads for the backbone.")
 @leashes.OPTION
-def start(state: Path, exchange: str, threads: int, leash: bool) -> None:
-    """Works for the exchange until stopped: fetches jobs, checks them against the agreement, computes, sends sums."""
-    if not exchange.startswith(("http://", "https://")):
-        raise InputError(f"{exchange!r} is no address of an exchange", "give it as http://HOST:PORT")
+def start(state: Path, exchange: str, plain_http: bool, page: int | None, threads: int, leash: bool) -> None:
+    """Works for the exchange until stopped: fetches jobs, checks them against the agreement, computes, sends sums.
+
+    It calls out, and nothing connects to it. An https:// address with a pin (after the #) is connected to only if it shows that key.
+    """
+    address = _address(state, exchange, plain_http)
     if leash:
         leashes.hold()
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
-    with only_one(state):
-        _work(state, exchange, threads, stop)
+    with only_one(state), shown_page(state, page):
+        _work(state, str(address), threads, stop)
+
+
+def _address(state: Path, exchange: str, plain_http: bool) -> Address:
+    """Where the exchange is. Raises InputError."""
+    joined = None if exchange else joined_exchange(state)
+    if not exchange and joined is None:
+        raise InputError("the node does not know its exchange", "give --exchange, or join by an invitation: isthmus party join")
+    found = address_of(exchange or (joined.address if joined is not None else ""))
+    check_private(found, plain_http)
+    return found
 
 
 def _work(state: Path, exchange: str, threads: int, stop: threading.Event) -> None:
@@ -108,15 +130,55 @@ def _work(state: Path, exchange: str, threads: int, stop: threading.Event) -> No
     def report(event: str, fields: dict[str, Any]) -> None:
         lines.info(event, **fields)
 
-    identity = Identity(home.settings.id, home.key, home.party_envelope, home.asset_envelope)
+    identity = Identity(home.settings.id, home.key, home.party_envelope, home.asset_envelope, home.rotations)
     worker = Node(identity, home.owner_data(node_tools(threads)), home.store, OutLog(home.log_path, home.key, clock), uplink, clock, report)
     try:
-        report("started", {"asset": home.asset_digest, "exchange": exchange})
+        report("started", {"asset": home.asset_digest, "exchange": uplink.address, "pinned": "#" in exchange})
         worker.run(stop, wait_s=2.0)
         report("stopped", {})
     finally:
         uplink.close()
         home.store.close()
+
+
+@node.command()
+@STATE
+@click.option("--json", "as_json", is_flag=True, help="One JSON object.")
+def pause(state: Path, as_json: bool) -> None:
+    """Lets the node answer no job, running or not, until it is resumed.
+
+    Jobs go on without it where enough others remain, and else wait until they expire; the exchange is told that it is paused.
+    """
+    found = nodestate.pause(state, SystemClock())
+    shown = {"paused": True, "since_s": found.since_s}
+    click.echo(json.dumps(shown) if as_json else f"paused since {_utc(found.since_s * 1000)} UTC; go on with: isthmus node resume")
+
+
+@node.command()
+@STATE
+@click.option("--json", "as_json", is_flag=True, help="One JSON object.")
+def resume(state: Path, as_json: bool) -> None:
+    """Lets a paused node answer again."""
+    was = nodestate.resume(state)
+    click.echo(json.dumps({"paused": False, "was_paused": was}) if as_json else "it answers again" if was else "it was not paused")
+
+
+@node.command()
+@STATE
+@click.option("--port", type=click.IntRange(0, 65535), default=0, show_default=True, help="Port on 127.0.0.1; 0 takes any free one.")
+@click.option("--json", "as_json", is_flag=True, help="One JSON object with the page's address, once it listens.")
+@leashes.OPTION
+def page(state: Path, port: int, as_json: bool, leash: bool) -> None:
+    """Shows the owner's page beside a node, running or not: what was asked, answered, refused, and every byte that left.
+
+    It answers on this machine only, until you stop the command.
+    """
+    if leash:
+        leashes.hold()
+    served, listener = node_page(state, port)
+    click.echo(json.dumps({"url": served.url}) if as_json else f"Your node's page: {served.url}\n(this machine only · stop: Ctrl-C)")
+    sys.stdout.flush()
+    served.server.run(sockets=[listener])
 
 
 @node.command("log")

@@ -9,23 +9,29 @@ from typing import Any
 import httpx
 
 from isthmus.contracts.errors import InputError, RemoteError, UnreachableError
+from isthmus.kit.pinning import address_of, verification
 
 TIMEOUT_S = 60.0
 
 
 class ExchangeClient:
-    """One connection pool to one exchange. Every method raises RemoteError (refused) or UnreachableError (no answer).
+    """One connection pool to one exchange; a pin in its address is checked, see `kit.pinning`. Every method raises RemoteError
+    (refused) or UnreachableError (no answer).
 
-    Raises InputError for a URL or key that cannot be one; the message never holds the key.
+    url: without the pin, for requests and messages; address: with it, for another client. Raises InputError for a URL or key that cannot
+    be one; the message never holds the key.
     """
 
     def __init__(self, url: str, token: str = "", timeout_s: float = TIMEOUT_S, transport: httpx.BaseTransport | None = None) -> None:
         if not token.isascii() or not token.isprintable() or " " in token:
             raise InputError("the key holds characters that no key has", "copy it whole, without spaces or line ends")
         headers = {"authorization": f"Bearer {token}"} if token else {}
-        self.url = url.rstrip("/")
+        found = address_of(url)
+        self.url, self.address, verify = found.base_url, str(found), verification(found)
         try:
-            self._http = httpx.Client(base_url=self.url, headers=headers, timeout=timeout_s, transport=transport, trust_env=False)
+            self._http = httpx.Client(
+                base_url=self.url, headers=headers, timeout=timeout_s, transport=transport, trust_env=False, verify=verify
+            )
         except httpx.InvalidURL as error:
             raise InputError(f"{url!r} is not a URL: {error}", "give one such as http://127.0.0.1:8080") from error
 

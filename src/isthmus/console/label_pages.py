@@ -81,13 +81,13 @@ def _refused(error: IsthmusError) -> Response:
     return Response(msgspec.json.encode({"error": error.as_dict()}), error.http_status, HEADERS, "application/json")
 
 
-def _check_here(request: Request) -> None:
+def check_here(request: Request) -> None:
     if not only_here(request):
         raise ConsoleForbiddenError("this page answers only on its own machine", "open it there, by the address that was printed")
 
 
-def _check_token(request: Request, token: str) -> None:
-    _check_here(request)
+def check_token(request: Request, token: str) -> None:
+    check_here(request)
     origin = request.headers.get("origin")
     if origin is not None and origin != f"http://{request.headers.get('host', '')}":
         raise ConsoleForbiddenError("the request comes from another page", "use the page that the command opened")
@@ -122,7 +122,7 @@ def label_app(desk: Desk, token: str, language: str = "en") -> Starlette:
 
     async def guarded(request: Request, work: Callable[[], DeskState]) -> Response:
         try:
-            _check_token(request, token)
+            check_token(request, token)
             return _json(await run_in_threadpool(work))
         except IsthmusError as error:
             return _refused(error)
@@ -130,7 +130,7 @@ def label_app(desk: Desk, token: str, language: str = "en") -> Starlette:
     async def public(request: Request) -> Response:
         name = request.url.path.rsplit("/", 1)[1]
         try:
-            _check_here(request)
+            check_here(request)
         except IsthmusError as error:
             return _refused(error)
         if name == "texts.json":
@@ -145,7 +145,7 @@ def label_app(desk: Desk, token: str, language: str = "en") -> Starlette:
 
     async def answer(request: Request) -> Response:
         try:
-            _check_token(request, token)
+            check_token(request, token)
             given = await _given(request)
         except IsthmusError as error:
             return _refused(error)
@@ -153,7 +153,7 @@ def label_app(desk: Desk, token: str, language: str = "en") -> Starlette:
 
     async def picture(request: Request) -> Response:
         try:
-            _check_token(request, token)
+            check_token(request, token)
             raw = await run_in_threadpool(desk.picture, request.path_params["identity"])
             return Response(raw, 200, HEADERS, "image/png")
         except IsthmusError as error:

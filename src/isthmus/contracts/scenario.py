@@ -71,6 +71,22 @@ class Trees(_Part, frozen=True, kw_only=True):
     start: Literal["share", "ridge"] = "share"
 
 
+class Privacy(_Part, frozen=True, kw_only=True, omit_defaults=True):
+    """A run whose sums carry noise, for owners who agreed to that only (contracts.agreement.PrivacyTerms).
+
+    epsilon, delta: what a run costs each owner, of its budget for the data's lifetime. unit, unit_records_max: as in the owners' terms.
+    norm: rows of features are shortened to this share of the longest that declared ranges allow; shorter rows need less noise. penalty: the
+    ridge penalty per unit of weight, to which the noise's own is added: it is not chosen by data, because that would have to be paid for.
+    """
+
+    epsilon: float
+    delta: float = 1e-5
+    unit: Literal["record", "group"] = "record"
+    unit_records_max: int = 1
+    norm: float = 0.5
+    penalty: float = 0.001
+
+
 class Recipe(_Part, frozen=True, kw_only=True, omit_defaults=True):
     """How the model is made of sums.
 
@@ -80,6 +96,7 @@ class Recipe(_Part, frozen=True, kw_only=True, omit_defaults=True):
     sure_weight and unsure_weight: integers. drawn_weight: of a copy of each good picture with drawn defects, as a defect; 0: none.
     lambdas: grid of ridge penalties per unit of weight. records_per_feature: the dimension rule that owners are asked to agree to: records
     behind what becomes visible, for each feature. weigh: how much each record counts in the fit of numbers; left out, all count once.
+    privacy: sums carry noise (head ridge, verdicts only).
     head: ridge, in one round; logistic, whose score tells a probability, in a few rounds (irls/1); trees, in a round for each of their
     levels; all fitted on both classes. Or gaussian, fitted on good records only, whose lambdas are shrinkages above 0 and at most 1.
     """
@@ -97,6 +114,7 @@ class Recipe(_Part, frozen=True, kw_only=True, omit_defaults=True):
     trees: Trees | None = None
     augmentations: tuple[Augmentation, ...] = ()
     drawn_weight: int = 0
+    privacy: Privacy | None = None
 
     @property
     def training(self) -> TrainingParams:

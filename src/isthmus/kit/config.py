@@ -38,6 +38,19 @@ class Settings:
     job_ttl_s: int = _setting(
         1800, "seconds", "How long owners have for one job of a run; then it fails and may be asked anew.", least=5, most=604_800
     )
+    registration: str = _setting(
+        "open",
+        "open or invited",
+        "Who may register as a party: anybody that can call, or only who shows an invitation of the operator's.",
+        choices=("open", "invited"),
+    )
+    silence_s: int = _setting(
+        90,
+        "seconds",
+        "How long an owner's node may be silent when a run begins before the run goes on without it, where enough owners remain.",
+        least=5,
+        most=604_800,
+    )
     engines_awake_max: int = _setting(
         16,
         "engines",

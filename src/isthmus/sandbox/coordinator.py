@@ -81,6 +81,11 @@ def at_time(state: JobState, now_s: float) -> JobState:
     return _forgotten(replace(state, phase="failed", reason=f"it expired before {', '.join(missing(state))} could {step}"))
 
 
+def given_up(state: JobState, why: str) -> JobState:
+    """The state of a job that is not waited for any more. Only while countersignatures are missing; else it stays as it is."""
+    return replace(state, phase="failed", reason=why) if state.phase == "countersign" else state
+
+
 def _forgotten(state: JobState) -> JobState:
     """Drops the bodies of single owners' vectors."""
     return replace(state, deliveries={party: replace(d, body=None) for party, d in state.deliveries.items()})
@@ -185,5 +190,6 @@ def status_of(state: JobState, with_outcome: bool = True) -> JobStatus:
         expires_at_s=state.job.expires_at_s,
         bytes_received={party: delivery.size for party, delivery in state.deliveries.items()},
         reason=state.reason,
+        countersigned=tuple(state.countersignatures),
         **found,
     )

@@ -83,9 +83,10 @@ def stage_blocks(job: Job) -> frozenset[str]:
 
 
 def job_content(job: Job) -> str:
-    """Digest of what is asked: everything but id, attempt, times, and the agreements that are shown with it."""
+    """Digest of what is asked: everything but id, attempt, times, and agreements that are shown; exact sums say nothing of noise."""
     fields = msgspec.to_builtins(job)
-    return digest_of({name: value for name, value in fields.items() if name not in NOT_ASKED})
+    left_out = (*NOT_ASKED, *(("noise",) if job.noise is None else ()))
+    return digest_of({name: value for name, value in fields.items() if name not in left_out})
 
 
 def _check_single(job: Job, content: str, past: Sequence[PastJob]) -> None:
@@ -146,5 +147,5 @@ def check_history(agreement: Agreement, statistic: Statistic, job: Job, roster: 
         left = sorted({party for known in earlier for party, _ in known} - {party for party, _ in roster})
         why = f"earlier sums of the same features held {', '.join(left)} too, whose share the difference would be" if left else None
     else:
-        why = reveals(earlier, roster - known_singly, agreement.overlap_owners_min)
+        why = reveals(earlier, roster - known_singly, agreement.overlap_owners_min, agreement.participants)
     refuse_if(why is not None, "would-reveal", why or "", "keep the roster, let two owners leave together, or use another stage")

@@ -11,7 +11,9 @@ import msgspec
 import numpy as np
 
 from isthmus.contracts.agreement import AGREEMENT_TYPE
+from isthmus.contracts.errors import ConflictError
 from isthmus.contracts.job import Job, JobRefusal
+from isthmus.contracts.party import Rotation
 from isthmus.kit.canonical import canonical_bytes, parse_canonical, sha256_hex
 from isthmus.kit.database import Database, named_sql
 from isthmus.kit.signing import Envelope, payload_of
@@ -25,12 +27,47 @@ def _envelope(raw: bytes) -> Envelope:
     return msgspec.json.decode(raw, type=Envelope)
 
 
+class GuestRows:
+    """Rows of invitations. Only the digest of a token is kept."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def put(self, row: dict[str, Any]) -> None:
+        with self._database.transaction() as sql:
+            sql.execute(SQL["put_invitation"], row)
+
+    def of_token(self, token_sha256: str) -> Any:
+        """The row, or None."""
+        return self._database.row(SQL["invitation_of"], {"token_sha256": token_sha256})
+
+    def all(self) -> list[Any]:
+        """The newest first."""
+        return list(self._database.rows(SQL["invitations"]))
+
+    def revoke(self, invitation: str, now_s: int) -> bool:
+        with self._database.transaction() as sql:
+            return bool(sql.execute(SQL["revoke_invitation"], {"id": invitation, "now_s": now_s}).rowcount)
+
+    def use(self, token_sha256: str, party: str, public_key: str, now_s: int) -> bool:
+        """Takes an invitation for a party, once; False when it is not open any more."""
+        row = {"token_sha256": token_sha256, "party": party, "public_key": public_key, "now_s": now_s}
+        with self._database.transaction() as sql:
+            return bool(sql.execute(SQL["use_invitation"], row).rowcount)
+
+    def give_back(self, token_sha256: str) -> None:
+        """Opens an invitation again whose party could not be registered."""
+        with self._database.transaction() as sql:
+            sql.execute(SQL["give_back_invitation"], {"token_sha256": token_sha256})
+
+
 class JobStore:
     """SQLite. Every write is durable before it returns. Raises StorageError."""
 
     def __init__(self, path: Path) -> None:
         self.negotiations = NegotiationStore(path.with_name(NEGOTIATIONS_NAME))
-        self._database = Database(path, [SQL["schema_1"]])
+        self._database = Database(path, [SQL["schema_1"], SQL["schema_2"]])
+        self.guests = GuestRows(self._database)
 
     def close(self) -> None:
         self._database.close()
@@ -46,8 +83,23 @@ class JobStore:
         return None if row is None else str(row["public_key"])
 
     def party_of_key(self, public_key: str) -> str | None:
-        row = self._database.row(SQL["party_of_key"], {"public_key": public_key})
+        """Whose key it is, or was before a rotation."""
+        key = {"public_key": public_key}
+        row = self._database.row(SQL["party_of_key"], key) or self._database.row(SQL["retired_key"], key)
         return None if row is None else str(row["id"])
+
+    def put_rotation(self, word: Rotation, envelope: Envelope) -> None:
+        """The party's new key takes the place of the old one, in one transaction with the word that says so."""
+        fields = {name: getattr(word, name) for name in ("party", "sequence", "old_key", "new_key")}
+        with self._database.transaction() as sql:
+            sql.execute(SQL["put_rotation"], {**fields, "envelope": canonical_bytes(envelope)})
+            turned = sql.execute(SQL["turn_key"], {name: fields[name] for name in ("party", "old_key", "new_key")})
+            if turned.rowcount != 1:
+                raise ConflictError(f"the key of {word.party} changed meanwhile", "ask for its present key")
+
+    def rotations_of(self, party: str) -> list[Envelope]:
+        """In order; empty for a party that never changed its key."""
+        return [_envelope(row["envelope"]) for row in self._database.rows(SQL["rotations_of"], {"party": party})]
 
     def parties(self) -> dict[str, Envelope]:
         return {row["id"]: _envelope(row["envelope"]) for row in self._database.rows(SQL["parties"])}

@@ -37,6 +37,59 @@ CREATE TABLE sandbox_messages (
   PRIMARY KEY (job, party, kind)
 ) STRICT;
 
+-- name: schema_2
+CREATE TABLE sandbox_rotations (
+  party TEXT NOT NULL REFERENCES sandbox_parties (id),
+  sequence INTEGER NOT NULL,
+  old_key TEXT NOT NULL UNIQUE,
+  new_key TEXT NOT NULL UNIQUE,
+  envelope BLOB NOT NULL,
+  PRIMARY KEY (party, sequence)
+) STRICT;
+CREATE TABLE sandbox_invitations (
+  id TEXT PRIMARY KEY,
+  token_sha256 TEXT NOT NULL UNIQUE,
+  purposes TEXT NOT NULL,
+  party TEXT NOT NULL,
+  created_at_s INTEGER NOT NULL,
+  expires_at_s INTEGER NOT NULL,
+  revoked_at_s INTEGER,
+  used_by TEXT,
+  used_key TEXT
+) STRICT;
+
+-- name: put_rotation
+INSERT INTO sandbox_rotations (party, sequence, old_key, new_key, envelope) VALUES (:party, :sequence, :old_key, :new_key, :envelope);
+
+-- name: turn_key
+UPDATE sandbox_parties SET public_key = :new_key WHERE id = :party AND public_key = :old_key;
+
+-- name: rotations_of
+SELECT envelope FROM sandbox_rotations WHERE party = :party ORDER BY sequence;
+
+-- name: retired_key
+SELECT party AS id FROM sandbox_rotations WHERE old_key = :public_key;
+
+-- name: put_invitation
+INSERT INTO sandbox_invitations (id, token_sha256, purposes, party, created_at_s, expires_at_s)
+VALUES (:id, :token_sha256, :purposes, :party, :created_at_s, :expires_at_s);
+
+-- name: invitation_of
+SELECT * FROM sandbox_invitations WHERE token_sha256 = :token_sha256;
+
+-- name: invitations
+SELECT * FROM sandbox_invitations ORDER BY created_at_s DESC, rowid DESC;
+
+-- name: revoke_invitation
+UPDATE sandbox_invitations SET revoked_at_s = :now_s WHERE id = :id AND revoked_at_s IS NULL;
+
+-- name: use_invitation
+UPDATE sandbox_invitations SET used_by = :party, used_key = :public_key
+WHERE token_sha256 = :token_sha256 AND used_by IS NULL AND revoked_at_s IS NULL AND expires_at_s > :now_s;
+
+-- name: give_back_invitation
+UPDATE sandbox_invitations SET used_by = NULL, used_key = NULL WHERE token_sha256 = :token_sha256;
+
 -- name: put_party
 INSERT INTO sandbox_parties (id, public_key, envelope) VALUES (:id, :public_key, :envelope)
 ON CONFLICT (id) DO UPDATE SET envelope = excluded.envelope;
@@ -51,7 +104,8 @@ SELECT id FROM sandbox_parties WHERE public_key = :public_key;
 SELECT id, public_key, envelope FROM sandbox_parties ORDER BY id;
 
 -- name: put_asset
-INSERT INTO sandbox_assets (digest, owner, envelope) VALUES (:digest, :owner, :envelope) ON CONFLICT (digest) DO NOTHING;
+INSERT INTO sandbox_assets (digest, owner, envelope) VALUES (:digest, :owner, :envelope)
+ON CONFLICT (digest) DO UPDATE SET envelope = excluded.envelope;
 
 -- name: get_asset
 SELECT digest, owner, envelope FROM sandbox_assets WHERE digest = :digest;
@@ -61,7 +115,7 @@ SELECT digest, owner, envelope FROM sandbox_assets ORDER BY rowid;
 
 -- name: put_agreement
 INSERT INTO sandbox_agreements (digest, owner, issued_at_s, envelope) VALUES (:digest, :owner, :issued_at_s, :envelope)
-ON CONFLICT (digest) DO NOTHING;
+ON CONFLICT (digest) DO UPDATE SET envelope = excluded.envelope;
 
 -- name: agreements
 SELECT digest, owner, envelope FROM sandbox_agreements ORDER BY issued_at_s DESC, rowid DESC;

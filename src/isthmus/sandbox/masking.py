@@ -2,7 +2,7 @@
 
 Each pair of owners agrees on a secret (X25519 between one-round keys that each owner's Ed25519 key has signed), expands it
 (HKDF-SHA256, then the ChaCha20 keystream read as little-endian uint64) and the lower id adds what the higher id subtracts,
-modulo 2^64. The key's info binds job, round, roster, statistic, the ordered pair and both one-round keys, so that no mask
+modulo 2^64. The key's info binds job, round, roster, statistic, offset, the ordered pair and both one-round keys, so that no mask
 is ever used twice.
 """
 
@@ -53,11 +53,14 @@ def _keystream(own: X25519PrivateKey, peer_hex: str, info: bytes, words: int) ->
     return np.frombuffer(stream, dtype="<u8").astype(np.uint64)
 
 
-def masked(vector: NDArray[np.int64], party: str, private: bytes, peers: Mapping[str, str], binding: Mapping[str, str]) -> Words:
+def masked(
+    vector: NDArray[np.int64], party: str, private: bytes, peers: Mapping[str, str], binding: Mapping[str, str], offset: int = 0
+) -> Words:
     """The vector modulo 2^64 plus this owner's masks.
 
     peers: every other party of the roster -> its one-round X25519 public key (hex). binding: what the masks are bound to
-    (job, round, roster, statistic). With no peers the vector itself is returned.
+    (job, round, roster, statistic). offset: place of the vector's first entry in the whole, where it is a part of one; each part has masks
+    of its own, so that parts put together otherwise give no sum. With no peers the vector itself is returned.
     """
     own = X25519PrivateKey.from_private_bytes(private)
     own_hex = mask_public_hex(private)
@@ -66,7 +69,7 @@ def masked(vector: NDArray[np.int64], party: str, private: bytes, peers: Mapping
         if peer == party:
             raise ValueError("an owner is not its own peer")
         pair = sorted([(party, own_hex), (peer, peer_hex)])
-        info = canonical_bytes({"protocol": "isthmus-mask/1", "pair": [list(p) for p in pair], **binding})
+        info = canonical_bytes({"protocol": "isthmus-mask/2", "pair": [list(p) for p in pair], "offset": offset, **binding})
         stream = _keystream(own, peer_hex, info, vector.size)
         total = total + stream if party < peer else total - stream
     return total

@@ -16,7 +16,7 @@ import numpy as np
 
 from isthmus.contracts.agreement import Agreement
 from isthmus.contracts.errors import ConflictError, InputError, IsthmusError, JobClosedError, RefusedError, SignatureError, UnreachableError
-from isthmus.contracts.job import COUNTERSIGNATURE_TYPE, JOB_TYPE, Countersignature, Job, JobRefusal, NodeTask
+from isthmus.contracts.job import COUNTERSIGNATURE_TYPE, JOB_TYPE, PAUSED, Countersignature, Job, JobRefusal, NodeTask
 from isthmus.contracts.ports import Clock
 from isthmus.kit.canonical import canonical_bytes, digest_of, parse_canonical, sha256_hex
 from isthmus.kit.signing import Envelope, SigningKey, key_id, payload_of, seal, unseal
@@ -28,6 +28,8 @@ from isthmus.sandbox.nodestore import NodeStore, StoredJob
 from isthmus.sandbox.nodeterms import NodeTerms
 from isthmus.sandbox.outlog import Leaving, OutLog
 from isthmus.sandbox.ownerdata import OwnerData
+from isthmus.sandbox.release import check_budget, noisy_share
+from isthmus.sandbox.rotation import chain, checked_rotation, extended
 from isthmus.sandbox.statistics.registry import STATISTICS, Statistic, computed
 from isthmus.sandbox.terms import check_effective, check_job, roster_digest
 from isthmus.sandbox.uplink import Uplink
@@ -37,6 +39,8 @@ WAIT_S = 10.0
 STATUS_EVERY_S = 2.0
 TERMS_EVERY_S = 10.0
 PAUSE_FIRST_S, PAUSE_LAST_S = 0.2, 5.0
+ROTATIONS = "rotations"
+"""The fact of the store that holds other owners' changes of keys."""
 Report = Callable[[str, dict[str, Any]], None]
 
 
@@ -46,12 +50,23 @@ def unreported(event: str, fields: dict[str, Any]) -> None:
 
 @dataclass
 class Identity:
-    """Who this node is. party, asset: signed envelopes."""
+    """Who this node is. party, asset: signed envelopes. rotations: signed words by which its key came from earlier ones, in order."""
 
     id: str
     key: SigningKey
     party: Envelope
     asset: Envelope
+    rotations: tuple[Envelope, ...] = ()
+
+
+@dataclass(frozen=True)
+class Trusted:
+    """A job that the pinned exchange signed, and the agreement that it is held against, with the keys that its participants have now.
+    terms: digest of the agreement as the owner signed it, by which runs are counted."""
+
+    job: Job
+    agreement: Agreement
+    terms: str
 
 
 class Node:
@@ -71,6 +86,7 @@ class Node:
         self._job = ("", "")
         self._stuck = False
         self._status_at_s = float("-inf")
+        self._told_paused = False
 
     # The loop.
 
@@ -101,7 +117,8 @@ class Node:
         return len(tasks)
 
     def _register(self) -> None:
-        documents = [("party", "/v1/parties", self._me.party), ("asset", "/v1/assets", self._me.asset)]
+        documents = [("rotation", "/v1/rotations", word) for word in self._me.rotations]
+        documents += [("party", "/v1/parties", self._me.party), ("asset", "/v1/assets", self._me.asset)]
         documents += [("agreement", "/v1/agreements", envelope) for _, envelope in reversed(self._store.agreements())]
         new = False
         for kind, path, envelope in documents:
@@ -133,6 +150,23 @@ class Node:
             self._send(Leaving("terms", body, self._uplink.address), f"/v1/nodes/{self._me.id}/terms", JSON)
         except (ConflictError, InputError, SignatureError, JobClosedError) as error:
             self._report("terms-not-taken", {"message": str(error)})
+
+    def _paused(self) -> bool:
+        """Whether the owner has paused this node; said in the log when it changes."""
+        paused = self._store.fact(PAUSED) is not None
+        if paused != self._told_paused:
+            self._told_paused = paused
+            self._report("paused" if paused else "resumed", {})
+        return paused
+
+    def _hold(self, job: Job, digest: str) -> None:
+        """Leaves a job that was countersigned before the pause unanswered, and tells the exchange why."""
+        self._stuck = True
+        body = canonical_bytes({"phase": PAUSED, "done": 0, "total": 0})
+        try:
+            self._send(Leaving("status", body, self._uplink.address, digest), f"/v1/tasks/{job.id}/{self._me.id}/status?job={digest}", JSON)
+        except (ConflictError, InputError, SignatureError) as error:
+            self._report("status-not-taken", {"message": str(error)})
 
     def _send(self, leaving: Leaving, path: str, content_type: str) -> None:
         """Log first, then send."""
@@ -169,49 +203,81 @@ class Node:
             stored = self._store.job(digest)
             if stored is not None and stored.refusal is not None:
                 return self._deliver(stored, unverified, "refusal", stored.refusal)
-            job, agreement = self._trusted(envelope, unverified)
+            found = self._trusted(envelope, unverified, task.rotations)
             if task.phase == "countersign":
-                self._countersign(stored, job, agreement, digest)
+                self._countersign(stored, found, digest)
             else:
-                self._answer(stored, job, agreement, digest, task.countersignatures)
+                self._answer(stored, found, digest, task.countersignatures)
         except RefusedError as error:
             self._refuse(unverified, digest, error)
         except (JobClosedError, ConflictError) as error:
             self._stuck = True
             self._report("not-taken", {"job": unverified.id, "message": str(error)})
 
-    def _trusted(self, envelope: Envelope, unverified: Job) -> tuple[Job, Agreement]:
+    def _trusted(self, envelope: Envelope, unverified: Job, rotations: tuple[Any, ...]) -> Trusted:
         """The job, signed by the exchange that an agreement pins, and that agreement: the newest for asset and purpose."""
-        signed = self._store.agreements()
-        agreements = [unsealed_terms(envelope, {self._me.key.key_id: self._me.key.public_hex}) for _, envelope in signed]
+        agreements = [
+            (digest, unsealed_terms(given, {self._me.key.key_id: self._me.key.public_hex})) for digest, given in self._store.agreements()
+        ]
         if not agreements:
             raise RefusedError("agreement", f"{self._me.id} has no agreement", "ask the owner for one")
         asset = digest_of(msgspec.json.decode(payload_of(self._me.asset)))
-        fitting = [a for a in agreements if a.asset == asset and unverified.purpose in a.purposes]
-        agreement = (fitting or [a for a in agreements if a.asset == asset] or agreements)[0]
-        self._terms.check_standing(agreement_digest(agreement))
+        fitting = [a for a in agreements if a[1].asset == asset and unverified.purpose in a[1].purposes]
+        terms, agreement = (fitting or [a for a in agreements if a[1].asset == asset] or agreements)[0]
+        self._terms.check_standing(terms)
         try:
             document = unseal(envelope, JOB_TYPE, {key_id(agreement.exchange): agreement.exchange})
         except SignatureError as error:
             raise RefusedError(
                 "exchange-signature", "the job is not signed by the exchange that the agreement names", "use that exchange"
             ) from error
-        if unverified.purpose in withdrawn(self._store).get(signed[agreements.index(agreement)][0], frozenset()):
+        if unverified.purpose in withdrawn(self._store).get(terms, frozenset()):
             what = f"{self._me.id} has left: its agreement for the purpose {unverified.purpose!r} is withdrawn"
             raise RefusedError("withdrawn", what, "go on without it; only its owner can agree anew")
-        return msgspec.convert(document, Job), agreement
+        return Trusted(msgspec.convert(document, Job), self._present(agreement, rotations), terms)
 
-    def _checked(self, job: Job, agreement: Agreement) -> tuple[Statistic, Any, PastJob]:
-        past = self._store.past_jobs()
-        statistic, params, roster = check_job(agreement, self._me.key.public_hex, job, past, self._clock.now_s())
-        asked = (job.run_id, job.round, job.statistic, job.stage.digest, job_content(job))
-        return statistic, params, PastJob(agreement_digest(agreement), *asked, roster, stage_blocks(job))
+    def _present(self, agreement: Agreement, given: tuple[Any, ...]) -> Agreement:
+        """The agreement with the keys that its participants have now. Links of their chains are kept, so that a key that was once seen to
+        have been changed for another is refused for good, whatever an exchange tells later."""
+        raw = self._store.fact(ROTATIONS)
+        kept = () if raw is None else msgspec.json.decode(raw, type=tuple[Envelope, ...])
+        known = extended(kept, [*self._me.rotations, *given])
+        if not known:
+            return agreement
+        words = [checked_rotation(envelope) for envelope in known]
+        chains = {party: chain(party, key, words) for party, key in agreement.participants.items()}
+        held = {checked_rotation(envelope).old_key for envelope in kept}
+        spent = held | {key for keys in chains.values() for key in keys[:-1]}
+        if spent > held:  # what hangs on no pinned key is not kept, so that nobody can fill this store
+            fitting = tuple(envelope for envelope, word in zip(known, words, strict=True) if word.old_key in spent)
+            self._store.put_fact(ROTATIONS, msgspec.json.encode(fitting))
+        return msgspec.structs.replace(agreement, participants={party: keys[-1] for party, keys in chains.items()})
 
-    def _countersign(self, stored: StoredJob | None, job: Job, agreement: Agreement, digest: str) -> None:
+    def _checked(self, found: Trusted) -> tuple[Statistic, Any, PastJob]:
+        job, agreement, now_s = found.job, found.agreement, self._clock.now_s()
+        present = agreement_digest(agreement)
+        past = [replace(p, agreement=present) if p.agreement == found.terms else p for p in self._store.past_jobs()]
+        statistic, params, roster = check_job(agreement, self._me.key.public_hex, job, past, now_s)
+        check_budget(agreement, statistic, params, job, self._store.privacy, self._data.folder, now_s)
+        asked = (found.terms, job.run_id, job.round, job.statistic, job.stage.digest, job_content(job))
+        return statistic, params, PastJob(*asked, roster, stage_blocks(job))
+
+    def _countersign(self, stored: StoredJob | None, found: Trusted, digest: str) -> None:
+        job = found.job
         if stored is None:
-            _, _, past = self._checked(job, agreement)
+            if self._paused():
+                raise RefusedError(PAUSED, f"the owner has paused {self._me.id}", "ask again when it has resumed")
+            _, _, past = self._checked(found)
             private = new_mask_key()
-            word = Countersignature(job=digest, roster=roster_digest(job), party=self._me.id, mask_key=mask_public_hex(private))
+            word = Countersignature(
+                job=digest,
+                roster=roster_digest(job),
+                party=self._me.id,
+                mask_key=mask_public_hex(private),
+                asset=found.agreement.asset,
+                purpose=job.purpose,
+                statistic=job.statistic,
+            )
             body = canonical_bytes(seal(self._me.key, COUNTERSIGNATURE_TYPE, word))
             stored = StoredJob(digest, past.agreement, past, private, body, None, None, None, None)
             self._store.put_job(stored)
@@ -220,16 +286,22 @@ class Node:
             raise RefusedError("countersignature", "this job was never countersigned here", "ask for it anew")
         self._deliver(stored, job, "countersign", stored.countersignature)
 
-    def _answer(self, stored: StoredJob | None, job: Job, agreement: Agreement, digest: str, given: dict[str, Any]) -> None:
+    def _answer(self, stored: StoredJob | None, found: Trusted, digest: str, given: dict[str, Any]) -> None:
+        job, agreement = found.job, found.agreement
         if stored is None:
             raise RefusedError("countersignature", "this job was never countersigned here", "ask for it anew")
+        if self._paused():
+            return self._hold(job, digest)
         if stored.body is None:
-            statistic, params, _ = self._checked(job, agreement)
+            statistic, params, _ = self._checked(found)
             peers = self._peers(stored, job, agreement, digest, given)
             if statistic.effective is not None:
                 check_effective(agreement, statistic, params, job, statistic.effective(params, job.stage, self._data))
-            share = computed(statistic, params, job.stage, self._data, agreement.least_group_size)
-            self._fix(stored, job, statistic, share, peers)
+            rows = self._data if job.noise is None else replace(self._data, norm_max=job.noise.norm_max)
+            share = computed(statistic, params, job.stage, rows, agreement.least_group_size)
+            if self._paused():
+                return self._hold(job, digest)
+            self._fix(stored, job, agreement, statistic, params, share, peers)
             stored = self._store.job(digest) or stored
             self._report("computed", {"job": job.id, "statistic": job.statistic, "entries": int(share.size)})
         if stored.body is None:
@@ -241,13 +313,15 @@ class Node:
         keys: dict[str, str] = {}
         roster = roster_digest(job)
         for member in job.roster:
-            pinned = agreement.participants[member.party]
+            pinned = member.public_key  # held against the agreement by check_job
             try:
                 envelope = msgspec.convert(given.get(member.party), Envelope)
                 word = msgspec.convert(unseal(envelope, COUNTERSIGNATURE_TYPE, {key_id(pinned): pinned}), Countersignature)
             except (msgspec.ValidationError, IsthmusError) as error:
                 raise RefusedError("countersignature", f"{member.party} did not countersign this job", "ask for it anew") from error
-            if (word.job, word.roster, word.party) != (digest, roster, member.party):
+            asset = digest_of(msgspec.json.decode(payload_of(msgspec.convert(member.asset, Envelope))))
+            commits = (word.asset, word.purpose, word.statistic) == (asset, job.purpose, job.statistic)
+            if (word.job, word.roster, word.party) != (digest, roster, member.party) or not commits:
                 raise RefusedError("countersignature", f"{member.party} countersigned another job", "ask for it anew")
             if member.party == self._me.id and canonical_bytes(envelope) != stored.countersignature:
                 raise RefusedError("countersignature", "this node's own countersignature came back changed", "ask for it anew")
@@ -257,8 +331,12 @@ class Node:
         del keys[self._me.id]
         return keys
 
-    def _fix(self, stored: StoredJob, job: Job, statistic: Statistic, share: Any, peers: dict[str, str]) -> None:
-        """Masks the share and stores the very bytes that will leave."""
+    def _fix(
+        self, stored: StoredJob, job: Job, agreement: Agreement, statistic: Statistic, params: Any, share: Any, peers: dict[str, str]
+    ) -> None:
+        """Adds noise where it is asked for, masks the share and stores the very bytes that will leave."""
+        if job.noise is not None:
+            share = noisy_share(agreement, statistic, params, job, share, self._store.privacy, self._clock.now_s())
         plain = share.astype("<f8" if statistic.single else "<i8").tobytes()
         payload = "sha256:" + sha256_hex(plain)
         known = self._store.payload_of(stored.past.content)

@@ -12,7 +12,7 @@ import msgspec
 
 from isthmus.contracts.agreement import Agreement
 from isthmus.contracts.asset import ASSET_TYPE, INSPECTION_SCHEMA, ROWS_SCHEMA, TEXTS_SCHEMA, Asset
-from isthmus.contracts.errors import FolderError, InputError, StorageError
+from isthmus.contracts.errors import ConflictError, FolderError, InputError, StorageError
 from isthmus.contracts.party import PARTY_TYPE, Party, PartyKind
 from isthmus.contracts.ports import Progress
 from isthmus.contracts.schema import Schema
@@ -27,7 +27,7 @@ from isthmus.sandbox.featurecache import FeatureCache
 from isthmus.sandbox.folder import AUDIT, HOLDOUT, TRAIN, DataFolder, is_text_file, read_folder
 from isthmus.sandbox.nodestore import NodeStore
 from isthmus.sandbox.nodeterms import keep_signed
-from isthmus.sandbox.outlog import LOG_NAME
+from isthmus.sandbox.outlog import LOG_NAME, kept_rotations
 from isthmus.sandbox.ownerdata import OwnerData, file_digests, silent
 from isthmus.sandbox.ports import Tools
 from isthmus.sandbox.rowfiles import rows_named
@@ -35,6 +35,7 @@ from isthmus.sandbox.statistics.records import kinds_in
 from isthmus.sandbox.terms import check_agreement
 
 KEY_NAME, STORE_NAME, LOCK_NAME, CACHE_NAME = "node.key", "node.sqlite", "node.lock", "features.sqlite"
+NEXT_KEY_NAME = "node.key.next"
 SALT_BYTES = 32
 
 
@@ -78,6 +79,11 @@ class NodeHome:
     @property
     def log_path(self) -> Path:
         return self.root / LOG_NAME
+
+    @property
+    def rotations(self) -> tuple[Envelope, ...]:
+        """The words by which this owner's key came from earlier ones, in order."""
+        return kept_rotations(self.log_path)
 
     def owner_data(self, tools: Tools, progress: Progress = silent) -> OwnerData:
         """The data with a feature cache beside it."""
@@ -133,12 +139,19 @@ def open_home(root: Path, progress: Progress = silent) -> NodeHome:
         raise InputError(f"the state folder {root} was not finished", "run: isthmus node init")
     settings, asset = msgspec.json.decode(raw_settings, type=NodeSettings), msgspec.json.decode(raw_asset, type=Asset)
     folder = read_folder(Path(settings.data), settings.targets)
+    check_whole_key(root)
     key = SigningKey.load_or_create(root / KEY_NAME)
     digests = file_digests(folder, progress, check=False)
     if _asset(settings, folder, digests, salt) != asset:
         store.close()
         raise FolderError(f"the data in {settings.data} is not what the asset commits to", "run isthmus node init, then agree anew")
     return NodeHome(root, settings, key, store, _party(settings, key), asset, folder, digests)
+
+
+def check_whole_key(root: Path) -> None:
+    """Raises ConflictError when a change of keys was cut off in the middle."""
+    if (root / NEXT_KEY_NAME).exists():
+        raise ConflictError(f"a change of the key in {root} was cut off", "finish it: isthmus party rotate-key")
 
 
 def data_folder(root: Path) -> Path:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from isthmus.contracts.agreement import AGREEMENT_TYPE
 from isthmus.kit.canonical import sha256_hex
 from isthmus.kit.database import Database, named_sql
 from isthmus.kit.signing import Envelope, payload_of
+from isthmus.sandbox.budget import LEDGER_NAME, PrivacyLedger
 from isthmus.sandbox.history import PastJob
 from isthmus.sandbox.negotiationstore import NEGOTIATIONS_NAME, NegotiationStore
 from isthmus.sandbox.overlap import Roster
@@ -39,6 +41,20 @@ class StoredJob:
     refusal: bytes | None
 
 
+@dataclass(frozen=True)
+class AskedJob:
+    """A job in short. refusal: the bytes of a JobRefusal. answered: its share is fixed; signed: it was countersigned."""
+
+    digest: str
+    run_id: str
+    round: int
+    statistic: str
+    parties: tuple[str, ...]
+    refusal: bytes | None
+    answered: bool
+    signed: bool
+
+
 def _past(row: Any) -> PastJob:
     roster: Roster = frozenset((party, asset) for party, asset in json.loads(row["roster"]))
     blocks = frozenset(json.loads(row["blocks"]))
@@ -51,10 +67,13 @@ class NodeStore:
     def __init__(self, path: Path) -> None:
         self.negotiations = NegotiationStore(path.with_name(NEGOTIATIONS_NAME))
         self._database = Database(path, [SQL["schema_1"], SQL["schema_2"]])
+        self.privacy = PrivacyLedger(path.with_name(LEDGER_NAME))
+        """What noisy answers cost, in a file of its own, which no change of this one touches."""
 
     def close(self) -> None:
         self._database.close()
         self.negotiations.close()
+        self.privacy.close()
 
     def fact(self, name: str) -> bytes | None:
         """A named value, or None."""
@@ -64,6 +83,37 @@ class NodeStore:
     def put_fact(self, name: str, value: bytes) -> None:
         with self._database.transaction() as sql:
             sql.execute(SQL["put_fact"], {"name": name, "value": value})
+
+    def drop_fact(self, name: str) -> None:
+        with self._database.transaction() as sql:
+            sql.execute(SQL["drop_fact"], {"name": name})
+
+    def reseal(self, seals: Mapping[str, Envelope]) -> None:
+        """Puts new signatures on agreements whose words stay. seals: digest -> envelope."""
+        with self._database.transaction() as sql:
+            for digest, envelope in seals.items():
+                sql.execute(SQL["reseal_agreement"], {"digest": digest, "envelope": msgspec.json.encode(envelope)})
+
+    def asked(self, limit: int) -> list[AskedJob]:
+        """What was asked last, and how this node stands to it, the newest first."""
+        return [
+            AskedJob(
+                row["digest"],
+                row["run_id"],
+                row["round"],
+                row["statistic"],
+                tuple(party for party, _ in json.loads(row["roster"])),
+                row["refusal"],
+                bool(row["answered"]),
+                bool(row["signed"]),
+            )
+            for row in self._database.rows(SQL["asked"], {"limit": limit})
+        ]
+
+    def runs_of(self, agreement: str) -> int:
+        """How many different runs have got a share under an agreement."""
+        row = self._database.row(SQL["runs_of_agreement"], {"agreement": agreement})
+        return 0 if row is None else int(row["runs"])
 
     def put_agreement(self, digest: str, envelope: Envelope, signed_at_s: int) -> None:
         """Keeps a signed agreement; a second time changes nothing."""

@@ -41,6 +41,19 @@ SELECT value FROM facts WHERE name LIKE 'withdrawal:%' ORDER BY name;
 -- name: put_agreement
 INSERT INTO agreements (digest, envelope, signed_at_s) VALUES (:digest, :envelope, :signed_at_s) ON CONFLICT (digest) DO NOTHING;
 
+-- name: reseal_agreement
+UPDATE agreements SET envelope = :envelope WHERE digest = :digest;
+
+-- name: drop_fact
+DELETE FROM facts WHERE name = :name;
+
+-- name: asked
+SELECT digest, run_id, round, statistic, roster, refusal, body IS NOT NULL AS answered, countersignature IS NOT NULL AS signed
+FROM jobs ORDER BY rowid DESC LIMIT :limit;
+
+-- name: runs_of_agreement
+SELECT COUNT(DISTINCT run_id) AS runs FROM jobs WHERE agreement = :agreement AND body IS NOT NULL;
+
 -- name: agreements
 SELECT digest, envelope FROM agreements ORDER BY signed_at_s DESC, rowid DESC;
 

@@ -1,11 +1,14 @@
 """The owner's log of what left: one signed, hash-chained JSON line a message, written and synced before it is sent.
 
 Each line holds the sha256 of the line before it and an Ed25519 signature over everything else in it. A sidecar holds the
-signed position of the last line, so that a log that was cut at the end is found too.
+signed position of the last line, so that a log that was cut at the end is found too. An owner that changes its key goes on in the same
+log: a line of kind `rotation`, signed by the old key, holds the digest of the word that the new key takes its place; the words stand in
+a second sidecar, and lines after that one must be signed by the new key.
 """
 
 from __future__ import annotations
 
+import itertools
 import os
 import threading
 from dataclasses import dataclass
@@ -17,12 +20,17 @@ import msgspec
 from isthmus.contracts.errors import LogTamperedError, StorageError
 from isthmus.contracts.ports import Clock
 from isthmus.kit.canonical import canonical_bytes, sha256_hex
-from isthmus.kit.signing import SigningKey, verify
+from isthmus.kit.signing import Envelope, SigningKey, verify
+from isthmus.sandbox.rotation import checked_rotation
 
 LOG_NAME = "left.jsonl"
 HEAD_SUFFIX = ".head"
+KEYS_SUFFIX = ".keys"
+ROTATION = "rotation"
 START = "0" * 64
-DECLARED_KINDS = frozenset({"party", "asset", "agreement", "countersign", "vector", "head", "refusal", "status", "terms", "withdrawal"})
+DECLARED_KINDS = frozenset(
+    {"party", "asset", "agreement", "countersign", "vector", "head", "refusal", "status", "terms", "rotation", "withdrawal"}
+)
 NUMBER_KINDS = frozenset({"vector", "head"})
 DOCUMENT_BYTES_MAX = 256 * 1024
 
@@ -83,7 +91,9 @@ class OutLog:
             self._drop_unfinished_line()
         except OSError as error:
             raise StorageError(f"the log {path} cannot be opened: {error.strerror}", "check the folder and its permissions") from error
-        entries = verify_log(path, key.public_hex)
+        entries, signer = verified(path, key.public_hex)
+        if signer != key.public_hex:
+            raise LogTamperedError(f"{path.name} goes on under another key than this one", "use the owner's present key")
         self._seq = len(entries)
         self._previous = sha256_hex(canonical_bytes(entries[-1])) if entries else START
 
@@ -137,19 +147,74 @@ class OutLog:
         part.replace(path)
 
 
+def kept_rotations(path: Path) -> tuple[Envelope, ...]:
+    """The words by which the log's owner changed its key, in order. Raises LogTamperedError, StorageError."""
+    keys_path = path.with_name(path.name + KEYS_SUFFIX)
+    try:
+        return msgspec.json.decode(keys_path.read_bytes(), type=tuple[Envelope, ...]) if keys_path.exists() else ()
+    except msgspec.DecodeError as error:
+        raise LogTamperedError(f"{keys_path.name} is not a list of signed rotations", "compare with a copy") from error
+    except OSError as error:
+        raise StorageError(f"{keys_path} cannot be read: {error.strerror}", "check its permissions") from error
+
+
+def keep_rotations(path: Path, words: tuple[Envelope, ...]) -> None:
+    """Writes the words beside the log, whole or not at all. Raises StorageError."""
+    keys_path = path.with_name(path.name + KEYS_SUFFIX)
+    part = keys_path.with_name(keys_path.name + ".part")
+    try:
+        with part.open("wb") as file:
+            file.write(msgspec.json.encode(words))
+            file.flush()
+            os.fsync(file.fileno())
+        part.replace(keys_path)
+    except OSError as error:
+        raise StorageError(f"{keys_path} cannot be written: {error.strerror}", "check the folder and the disk") from error
+
+
+class _Signers:
+    """Whose signature the next line must have. public_key: of the owner, at any time: it must stand in the chain of keys."""
+
+    def __init__(self, path: Path, public_key: str) -> None:
+        words = [(checked_rotation(envelope), canonical_bytes(envelope)) for envelope in kept_rotations(path)]
+        links = [(word.old_key, word.new_key) for word, _ in words]
+        if any(one[1] != other[0] for one, other in itertools.pairwise(links)):
+            raise LogTamperedError(f"the rotations of {path.name} are no chain", "compare with a copy")
+        self._next = {word.old_key: (sha256_hex(raw), word.new_key) for word, raw in words}
+        self.key = links[0][0] if links else public_key
+        if public_key not in (self.key, *(new for _, new in links)):
+            raise LogTamperedError(f"the key {public_key[:16]}... is not one that {path.name} was written with", "use the owner's key")
+
+    def follow(self, entry: LogEntry) -> None:
+        """After a line: the next key, if the line says so."""
+        digest, key = self._next.get(self.key, ("", ""))
+        if entry.kind == ROTATION and entry.sha256 == digest:
+            self.key = key
+
+
 def verify_log(path: Path, public_key: str) -> list[LogEntry]:
-    """The log's entries, if not one was edited, removed, added or moved. public_key: the owner's, hex.
+    """The log's entries, if not one was edited, removed, added or moved. public_key: the owner's, hex, of any time.
+
+    Raises as `verified` does.
+    """
+    return verified(path, public_key)[0]
+
+
+def verified(path: Path, public_key: str) -> tuple[list[LogEntry], str]:
+    """The entries, and the key that must sign the next line.
 
     Raises LogTamperedError naming the first line that does not hold; StorageError when the file cannot be read.
     """
     head_path = path.with_name(path.name + HEAD_SUFFIX)
     try:
+        head_raw = head_path.read_bytes() if head_path.exists() else b""  # first, because a node may be writing a line just now
         raw = path.read_bytes() if path.exists() else b""
-        head_raw = head_path.read_bytes() if head_path.exists() else b""
     except OSError as error:
         raise StorageError(f"the log {path} cannot be read: {error.strerror}", "check its permissions") from error
     entries: list[LogEntry] = []
     hashes: list[str] = []
+    signers = _Signers(path, public_key)
+    keys = [signers.key]
     previous = START
     lines = raw.split(b"\n")
     if lines.pop():
@@ -160,18 +225,21 @@ def verify_log(path: Path, public_key: str) -> list[LogEntry]:
             signature = bytes.fromhex(entry.signature)
         except (msgspec.DecodeError, ValueError) as error:
             raise _tampered(path, number, "is not an entry") from error
-        if canonical_bytes(entry) != line or not verify(public_key, _signed_part(msgspec.to_builtins(entry)), signature):
+        if canonical_bytes(entry) != line or not verify(signers.key, _signed_part(msgspec.to_builtins(entry)), signature):
             raise _tampered(path, number, "does not carry the owner's signature")
         if entry.seq != number or entry.previous != previous:
             raise _tampered(path, number, "does not follow the line before it")
         previous = sha256_hex(line)
         entries.append(entry)
         hashes.append(previous)
-    _check_head(path, head_raw, hashes, public_key)
-    return entries
+        signers.follow(entry)
+        keys.append(signers.key)
+    _check_head(path, head_raw, hashes, keys)
+    return entries, signers.key
 
 
-def _check_head(path: Path, head_raw: bytes, hashes: list[str], public_key: str) -> None:
+def _check_head(path: Path, head_raw: bytes, hashes: list[str], keys: list[str]) -> None:
+    """keys: whose signature line 1, 2, ... and the next one have or would have. The head of a line is signed by that line's key."""
     if not head_raw:
         if len(hashes) > 1:
             raise _tampered(path, len(hashes), "has no signed head beside it")
@@ -182,7 +250,8 @@ def _check_head(path: Path, head_raw: bytes, hashes: list[str], public_key: str)
         seq, line = int(head["seq"]), str(head["line"])
     except (msgspec.DecodeError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise _tampered(path, len(hashes), "has a head that is not one") from error
-    if not verify(public_key, b"isthmus-left-head/1\n" + canonical_bytes(head), signature):
+    key = keys[seq - 1] if 1 <= seq <= len(hashes) else keys[-1]
+    if not verify(key, b"isthmus-left-head/1\n" + canonical_bytes(head), signature):
         raise _tampered(path, len(hashes), "has a head that the owner did not sign")
     if not 1 <= seq <= len(hashes) or hashes[seq - 1] != line or len(hashes) - seq > 1:
         raise _tampered(path, len(hashes), f"is the last, but {seq} lines were signed for")

@@ -29,7 +29,7 @@ from isthmus.sandbox.featurecache import FeatureCache
 from isthmus.sandbox.folder import TRAIN, DataFolder, LabelledFile, is_text_file
 from isthmus.sandbox.ports import Artefact, Given, Tools
 from isthmus.sandbox.rowfiles import RowFiles, rows_named
-from isthmus.sandbox.statistics.records import Records, TrainingRecords, group_codes
+from isthmus.sandbox.statistics.records import Records, TrainingRecords, group_codes, shortened
 
 BATCH_IMAGES, BATCH_ROWS = 16, 1024
 """Records between two words of progress; texts take as long as pictures."""
@@ -107,7 +107,8 @@ def sent_bytes(raw: bytes, file: LabelledFile, schema: Schema | None) -> bytes:
 @dataclass
 class OwnerData:
     """The data of one asset. digests: relative path -> sha256 hex, as committed to. kept: features of the training split that were asked
-    for last, by stage and view: trees ask for them some hundred times in a row. begun: scores that trees begin at, likewise."""
+    for last, by stage and view: trees ask for them some hundred times in a row. begun: scores that trees begin at, likewise. norm_max: rows
+    of features for the training sums are shortened to this length (records.shortened); 0: they are as they are."""
 
     folder: DataFolder
     digests: Mapping[str, str]
@@ -116,6 +117,7 @@ class OwnerData:
     progress: Progress = silent
     kept: dict[tuple[str, str], NDArray[np.int16]] = field(default_factory=dict)
     begun: dict[str, NDArray[np.float64]] = field(default_factory=dict)
+    norm_max: int = 0
 
     def records(self, split: str) -> Records:
         """Labels, groups and kinds of one split, in order."""
@@ -132,9 +134,10 @@ class OwnerData:
         views = [self._training_features(stage, view) for view in params.views]
         changed = [self._training_features(stage, "identity", one) for one in params.augmentations]
         records = self.records(TRAIN)
+        rows = tuple(shortened(q, self.norm_max) for q in (*views, *changed))
         if not params.drawn_weight:
-            return TrainingRecords(records, (*views, *changed), w)
-        return TrainingRecords(records, (*views, *changed), w, self.drawn(stage, records.y < 0), params.drawn_weight)
+            return TrainingRecords(records, rows, w)
+        return TrainingRecords(records, rows, w, shortened(self.drawn(stage, records.y < 0), self.norm_max), params.drawn_weight)
 
     def drawn(self, stage: Stage, chosen: NDArray[np.bool_]) -> NDArray[np.int16]:
         """(n, d) features of the chosen training pictures with drawn defects."""

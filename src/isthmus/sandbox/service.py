@@ -3,18 +3,28 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
 import msgspec
 
 from isthmus.contracts.agreement import Agreement
 from isthmus.contracts.asset import ASSET_TYPE, Asset
-from isthmus.contracts.errors import AgreementError, ConflictError, DocumentError, InputError, IsthmusError, NotFoundError, SignatureError
+from isthmus.contracts.errors import (
+    AgreementError,
+    ConflictError,
+    DocumentError,
+    ForbiddenError,
+    InputError,
+    IsthmusError,
+    NotFoundError,
+    SignatureError,
+)
 from isthmus.contracts.job import (
     FINAL_PHASES,
     JOB_TYPE,
+    PAUSED,
     Job,
     JobRefusal,
     JobRequest,
@@ -24,17 +34,30 @@ from isthmus.contracts.job import (
     NodeTask,
     RosterMember,
 )
-from isthmus.contracts.party import PARTY_TYPE, Party
+from isthmus.contracts.party import PARTY_TYPE, Joined, Joining, Party, Rotation
 from isthmus.contracts.ports import Clock, Json
 from isthmus.contracts.withdrawal import Withdrawal
 from isthmus.kit.canonical import digest_of, parse_canonical
 from isthmus.kit.ids import slug
 from isthmus.kit.signing import Envelope, SigningKey, key_id, payload_of, seal, unseal
 from isthmus.sandbox.agreements import agreement_digest, read_terms, unsealed_terms
-from isthmus.sandbox.coordinator import JobState, abandoned, at_time, countersigned, delivered, refused, status_of, task_for
+from isthmus.sandbox.coordinator import (
+    JobState,
+    abandoned,
+    at_time,
+    countersigned,
+    delivered,
+    given_up,
+    missing,
+    refused,
+    status_of,
+    task_for,
+)
+from isthmus.sandbox.guestlist import GuestList
 from isthmus.sandbox.jobstore import JobStore
 from isthmus.sandbox.leaving import checked_withdrawal
 from isthmus.sandbox.requestsign import check_request, claimed_party
+from isthmus.sandbox.rotation import checked_rotation
 from isthmus.sandbox.statistics.registry import STATISTICS, parsed_params
 from isthmus.sandbox.terms import JOB_SECONDS_MAX, ROSTER_MAX, check_agreement, is_public_key
 from isthmus.sandbox.termsdesk import EXPIRED, TermsDesk
@@ -92,15 +115,21 @@ class _Seen:
 
 
 class SandboxService:
-    """Thread-safe. key: the exchange's own, which agreements pin. `changes` grows whenever a task may have appeared.
-
-    promises: what is signed in every job's terms.
-    """
+    """Thread-safe. key: the exchange's own, which agreements pin. invited_only: whether a new party needs an invitation. promises: what is
+    signed in every job's terms. `changes` grows whenever a task may have appeared."""
 
     def __init__(
-        self, store: JobStore, key: SigningKey, clock: Clock, promises: Promises = NO_PROMISES, withdrawals: Withdrawals | None = None
+        self,
+        store: JobStore,
+        key: SigningKey,
+        clock: Clock,
+        invited_only: bool = False,
+        promises: Promises = NO_PROMISES,
+        withdrawals: Withdrawals | None = None,
     ) -> None:
-        self._store, self._key, self._clock, self._promises, self._withdrawals = store, key, clock, promises, withdrawals
+        self._store, self._key, self._clock, self._invited_only = store, key, clock, invited_only
+        self._promises, self._withdrawals = promises, withdrawals
+        self.guests = GuestList(store.guests, clock)
         self.desk = TermsDesk(store, key, clock)
         self._lock = threading.RLock()
         self._seen: dict[str, _Seen] = {}
@@ -114,21 +143,68 @@ class SandboxService:
 
     # Who is there.
 
-    def register_party(self, envelope: Envelope) -> Party:
-        """Binds an id to the key that signed. Raises ConflictError when id or key is bound otherwise."""
-        party = converted(parse_canonical(payload_of(envelope)), Party, "party")
-        slug(party.id, "party id")
-        if not is_public_key(party.public_key):
-            raise DocumentError(f"the key of {party.id} is not 64 lower-case hex digits", "use the Ed25519 public key")
-        unseal(envelope, PARTY_TYPE, {key_id(party.public_key): party.public_key})
+    def register_party(self, envelope: Envelope, invited: bool = False) -> Party:
+        """Binds an id to the key that signed. Raises ConflictError when id or key is bound otherwise; ForbiddenError when a new party needs
+        an invitation and has none."""
+        party = self._spoken_for(envelope)
         with self._lock:
             known, holder = self._store.party_key(party.id), self._store.party_of_key(party.public_key)
             if known not in (None, party.public_key):
                 raise ConflictError(f"the party id {party.id} is bound to another key", "choose another id, or use that key")
             if holder not in (None, party.id):
                 raise ConflictError(f"the key of {party.id} is bound to {holder}", "one key, one party")
+            if known is None and holder is not None:
+                raise ConflictError(f"the key of {party.id} was changed for another", "use the party's present key")
+            if known is None and self._invited_only and not invited:
+                raise ForbiddenError(f"{party.id} is not known here", "ask the exchange's operator for an invitation: isthmus party join")
             self._store.put_party(party.id, party.public_key, envelope)
         return party
+
+    def _spoken_for(self, envelope: Envelope) -> Party:
+        """The party that a document names and whose key signed it."""
+        party = converted(parse_canonical(payload_of(envelope)), Party, "party")
+        slug(party.id, "party id")
+        if not is_public_key(party.public_key):
+            raise DocumentError(f"the key of {party.id} is not 64 lower-case hex digits", "use the Ed25519 public key")
+        unseal(envelope, PARTY_TYPE, {key_id(party.public_key): party.public_key})
+        return party
+
+    def join(self, joining: Joining) -> Joined:
+        """Registers a party by its invitation. Raises ForbiddenError, ConflictError."""
+        envelope = converted(joining.party, Envelope, "party")
+        party = self._spoken_for(envelope)
+        purposes = self.guests.take(joining.token, party, lambda: self.register_party(envelope, invited=True))
+        return Joined(party=party.id, public_key=self.public_key, purposes=purposes, participants=self._agreed(purposes, party.id))
+
+    def _agreed(self, purposes: tuple[str, ...], newcomer: str) -> dict[str, str]:
+        """party -> key of those whose agreement allows one of the purposes."""
+        found: dict[str, str] = {}
+        for _, owner, envelope in self._store.agreements():
+            agreement = read_terms(envelope)
+            key = self._store.party_key(owner)
+            if owner != newcomer and key is not None and set(purposes) & set(agreement.purposes):
+                found[owner] = key
+        return dict(sorted(found.items()))
+
+    def rotate(self, envelope: Envelope) -> Rotation:
+        """Binds a party's id to its next key, as its present key and the next one both say. The same again changes nothing.
+
+        Raises SignatureError when either did not sign or the first is not the present key; ConflictError when the key is somebody's.
+        """
+        word = checked_rotation(envelope)
+        with self._lock:
+            present, known = self._key_of(word.party), self._store.rotations_of(word.party)
+            if any(payload_of(one) == payload_of(envelope) for one in known):
+                return word
+            if word.old_key != present:
+                raise SignatureError(f"the rotation of {word.party} is not signed by its present key", "use the key that is registered")
+            if word.sequence != len(known) + 1:
+                raise SignatureError(f"the rotation of {word.party} is not its next: {len(known) + 1}", "send rotations in their order")
+            if self._store.party_of_key(word.new_key) is not None:
+                raise ConflictError(f"the new key of {word.party} is or was a party's", "make a fresh key")
+            self._store.put_rotation(word, envelope)
+            self.changes += 1
+        return word
 
     def register_asset(self, envelope: Envelope) -> str:
         """Digest of a signed asset. Raises SignatureError when its owner's registered key did not sign it."""
@@ -238,15 +314,18 @@ class SandboxService:
         except IsthmusError as error:
             raise InputError(error.message, error.next_step) from error
         roster = tuple(self._member(party, request.purpose) for party in sorted(set(request.roster)))
-        asked = {name: value for name, value in msgspec.to_builtins(request).items() if name not in ("ttl_s", "roster", "seen_singly")}
+        left_out = ("ttl_s", "roster", "seen_singly", *(("noise",) if request.noise is None else ()))
+        asked = {name: value for name, value in msgspec.to_builtins(request).items() if name not in left_out}
         job_id = "job_" + digest_of({**asked, "roster": roster}).removeprefix("sha256:")[:32]
         with self._lock:
             known = self._current(job_id)
             if known is not None and known.phase != "failed":
                 return status_of(known)
             now_s = int(self._clock.now_s())
-            names = ("run_id", "round", "purpose", "scenario", "statistic", "stage", "params", "seen_singly")
-            fields = {name: getattr(request, name) for name in names}
+            fields = {
+                name: getattr(request, name)
+                for name in ("run_id", "round", "purpose", "scenario", "statistic", "stage", "params", "seen_singly", "noise")
+            }
             attempt = 1 if known is None else known.job.attempt + 1
             times: dict[str, Any] = {"created_at_s": now_s, "expires_at_s": now_s + request.ttl_s}
             job = Job(id=job_id, roster=roster, attempt=attempt, terms=self._promises.terms_of(request), **times, **fields)
@@ -273,7 +352,7 @@ class SandboxService:
         if state not in ASKABLE and reason != EXPIRED:
             said = f"{state} ({reason})" if reason else state
             raise AgreementError(f"the agreement of {party} is {said}", "ask the owner for a new one, or wait until its node has called")
-        return RosterMember(party=party, public_key=public_key, asset=msgspec.to_builtins(asset))
+        return RosterMember(party=party, public_key=public_key, asset=msgspec.to_builtins(asset), credential=self._credential(party))
 
     def agreement_of(self, party: str, purpose: str) -> tuple[str, Agreement]:
         """(digest, terms) of a party's newest agreement for a purpose, wherever it stands. Raises AgreementError."""
@@ -284,6 +363,12 @@ class SandboxService:
                     return digest, agreement
         raise AgreementError(f"{party} has no agreement for the purpose {purpose!r}", "start that owner's node, or ask it to agree")
 
+    def _credential(self, party: str) -> Json | None:
+        """The newest word of an issuer that the party registered with itself, or None."""
+        known = self._store.parties().get(party)
+        given = () if known is None else converted(parse_canonical(payload_of(known)), Party, "party").credentials
+        return given[-1] if given else None
+
     def _current(self, job_id: str) -> JobState | None:
         """The stored state, brought to the present."""
         state = self._open.get(job_id) or self._store.job(job_id)
@@ -292,8 +377,30 @@ class SandboxService:
     def _at_present(self, state: JobState) -> JobState:
         now = at_time(state, self._clock.now_s())
         if now is not state:
+            now = replace(now, reason=f"{now.reason}{self._whereabouts(missing(state))}")
             self._keep(now)
         return now
+
+    def _whereabouts(self, parties: Sequence[str]) -> str:
+        """What is known of nodes that were waited for, to be put behind a sentence."""
+        told = {node.party: node for node in self.nodes()}
+        words = []
+        for party in parties:
+            node = told.get(party)
+            if node is None or not node.alive:
+                since = "since the exchange started" if node is None else f"for {node.seen_ago_s} s"
+                words.append(f"{party}'s node has not called {since}")
+            elif node.phase == PAUSED:
+                words.append(f"{party}'s node is paused by its owner")
+        return f" ({'; '.join(words)})" if words else ""
+
+    def give_up(self, job_id: str, silent: Sequence[str]) -> JobStatus:
+        """Ends a job that waits for countersignatures of owners who are silent, and says what is known of them. Raises NotFoundError."""
+        with self._lock:
+            state = self._existing(job_id)
+            why = f"it was not waited for {', '.join(silent)} any longer{self._whereabouts(silent)}"
+            self._keep(given_up(state, why))
+            return status_of(self._existing(job_id))
 
     def _existing(self, job_id: str) -> JobState:
         state = self._current(job_id)
@@ -322,10 +429,14 @@ class SandboxService:
     def tasks(self, party: str) -> list[NodeTask]:
         with self._lock:
             states = [self._at_present(state) for state in list(self._open.values()) if party in state.parties]
-            found = [task for state in states if (task := task_for(state, party)) is not None]
+            found = [self._with_rotations(state, task) for state in states if (task := task_for(state, party)) is not None]
             if not found and party in self._seen:
                 self._seen[party] = _Seen(self._seen[party].at_s)
             return found
+
+    def _with_rotations(self, state: JobState, task: NodeTask) -> NodeTask:
+        words = [msgspec.to_builtins(word) for party in state.parties for word in self._store.rotations_of(party)]
+        return msgspec.structs.replace(task, rotations=tuple(words)) if words else task
 
     def take_countersignature(self, job_id: str, party: str, digest: str, envelope: Envelope) -> None:
         with self._lock:

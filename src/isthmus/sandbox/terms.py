@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -21,8 +20,10 @@ from isthmus.kit.signing import Envelope, key_id, unseal
 from isthmus.sandbox.declared import PPM, check_declared
 from isthmus.sandbox.history import PastJob, check_history
 from isthmus.sandbox.overlap import Roster
+from isthmus.sandbox.privacy import check_noise, check_privacy, paid_for
 from isthmus.sandbox.refusal import refuse_if
 from isthmus.sandbox.statistics.registry import GOOD_SHARE_MIN, STATISTICS, Params, Statistic, parsed_params
+from isthmus.sandbox.voices import voices
 
 JOB_SECONDS_MAX = 7 * 24 * 3600
 CLOCK_SKEW_S = 300
@@ -38,7 +39,7 @@ def check_agreement(agreement: Agreement) -> None:
     """Raises AgreementError when its terms contradict each other or cannot be kept."""
     single = agreement.visibility == "individual"
     unknown = [name for name in agreement.operations if name not in STATISTICS]
-    keys = [agreement.exchange, *agreement.participants.values()]
+    keys = [agreement.exchange, *agreement.participants.values(), *agreement.issuers.values()]
     rules = (
         (
             agreement.contribution and not single,
@@ -77,12 +78,12 @@ def check_agreement(agreement: Agreement) -> None:
     for broken, what, next_step in (*rules, *_result_rules(agreement)):
         if broken:
             raise AgreementError(f"the agreement of {agreement.owner} {what}", next_step)
+    check_privacy(agreement)
 
 
 def _result_rules(agreement: Agreement) -> tuple[tuple[bool, str, str], ...]:
-    """(broken, what, next step) of the terms about what becomes of a result, and about the budget."""
+    """(broken, what, next step) of the terms about what becomes of a result."""
     places = (agreement.sums_to, agreement.models_to)
-    budget = agreement.privacy
     return (
         (
             any(not named or (ANYWHERE in named and len(named) > 1) for named in places),
@@ -107,11 +108,6 @@ def _result_rules(agreement: Agreement) -> tuple[tuple[bool, str, str], ...]:
         ),
         (not 0 <= agreement.owners_share_ppm_min <= PPM, "asks for a share beyond the whole", f"use 0 to {PPM} ppm"),
         ((agreement.deletion_days or 0) < 0, "asks for deletion in the past", "use 0 days or more"),
-        (
-            budget is not None and not (0 < budget.epsilon < math.inf and 0 < budget.delta < 1 and budget.unit_records_max >= 1),
-            "has a privacy budget that is none",
-            "use epsilon above 0, and delta between 0 and 1",
-        ),
     )
 
 
@@ -135,7 +131,7 @@ def roster_assets(job: Job, participants: Mapping[str, str]) -> dict[str, tuple[
             asset = msgspec.convert(document, Asset)
         except (msgspec.ValidationError, IsthmusError) as error:
             raise RefusedError(
-                "asset-signature", f"the asset of {member.party} is not signed by its pinned key", "send assets as they were signed"
+                "asset-signature", f"the asset of {member.party} is not signed by its own key", "send assets as they were signed"
             ) from error
         if asset.owner != member.party:
             raise RefusedError(
@@ -189,7 +185,7 @@ def _check_stages(agreement: Agreement, job: Job, params: Params) -> None:
     refuse_if(not 1 <= job.stage.dimension <= 65536, "stage", f"a stage of {job.stage.dimension} features cannot be", "use a real one")
 
 
-def _check_roster(agreement: Agreement, own_key: str, job: Job) -> dict[str, tuple[str, Asset]]:
+def _check_roster(agreement: Agreement, own_key: str, job: Job, now_s: float) -> dict[str, tuple[str, Asset]]:
     """Clauses about who takes part; returns the roster's verified assets."""
     parties = [member.party for member in job.roster]
     refuse_if(
@@ -199,29 +195,21 @@ def _check_roster(agreement: Agreement, own_key: str, job: Job) -> dict[str, tup
         "sort it",
     )
     refuse_if(agreement.owner not in parties, "roster", f"the roster does not name {agreement.owner}", "send the job to its roster only")
-    for member in job.roster:
-        pinned = agreement.participants.get(member.party)
-        refuse_if(pinned is None, "participants", f"the agreement does not name {member.party} as a participant", "ask the owner to add it")
-        refuse_if(
-            pinned != member.public_key,
-            "participants",
-            f"the key given for {member.party} is not the one the agreement pins",
-            "use the pinned key",
-        )
+    heard = voices(agreement, job, now_s)
     refuse_if(
-        agreement.participants[agreement.owner] != own_key,
+        agreement.participants.get(agreement.owner) != own_key,
         "participants",
         "the agreement pins another key for this node",
         "sign a new agreement",
     )
     least = agreement.least_participants
     refuse_if(
-        len(parties) < least,
+        len(set(heard.values())) < least,
         "least-participants",
-        f"the roster has {len(parties)} owners, the agreement asks for {least}",
+        f"the roster has {len(set(heard.values()))} owners, those of one issuer counted once; the agreement asks for {least}",
         "wait for more owners",
     )
-    assets = roster_assets(job, agreement.participants)
+    assets = roster_assets(job, {member.party: member.public_key for member in job.roster})
     refuse_if(
         assets[agreement.owner][0] != agreement.asset, "asset", "the job names another asset than the agreement", "use the agreed asset"
     )
@@ -250,7 +238,7 @@ def visible_records(agreement: Agreement, statistic: Statistic, assets: Mapping[
 
 
 def _check_dimension(agreement: Agreement, statistic: Statistic, params: Params, job: Job, assets: Mapping[str, tuple[str, Asset]]) -> None:
-    if not statistic.releases_features:
+    if not statistic.releases_features or paid_for(agreement, job):
         return
     dimension = statistic.dimension(params, job.stage)
     ratio, records = agreement.dimension_records_min_ratio, visible_records(agreement, statistic, assets)
@@ -279,7 +267,9 @@ def check_effective(agreement: Agreement, statistic: Statistic, params: Params, 
     Of losses by parts of the held-out records, the smallest part counts.
     An owner knows its own weights only, and takes the others' to be like them. Raises RefusedError.
     """
-    assets = roster_assets(job, agreement.participants)
+    if paid_for(agreement, job):
+        return
+    assets = roster_assets(job, {member.party: member.public_key for member in job.roster})
     own = assets[agreement.owner][1].records_train
     ratio, share = agreement.dimension_records_min_ratio, effective / max(1, own)
     left = int(visible_records(agreement, statistic, assets) * share + 1e-6)
@@ -307,7 +297,7 @@ def check_job(agreement: Agreement, own_key: str, job: Job, past: Sequence[PastJ
     statistic, params = parsed_params(job.statistic, job.params, job.stage)
     _check_stages(agreement, job, params)
     check_declared(agreement, statistic, job)
-    assets = _check_roster(agreement, own_key, job)
+    assets = _check_roster(agreement, own_key, job, now_s)
     refuse_if(
         statistic.single and not agreement.allow_own_head,
         "own-head",
@@ -328,6 +318,7 @@ def check_job(agreement: Agreement, own_key: str, job: Job, past: Sequence[PastJ
         f"this owner has fewer than {least} training records",
         "ask owners with more",
     )
+    check_noise(agreement, statistic, params, job)
     _check_dimension(agreement, statistic, params, job, assets)
     roster = frozenset((party, digest) for party, (digest, _) in assets.items())
     check_history(agreement, statistic, job, roster, past)

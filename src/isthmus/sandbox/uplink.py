@@ -11,11 +11,13 @@ from isthmus.contracts.errors import ConflictError, InputError, JobClosedError, 
 from isthmus.contracts.job import NodeTask
 from isthmus.contracts.negotiation import OfferOfTerms
 from isthmus.contracts.ports import Clock
+from isthmus.kit.pinning import address_of, verification
 from isthmus.kit.signing import SigningKey
 from isthmus.sandbox.requestsign import HEADER, signature_header
 
 ANSWER_TIMEOUT_S = 30.0
 CONNECT_TIMEOUT_S = 5.0
+ANSWER_BYTES_MAX = 64 * 1024 * 1024
 
 
 class Uplink(Protocol):
@@ -36,12 +38,16 @@ class Uplink(Protocol):
 
 
 class HttpUplink:
-    """Uplink over HTTP. base_url: of the exchange, without a trailing slash."""
+    """Uplink over HTTP. address: of the exchange, with the pin of its key where it has one; see `kit.pinning`.
 
-    def __init__(self, base_url: str, party: str, key: SigningKey, clock: Clock, transport: httpx.BaseTransport | None = None) -> None:
-        self._base_url, self._party, self._key, self._clock = base_url.rstrip("/"), party, key, clock
+    An answer is whole within its time or it is none, however slowly its bytes come, and it has at most ANSWER_BYTES_MAX.
+    """
+
+    def __init__(self, address: str, party: str, key: SigningKey, clock: Clock, transport: httpx.BaseTransport | None = None) -> None:
+        found = address_of(address)
+        self._base_url, self._party, self._key, self._clock = found.base_url, party, key, clock
         timeout = httpx.Timeout(ANSWER_TIMEOUT_S, connect=CONNECT_TIMEOUT_S)
-        self._client = httpx.Client(timeout=timeout, transport=transport, trust_env=False)
+        self._client = httpx.Client(timeout=timeout, transport=transport, trust_env=False, verify=verification(found))
 
     @property
     def address(self) -> str:
@@ -52,48 +58,64 @@ class HttpUplink:
 
     def tasks(self, wait_s: float) -> list[NodeTask]:
         target = f"/v1/nodes/{self._party}/tasks?wait_s={wait_s:g}"
-        answer = self._call("GET", target, b"", "", ANSWER_TIMEOUT_S + wait_s)
+        content = self._call("GET", target, b"", "", ANSWER_TIMEOUT_S + wait_s)
         try:
-            return msgspec.json.decode(answer.content, type=list[NodeTask])
+            return msgspec.json.decode(content, type=list[NodeTask])
         except msgspec.DecodeError as error:
             raise UnreachableError(f"{self._base_url} did not answer as an exchange does: {error}", "check the address") from error
 
     def terms(self) -> list[OfferOfTerms]:
-        answer = self._call("GET", f"/v1/nodes/{self._party}/terms", b"", "", ANSWER_TIMEOUT_S)
+        content = self._call("GET", f"/v1/nodes/{self._party}/terms", b"", "", ANSWER_TIMEOUT_S)
         try:
-            return msgspec.json.decode(answer.content, type=list[OfferOfTerms])
+            return msgspec.json.decode(content, type=list[OfferOfTerms])
         except msgspec.DecodeError as error:
             raise UnreachableError(f"{self._base_url} did not answer as an exchange does: {error}", "check the address") from error
 
     def post(self, path: str, body: bytes, content_type: str) -> None:
-        self._call("POST", path, body, content_type, ANSWER_TIMEOUT_S)
+        content = self._call("POST", path, body, content_type, ANSWER_TIMEOUT_S)
+        try:
+            msgspec.json.decode(content)
+        except msgspec.DecodeError as error:
+            raise UnreachableError(f"{self._base_url} did not answer as an exchange does: {error}", "check the address") from error
 
-    def _call(self, method: str, target: str, body: bytes, content_type: str, timeout_s: float) -> httpx.Response:
+    def _call(self, method: str, target: str, body: bytes, content_type: str, timeout_s: float) -> bytes:
         headers = {HEADER: signature_header(self._key, self._party, method, target, body, self._clock.now_s())}
         if content_type:
             headers["content-type"] = content_type
         timeout = httpx.Timeout(timeout_s, connect=CONNECT_TIMEOUT_S)
         try:
-            answer = self._client.request(method, self._base_url + target, content=body, headers=headers, timeout=timeout)
-        except (httpx.TransportError, httpx.InvalidURL) as error:
+            with self._client.stream(method, self._base_url + target, content=body, headers=headers, timeout=timeout) as answer:
+                content = self._whole(answer, self._clock.monotonic_s() + timeout_s)
+        except (httpx.HTTPError, httpx.InvalidURL) as error:
             raise UnreachableError(f"the exchange at {self._base_url} did not answer: {error}", "start it, or check the address") from error
         if answer.status_code >= 400:
-            raise _error_of(answer, self._base_url)
-        return answer
+            raise _error_of(answer.status_code, content, self._base_url)
+        return content
+
+    def _whole(self, answer: httpx.Response, until_s: float) -> bytes:
+        """The answer's body. Raises UnreachableError when it takes too long or is too large."""
+        parts, size = [], 0
+        for part in answer.iter_bytes():
+            parts.append(part)
+            size += len(part)
+            if size > ANSWER_BYTES_MAX or self._clock.monotonic_s() > until_s:
+                what = f"more than {ANSWER_BYTES_MAX} bytes" if size > ANSWER_BYTES_MAX else "too slowly"
+                raise UnreachableError(f"the exchange at {self._base_url} answered {what}", "it will be tried again")
+        return b"".join(parts)
 
 
-def _error_of(answer: httpx.Response, base_url: str) -> Exception:
+def _error_of(status: int, content: bytes, base_url: str) -> Exception:
     """The exchange's refusal as one of our errors."""
     try:
-        fields: dict[str, Any] = msgspec.json.decode(answer.content, type=dict[str, Any])
+        fields: dict[str, Any] = msgspec.json.decode(content, type=dict[str, Any])
     except msgspec.DecodeError:
         fields = {}
-    message = str(fields.get("message") or f"the exchange at {base_url} answered {answer.status_code}")
+    message = str(fields.get("message") or f"the exchange at {base_url} answered {status}")
     next_step = str(fields.get("next") or "")
-    if answer.status_code >= 500:
+    if status >= 500:
         return UnreachableError(message, next_step or "it will be tried again")
-    if fields.get("code") == JobClosedError.code or answer.status_code == 404:
+    if fields.get("code") == JobClosedError.code or status == 404:
         return JobClosedError(message, next_step)
-    if answer.status_code == 409:
+    if status == 409:
         return ConflictError(message, next_step)
-    return SignatureError(message, next_step) if answer.status_code == 403 else InputError(message, next_step)
+    return SignatureError(message, next_step) if status == 403 else InputError(message, next_step)

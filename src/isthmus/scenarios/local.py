@@ -21,7 +21,7 @@ import msgspec
 
 from isthmus.client.address import standing
 from isthmus.client.http import ExchangeClient
-from isthmus.contracts.agreement import Agreement
+from isthmus.contracts.agreement import Agreement, PrivacyTerms
 from isthmus.contracts.asset import INSPECTION_SCHEMA, ROWS_SCHEMA
 from isthmus.contracts.build import ENDED, RunView
 from isthmus.contracts.errors import AgreementError, ExchangeStateError, FolderError, JobFailedError, StorageError, UnreachableError
@@ -60,6 +60,7 @@ class Terms:
     runs_max: int = 50
     days: int = 30
     contribution: bool = False
+    privacy: PrivacyTerms | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -150,6 +151,7 @@ def agree(owner: Owner, exchange_key: str, participants: Mapping[str, str], term
                 dimension_records_min_ratio=terms.records_per_feature,
                 allow_own_head=terms.allow_own_head,
                 contribution=terms.contribution,
+                privacy=terms.privacy,
                 sample=home.settings.sample,
             )
             gone, kept = withdrawn(home.store), home.agreements()

@@ -183,6 +183,7 @@ def recipe_breaches(recipe: Recipe, interface: Interface | None = None) -> Itera
         what = f"lambdas has {len(recipe.lambdas)} penalties, or one twice"
         yield Breach("bad-lambdas", ("recipe", "lambdas"), what, f"name 1 to {CANDIDATES_MAX}, each once")
     yield from _head_breaches(recipe)
+    yield from _privacy_breaches(recipe, interface)
     if recipe.records_per_feature < AGGREGATE_RATIO_MIN:
         what = f"records_per_feature is {recipe.records_per_feature}; no node agrees to fewer than {AGGREGATE_RATIO_MIN}"
         yield Breach("out-of-range", ("recipe", "records_per_feature"), what, f"write {AGGREGATE_RATIO_MIN} or more")
@@ -248,6 +249,23 @@ def _head_breaches(recipe: Recipe) -> Iterator[Breach]:
             if lam > 1:
                 what = f"the shrinkage {lam:g} is above 1"
                 yield Breach("bad-lambdas", ("recipe", "lambdas", place), what, "with head gaussian write numbers above 0, at most 1")
+
+
+def _privacy_breaches(recipe: Recipe, interface: Interface | None) -> Iterator[Breach]:
+    """Noisy sums give a ridge head of verdicts, of records that all weigh the same."""
+    wanted = recipe.privacy
+    if wanted is None:
+        return
+    if recipe.head != "ridge" or (interface is not None and interface.output == "value"):
+        yield Breach("bad-head", ("recipe", "privacy"), "noisy sums give a ridge head of verdicts only", "leave privacy out")
+    if recipe.sure_weight != recipe.unsure_weight or recipe.drawn_weight:
+        yield Breach(
+            "out-of-range", ("recipe", "privacy"), "under noise all records weigh the same", "use one weight, and no drawn defects"
+        )
+    grouped = wanted.unit == "group" or wanted.unit_records_max == 1
+    if not (0 < wanted.epsilon <= 100 and 0 < wanted.delta <= 0.01 and 0 < wanted.norm <= 1 and wanted.penalty > 0 and grouped):
+        what = "privacy has an epsilon, delta, norm, penalty or unit that is none"
+        yield Breach("out-of-range", ("recipe", "privacy"), what, "epsilon up to 100, delta up to 0.01, norm up to 1")
 
 
 def _promise_breaches(scenario: Scenario) -> Iterator[Breach]:

@@ -14,7 +14,7 @@ import msgspec
 
 from isthmus.assurance.certificate import check
 from isthmus.client.http import ExchangeClient
-from isthmus.contracts.agreement import AGGREGATE_RATIO_MIN
+from isthmus.contracts.agreement import AGGREGATE_RATIO_MIN, PrivacyTerms
 from isthmus.contracts.brier import BRIER
 from isthmus.contracts.errors import CertificateError, FolderError, InputError, JobFailedError, RemoteError
 from isthmus.contracts.head import Head
@@ -103,6 +103,15 @@ def checked_folders(data: tuple[Path, ...]) -> dict[str, Path]:
     return found
 
 
+def _privacy_terms(scenario: Scenario) -> PrivacyTerms | None:
+    """A budget for one run, as the recipe asks for it: a second run with other records or another name is declined by every owner."""
+    wanted = scenario.recipe.privacy
+    if wanted is None:
+        return None
+    most = wanted.unit_records_max
+    return PrivacyTerms(epsilon=wanted.epsilon, delta=wanted.delta, unit=wanted.unit, unit_records_max=most)
+
+
 class ScenarioRun:
     """One run; `walk` gives its facts. tell: hears of progress."""
 
@@ -143,7 +152,8 @@ class ScenarioRun:
                 wait_for_nodes(operator, fleet, {o.party for o in owners} | ({line.party} if line else set()))
                 self._loop(operator, fleet, owners, line)
         with self._timed("reference"):
-            self._reference(owners)
+            took_part = (self.facts.fleet.result or {}).get("owners", {}) if self.facts.fleet is not None else {}
+            self._reference([owner for owner in owners if owner.party in took_part])
         self.facts.owners = tuple(self._left(owner) for owner in owners)
         self.facts.line = None if line is None else self._left(line)
         self.facts.wall_s = self._settings.clock.monotonic_s() - self._began_s
@@ -160,7 +170,7 @@ class ScenarioRun:
         if self.facts.fleet.state == "certified" and not candidate:
             with self._timed("serve"):
                 self._serve(operator, line or owners[0], result)
-        if candidate or self._targets:  # the life of what serves goes on; numbers know no next line, and no other features for a leaver
+        if candidate or self._targets or self._private:  # the life of what serves goes on; numbers and noisy sums know no next line
             return
         if line is not None:
             with self._timed("next line"):
@@ -201,7 +211,8 @@ class ScenarioRun:
                 owners.append(
                     prepare_owner(party.party, party.name, "owner", data, home, licence, True, schema, self._targets, self._good_alone)
                 )
-            sites = () if self._targets else self._sample.of_kind("site")  # a model of numbers is not carried on by a few labels
+            alone = self._targets or self._private  # neither a model of numbers nor one of noisy sums is carried on by a few labels
+            sites = () if alone else self._sample.of_kind("site")
             return owners, prepare_site(self._site_settings(sites[0].party), self._scenario) if sites else None
 
     def _site_settings(self, site: str) -> SiteSettings:
@@ -224,6 +235,10 @@ class ScenarioRun:
         return prepare_owner(party, name, "owner", folder, home, "proprietary", False, schema, self._targets, self._good_alone)
 
     @property
+    def _private(self) -> bool:
+        return self._scenario.recipe.privacy is not None
+
+    @property
     def _good_alone(self) -> bool:
         return self._scenario.recipe.head == "gaussian"
 
@@ -234,14 +249,15 @@ class ScenarioRun:
         together = Terms(
             purpose=purpose,
             operations=VALUE_STATISTICS if self._targets else fleet_operations(self._scenario.recipe.head),
-            allow_own_head=not self._targets,
+            allow_own_head=not self._targets and not self._private,
             records_per_feature=self._scenario.recipe.records_per_feature,
+            privacy=_privacy_terms(self._scenario),
         )
         if self._settings.contribution:
             together = scored_terms(together, self._settings.own_records_per_feature)
         for owner in owners:
             agree(owner, key, keys, together, clock)
-            if self._targets:
+            if self._targets or self._private:
                 continue
             after = Terms(
                 purpose=purpose + AFTER_LEAVING,
@@ -289,7 +305,7 @@ class ScenarioRun:
 
     def _reference(self, owners: list[Owner]) -> None:
         fleet = self.facts.fleet
-        other = bool(self._targets) or self._scenario.recipe.head == "gaussian"
+        other = bool(self._targets) or self._private or self._scenario.recipe.head == "gaussian"
         if not self.facts.sample or fleet is None or fleet.result is None or other:
             return
         head = msgspec.convert(fleet.result["head"], Head)

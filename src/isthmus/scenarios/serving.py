@@ -93,7 +93,7 @@ def serve_samples(
     bearer = open_account(operator, CALLER, currency)
     served: list[Served] = []
     tables = RowFiles(root)
-    with ExchangeClient(operator.url, bearer) as caller:
+    with ExchangeClient(operator.address, bearer) as caller:
         for place, file in enumerate(files):
             request_id = f"{run_id[-12:]}-{sha256_hex(file.path.encode())[:16]}"
             served.append(ask(caller, model, root, file, request_id, tables, schema))
@@ -102,7 +102,7 @@ def serve_samples(
     return ServingFacts(
         served=tuple(served),
         receipts=receipts,
-        refusals=tuple(refusals(operator.url, model)),
+        refusals=tuple(refusals(operator.address, model)),
         book=operator.get("/v1/book/check"),
         caller=CALLER,
         accounts={party: operator.get(f"/v1/accounts/{party}") for party in (CALLER, "sample-compute")},

@@ -78,3 +78,13 @@ def sums_by_group(values: NDArray[Any], groups: Ints) -> Ints:
     """Sum of integer values over each group that occurs."""
     codes = np.unique(groups, return_inverse=True)[1].reshape(-1)
     return np.bincount(codes, weights=values.astype(np.float64), minlength=0).astype(np.int64)
+
+
+def shortened(q: NDArray[np.int16], norm_max: int) -> NDArray[np.int16]:
+    """Rows no longer than norm_max, each in its own direction, cut off towards zero so that rounding lengthens none; 0: as they are."""
+    if not norm_max or not q.size:
+        return q
+    rows = q.astype(np.float64)
+    length = np.sqrt((rows**2).sum(axis=1))
+    share = np.where(length > norm_max, norm_max / np.maximum(length, 1.0), 1.0)
+    return np.asarray(np.trunc(rows * share[:, None]), dtype=np.int16)

@@ -92,6 +92,7 @@ from isthmus.sandbox.statistics.own_head import own_head
 from isthmus.sandbox.statistics.pair import pair
 from isthmus.sandbox.statistics.parameters import check_bounds
 from isthmus.sandbox.statistics.records import Records, TrainingRecords
+from isthmus.sandbox.statistics.sensitivity import Block, Unit, evaluate_blocks, irls_blocks, moments_blocks, pair_blocks
 from isthmus.sandbox.statistics.site_gaussian import site_gaussians
 from isthmus.sandbox.statistics.values import (
     value_clusters,
@@ -115,7 +116,8 @@ class Statistic:
     single: the result leaves as floats, seen singly, not summed. of_good: only records labelled good are in what becomes visible.
     dimension: how many features what becomes visible is a statistic of. effective: how many of the owner's own records its weighting
     leaves, where whoever asks chooses the weights; the dimension rule then counts these. output: what it is asked for; a job that says
-    otherwise is refused.
+    otherwise is refused. sensitivity: (params, stage, unit, norm_max) -> how much one privacy unit can change each block of entries; None
+    where nothing bounds it, so that it is never answered under a budget.
     """
 
     name: str
@@ -128,6 +130,7 @@ class Statistic:
     dimension: Callable[[Params, Stage], int] = lambda params, stage: stage.counted
     effective: Callable[[Params, Stage, OwnerData], float] | None = None
     output: Output = "model"
+    sensitivity: Callable[[Params, Stage, Unit, int], tuple[Block, ...]] | None = None
 
 
 def parsed_params(name: str, params: dict[str, Any], stage: Stage) -> tuple[Statistic, Params]:
@@ -345,8 +348,16 @@ def _value_evaluate(params: ValueEvaluateParams, stage: Stage, data: OwnerData, 
 STATISTICS: dict[str, Statistic] = {
     s.name: s
     for s in (
-        Statistic(MOMENTS, MomentsParams, lambda p, stage: moments_size(stage.dimension), _moments, True),
-        Statistic(IRLS, IrlsParams, lambda p, stage: logistic_size(stage.dimension), _irls, True, effective=_irls_effective),
+        Statistic(MOMENTS, MomentsParams, lambda p, stage: moments_size(stage.dimension), _moments, True, sensitivity=moments_blocks),
+        Statistic(
+            IRLS,
+            IrlsParams,
+            lambda p, stage: logistic_size(stage.dimension),
+            _irls,
+            True,
+            effective=_irls_effective,
+            sensitivity=irls_blocks,
+        ),
         Statistic(FOLD_OUT, FoldOutParams, lambda p, stage: foldout_size(len(p.candidates)), _foldout, True),
         Statistic(CLUSTERS, ClustersParams, lambda p, stage: 6, _clusters, False),
         Statistic(OWN_HEAD, OwnHeadParams, lambda p, stage: stage.dimension + 1, _own_head, True, single=True),
@@ -372,7 +383,7 @@ STATISTICS: dict[str, Statistic] = {
             single=True,
             of_good=True,
         ),
-        Statistic(EVALUATE, EvaluateParams, _evaluate_size, _evaluate, False, output="evaluation"),
+        Statistic(EVALUATE, EvaluateParams, _evaluate_size, _evaluate, False, output="evaluation", sensitivity=evaluate_blocks),
         Statistic(VALUE_MOMENTS, ValueMomentsParams, lambda p, s: value_moments_size(len(p.targets), s.dimension), _value_moments, True),
         Statistic(VALUE_FOLD_OUT, ValueFoldOutParams, lambda p, stage: value_foldout_size(p), _value_foldout, True),
         Statistic(VALUE_CLUSTERS, ValueClustersParams, lambda p, stage: 6 * len(p.targets), _value_clusters, False),
@@ -394,7 +405,7 @@ STATISTICS: dict[str, Statistic] = {
             dimension=lambda p, stage: brier_dimension(p.heads.shape[0], stage.counted),
             effective=lambda p, stage, data: float(smallest_part(data.records(p.records), p)),
         ),
-        Statistic(PAIR, PairParams, lambda p, stage: PAIR_SIZE, _pair, False, output="evaluation"),
+        Statistic(PAIR, PairParams, lambda p, stage: PAIR_SIZE, _pair, False, output="evaluation", sensitivity=pair_blocks),
         Statistic(
             HISTOGRAMS,
             HistogramsParams,
