@@ -65,15 +65,9 @@ def _of_records(town: Town, result: dict, found) -> None:  # type: ignore[no-unt
     """The loss of everybody's coalition, found from the records themselves."""
     stage = stage_of(town.scenario.recipe.backbone, town.scenario.recipe.parts, town.scenario.interface.schema)
     data = [home.owner_data(town.tools) for home in town.homes.values()]
-    sums = owner_moments(
-        town.exchange._workshop(),
-        found.run,
-        found.scenario,
-        PURPOSE,
-        stage,
-        town.scenario.recipe.training,
-        [one.party for one in found.owners],
-    )
+    serve, parties = town.scenario.serve, [one.party for one in found.owners]
+    whose = (town.exchange._workshop(), found.run, found.scenario, PURPOSE, stage, town.scenario.recipe.training, parties)
+    sums = owner_moments(*whose, models_to=serve.models_to, owners_share_ppm=serve.owners_ppm)
     (fit,) = candidates(summed(list(sums.values())), [result["penalty"]])
     total = 0.0
     for one in data:

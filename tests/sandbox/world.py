@@ -178,7 +178,7 @@ class World:
     def __post_init__(self) -> None:
         self.jobstore = JobStore(self.root / "exchange.sqlite")
         withdrawals = Withdrawals(self.root / "withdrawals.sqlite")
-        self.service = SandboxService(self.jobstore, self.exchange_key, self.clock, self.promises, withdrawals)
+        self.service = SandboxService(self.jobstore, self.exchange_key, self.clock, promises=self.promises, withdrawals=withdrawals)
 
     def restart_exchange(self) -> None:
         self.__post_init__()

@@ -33,8 +33,9 @@ def owner_moments(
 
     run_id: of the run that they belong to; the same again finds the same jobs. scenario: `id@version`, for the owners' logs. training: how
     records enter. owners: all of the run; each is asked alone, and shown the others' agreements, because their sums may be seen singly too.
-    left: owners who have left since earlier sums. models_to, owners_share_ppm: as in JobRequest. All jobs are asked for before the first is waited for. Raises JobRefusedError (by clause:
-    visibility in aggregate asks for more owners, a small owner has too many features), JobFailedError.
+    left: owners who have left since earlier sums. models_to, owners_share_ppm: as in JobRequest. All jobs are asked for before the first is
+    waited for. Raises JobRefusedError (by clause: visibility in aggregate asks for more owners, a small owner has too many features),
+    JobFailedError.
     """
     params = msgspec.to_builtins(training)
     requests = {
