@@ -28,6 +28,7 @@ from isthmus.sandbox.nodehome import NodeHome, NodeSettings, init_home, open_hom
 from isthmus.sandbox.outlog import OutLog
 from isthmus.sandbox.ports import Artefact, Given, Tools
 from isthmus.sandbox.service import NO_PROMISES, Promises, SandboxService
+from isthmus.sandbox.withdrawals import Withdrawals
 
 D = 4
 OPERATIONS = (MOMENTS, FOLD_OUT, CLUSTERS, EVALUATE, OWN_HEAD, *TREE_OPERATIONS)
@@ -136,6 +137,7 @@ class DirectUplink:
                 "/v1/parties": self.service.register_party,
                 "/v1/assets": self.service.register_asset,
                 "/v1/agreements": self.service.register_agreement,
+                "/v1/withdrawals": self.service.register_withdrawal,
                 "/v1/rotations": self.service.rotate,
             }[path](envelope)
             return
@@ -175,7 +177,8 @@ class World:
 
     def __post_init__(self) -> None:
         self.jobstore = JobStore(self.root / "exchange.sqlite")
-        self.service = SandboxService(self.jobstore, self.exchange_key, self.clock, promises=self.promises)
+        withdrawals = Withdrawals(self.root / "withdrawals.sqlite")
+        self.service = SandboxService(self.jobstore, self.exchange_key, self.clock, promises=self.promises, withdrawals=withdrawals)
 
     def restart_exchange(self) -> None:
         self.__post_init__()

@@ -42,7 +42,7 @@ TOP = {
     *KEYS,
     *("scenario", "sample", "weights_max_rel_diff_to_pooled", "answered_share", "answered_error_bound", "error_goal", "promises"),
     *("bytes_left", "images_left", "visibility", "membership_auc", "membership", "requests", "receipts", "charge_micros", "currency"),
-    *("entries_sum_micros", "split", "wall_s", "calibration", "trees"),
+    *("entries_sum_micros", "split", "wall_s", "calibration", "contribution", "trees"),
 }
 
 

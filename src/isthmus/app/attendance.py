@@ -83,7 +83,7 @@ class Attendance:
 
     @property
     def _present(self) -> list[str]:
-        return sorted(set(self.request.owners) - set(self.request.without) - set(self.absent))
+        return sorted(set(self.request.roster) - set(self.absent))
 
     def _missing(self, error: JobFailedError) -> dict[str, Absence]:
         """Who kept the job from which the error came from being countersigned."""

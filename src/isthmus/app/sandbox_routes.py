@@ -129,10 +129,11 @@ class Waiters:
 
 
 class SandboxRoutes:
-    """The endpoints. service: the exchange's sandbox. is_operator: whether a bearer token is the operator's."""
+    """The endpoints. service: the exchange's sandbox. is_operator: whether a bearer token is the operator's. left: called once somebody
+    has left."""
 
-    def __init__(self, service: SandboxService, is_operator: Operator) -> None:
-        self._service, self._is_operator = service, is_operator
+    def __init__(self, service: SandboxService, is_operator: Operator, left: Callable[[], object] = lambda: None) -> None:
+        self._service, self._is_operator, self._left = service, is_operator, left
         self._waiters = Waiters()
         service.listen(self._waiters.wake)
 
@@ -176,6 +177,16 @@ class SandboxRoutes:
         """
         envelope = decoded(await whole_body(request, DOCUMENT_BYTES_MAX), Envelope)
         return {"digest": await run_sync(self._service.register_agreement, envelope)}
+
+    async def put_withdrawal(self, request: Request) -> Any:
+        """Takes an owner's signed withdrawal of an agreement: what rests on its records lapses at once.
+
+        Body: Envelope
+        """
+        envelope = decoded(await whole_body(request, DOCUMENT_BYTES_MAX), Envelope)
+        word = await run_sync(self._service.register_withdrawal, envelope)
+        await run_sync(self._left)
+        return word
 
     async def put_rotation(self, request: Request) -> Any:
         """Changes a party's key: a statement that its old and its new key both signed.
@@ -346,9 +357,9 @@ def _wait_s(request: Request) -> float:
     return min(max(wanted, 0.0), WAIT_S_MAX) if wanted == wanted else 0.0
 
 
-def sandbox_routes(service: SandboxService, is_operator: Operator) -> list[Route]:
+def sandbox_routes(service: SandboxService, is_operator: Operator, left: Callable[[], object] = lambda: None) -> list[Route]:
     """The sandbox's routes, to be mounted at the root."""
-    r = SandboxRoutes(service, is_operator)
+    r = SandboxRoutes(service, is_operator, left)
     table: list[tuple[str, str, Handler]] = [
         ("GET", "/v1/exchange", r.exchange),
         ("POST", "/v1/parties", r.put_party),
@@ -362,6 +373,7 @@ def sandbox_routes(service: SandboxService, is_operator: Operator) -> list[Route
         ("GET", "/v1/assets", r.assets),
         ("POST", "/v1/agreements", r.put_agreement),
         ("GET", "/v1/agreements", r.agreements),
+        ("POST", "/v1/withdrawals", r.put_withdrawal),
         ("GET", "/v1/nodes", r.nodes),
         ("GET", "/v1/nodes/{party}/tasks", r.tasks),
         ("POST", "/v1/jobs", r.create_job),

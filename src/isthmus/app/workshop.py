@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -11,7 +11,7 @@ from isthmus.contracts.agreement import Agreement
 from isthmus.contracts.asset import Asset
 from isthmus.contracts.errors import JobFailedError, JobRefusedError
 from isthmus.contracts.job import JobRequest, JobStatus
-from isthmus.contracts.ports import Clock
+from isthmus.contracts.ports import Clock, Json
 from isthmus.kit.signing import SigningKey
 
 POLL_FIRST_S, POLL_LAST_S, POLL_SHARE = 0.005, 0.2, 0.05
@@ -46,6 +46,9 @@ class Jobs(Protocol):
 
     def agreement_digest(self, party: str, purpose: str) -> str:
         """Digest of the agreement that a party made for a purpose."""
+
+    def singly(self, parties: Collection[str], purpose: str) -> tuple[Json, ...]:
+        """Signed agreements of those parties who let their sums be seen singly for the purpose."""
 
 
 @dataclass(frozen=True)

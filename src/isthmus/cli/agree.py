@@ -11,6 +11,7 @@ import httpx
 
 from isthmus.cli.clauses import aside, clause_options, clause_terms
 from isthmus.contracts.agreement import ANY_STAGE, Agreement, PrivacyTerms
+from isthmus.contracts.brier import BRIER
 from isthmus.contracts.errors import InputError, UnreachableError
 from isthmus.contracts.statistic import CLUSTERS, EVALUATE, FOLD_OUT, IRLS, MOMENTS, OWN_HEAD, PAIR
 from isthmus.contracts.valuesums import VALUE_STATISTICS
@@ -44,7 +45,11 @@ DAY_S = 24 * 3600
 @click.option("--records-per-feature", default=4, show_default=True, help="Records behind what becomes visible, for each feature.")
 @click.option("--allow-own-head", is_flag=True, help="Lets this owner's own fitted head leave, seen singly.")
 @click.option("--logistic", is_flag=True, help=f"Also lets {IRLS} be asked for: the rounds of a logistic fit.")
-@click.option("--contribution", is_flag=True, help="Lets this owner be scored by its own sums; only with individual visibility.")
+@click.option(
+    "--contribution",
+    is_flag=True,
+    help="Lets this owner be scored by its own sums, which other owners' nodes then see in heads; only with individual visibility.",
+)
 @click.option("--epsilon", type=float, help="Budget of all answers over the data's lifetime; every answer then carries noise.")
 @click.option("--delta", type=float, default=1e-5, show_default=True, help="Of the budget; far below one by the number of records.")
 @click.option("--privacy-unit", default="record", show_default=True, help="record, or group:N: all records of a group, at most N.")
@@ -88,7 +93,7 @@ def agree(state: Path, as_json: bool, **terms: Any) -> None:
 
 def _operations(terms: dict[str, Any]) -> tuple[str, ...]:
     """Those that were named; else the usual ones, and what the flags add."""
-    flags = ((OWN_HEAD, terms["allow_own_head"]), (IRLS, terms["logistic"]))
+    flags = ((OWN_HEAD, terms["allow_own_head"]), (IRLS, terms["logistic"]), (BRIER, terms["contribution"]))
     return terms["operations"] or (*DEFAULT_OPERATIONS, *(name for name, allowed in flags if allowed))
 
 

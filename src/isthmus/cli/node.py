@@ -19,6 +19,7 @@ from isthmus.app.nodetools import node_tools
 from isthmus.cli import leash as leashes
 from isthmus.cli.agree import STATE, agree
 from isthmus.cli.budget import budget
+from isthmus.cli.leave import leave
 from isthmus.cli.nodepage import node_page, shown_page
 from isthmus.cli.vouch import vouch, vouched
 from isthmus.contracts.errors import InputError
@@ -43,6 +44,7 @@ def node() -> None:
 
 node.add_command(agree)
 node.add_command(budget)
+node.add_command(leave)
 node.add_command(vouch)
 node.add_command(vouched)
 

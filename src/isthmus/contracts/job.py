@@ -62,7 +62,8 @@ class Job(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
 
     id: derived from all fields but attempt and times, so that the same request has the same id. attempt: 1, 2, ... when a
     failed or expired job is asked again. terms: what becomes of the result. noise: what every node adds; None: the exact sum. Times are
-    whole seconds since the Unix epoch.
+    whole seconds since the Unix epoch. seen_singly: signed agreements, as JSON, of owners outside the roster who let their sums be seen
+    singly, so that a difference tells nothing of them that they keep.
     """
 
     id: str
@@ -79,6 +80,7 @@ class Job(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
     expires_at_s: int
     terms: JobTerms = JobTerms()
     noise: Noise | None = None
+    seen_singly: tuple[Json, ...] = ()
 
 
 class Countersignature(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -101,7 +103,7 @@ class JobRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     """What the operator asks the exchange for. roster: party ids, any order. ttl_s: seconds until the job expires.
 
     models_to, owners_share_ppm: as in JobTerms, from the scenario; the exchange adds where it stands, what kind of output the statistic is
-    for, and when it deletes.
+    for, and when it deletes. seen_singly: as in Job.
     """
 
     run_id: str
@@ -116,6 +118,7 @@ class JobRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     models_to: tuple[str, ...] = ()
     owners_share_ppm: int | None = None
     noise: Noise | None = None
+    seen_singly: tuple[Json, ...] = ()
 
 
 class JobRefusal(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import msgspec
 
 from isthmus.contracts.agreement import Agreement
+from isthmus.contracts.brier import BRIER
 from isthmus.contracts.job import Job
 from isthmus.contracts.parts import sources_of
 from isthmus.contracts.question import QUESTION
@@ -32,11 +33,15 @@ from isthmus.kit.canonical import digest_of
 from isthmus.sandbox.agreements import agreement_digest
 from isthmus.sandbox.overlap import Roster, reveals
 from isthmus.sandbox.refusal import refuse_if
+from isthmus.sandbox.singly import hidden, seen_singly
 from isthmus.sandbox.statistics.registry import STATISTICS, Statistic
 
+NOT_ASKED = ("id", "attempt", "created_at_s", "expires_at_s", "seen_singly")
+"""Fields of a job that change nothing about what is computed."""
 JOBS_PER_RUN_MAX = {MOMENTS: 1, FOLD_OUT: 2, CLUSTERS: 4, OWN_HEAD: 2, SITE_HEAD: 4, EVALUATE: 8, PAIR: 1}
 JOBS_PER_RUN_MAX |= {HISTOGRAMS: ROUNDS_MAX, ASIDE_SCORES: 2, ASIDE_CLUSTERS: 4}
 JOBS_PER_RUN_MAX |= {IRLS: 8}
+JOBS_PER_RUN_MAX |= {BRIER: 1}
 JOBS_PER_RUN_MAX |= {GAUSSIAN: 1, GAUSSIAN_FOLD_OUT: 2, GAUSSIAN_CLUSTERS: 6, SITE_GAUSSIAN: 4}
 JOBS_PER_RUN_MAX |= {VALUE_MOMENTS: 1, VALUE_FOLD_OUT: 2, VALUE_CLUSTERS: 4, VALUE_EVALUATE: 8}
 JOBS_PER_RUN_MAX |= {QUESTION: 1}
@@ -80,9 +85,9 @@ def stage_blocks(job: Job) -> frozenset[str]:
 
 
 def job_content(job: Job) -> str:
-    """Digest of what is asked: everything but id, attempt and times; exact sums say nothing of noise."""
+    """Digest of what is asked: everything but id, attempt, times, and agreements that are shown; exact sums say nothing of noise."""
     fields = msgspec.to_builtins(job)
-    left_out = ("id", "attempt", "created_at_s", "expires_at_s", *(("noise",) if job.noise is None else ()))
+    left_out = (*NOT_ASKED, *(("noise",) if job.noise is None else ()))
     return digest_of({name: value for name, value in fields.items() if name not in left_out})
 
 
@@ -145,10 +150,12 @@ def check_history(agreement: Agreement, statistic: Statistic, job: Job, roster: 
         return
     if not statistic.releases_features and agreement.visibility == "individual":
         return
-    earlier = list(dict.fromkeys(p.roster for p in past if p.shares_features(job) and not STATISTICS[p.statistic].single))
+    known_singly = seen_singly(agreement, job)
+    summed = [p.roster for p in past if p.shares_features(job) and not STATISTICS[p.statistic].single]
+    earlier = [known for known in hidden(summed, known_singly) if known]
     if agreement.visibility == "individual":
         left = sorted({party for known in earlier for party, _ in known} - {party for party, _ in roster})
         why = f"earlier sums of the same features held {', '.join(left)} too, whose share the difference would be" if left else None
     else:
-        why = reveals(earlier, roster, agreement.overlap_owners_min, agreement.participants)
+        why = reveals(earlier, roster - known_singly, agreement.overlap_owners_min, agreement.participants)
     refuse_if(why is not None, "would-reveal", why or "", "keep the roster, let two owners leave together, or use another stage")

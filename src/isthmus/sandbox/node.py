@@ -25,6 +25,7 @@ from isthmus.kit.signing import Envelope, SigningKey, key_id, payload_of, seal, 
 from isthmus.sandbox.agreements import agreement_digest, unsealed_terms
 from isthmus.sandbox.held import Data
 from isthmus.sandbox.history import PastJob, job_content, stage_blocks
+from isthmus.sandbox.leaving import withdrawn
 from isthmus.sandbox.masking import check_range, mask_public_hex, masked, new_mask_key
 from isthmus.sandbox.nodestore import NodeStore, StoredJob
 from isthmus.sandbox.nodeterms import NodeTerms
@@ -133,16 +134,26 @@ class Node:
         documents += [("agreement", "/v1/agreements", envelope) for _, envelope in reversed(self._store.agreements())]
         new = False
         for kind, path, envelope in documents:
-            body = canonical_bytes(envelope)
-            if sha256_hex(body) not in self._posted:
-                self._send(Leaving(kind, body, self._uplink.address), path, JSON)
-                self._posted.add(sha256_hex(body))
-                new = True
+            new = self._say(kind, path, canonical_bytes(envelope)) or new
+        for envelope in self._store.withdrawals():
+            try:
+                self._say("withdrawal", "/v1/withdrawals", canonical_bytes(envelope))
+            except (ConflictError, InputError, SignatureError) as error:  # this node refuses all the same
+                self._posted.add(sha256_hex(canonical_bytes(envelope)))
+                self._report("withdrawal-not-taken", {"message": str(error)})
         now_s = self._clock.monotonic_s()
         if new or now_s >= self._terms_at_s:
             self._terms_at_s = now_s + TERMS_EVERY_S
             for word in self._terms.answers(self._uplink.terms(), int(self._clock.now_s())):
                 self._send_word(word)
+
+    def _say(self, kind: str, path: str, body: bytes) -> bool:
+        """Sends a document, once for each time that the exchange was reached anew; whether it was sent now."""
+        if sha256_hex(body) in self._posted:
+            return False
+        self._send(Leaving(kind, body, self._uplink.address), path, JSON)
+        self._posted.add(sha256_hex(body))
+        return True
 
     def _send_word(self, word: Envelope) -> None:
         """A word on an agreement. One that the exchange does not take is told again later, as the exchange still lists it."""
@@ -236,6 +247,9 @@ class Node:
             raise RefusedError(
                 "exchange-signature", "the job is not signed by the exchange that the agreement names", "use that exchange"
             ) from error
+        if unverified.purpose in withdrawn(self._store).get(terms, frozenset()):
+            what = f"{self._me.id} has left: its agreement for the purpose {unverified.purpose!r} is withdrawn"
+            raise RefusedError("withdrawn", what, "go on without it; only its owner can agree anew")
         return Trusted(msgspec.convert(document, Job), self._present(agreement, rotations), terms)
 
     def _present(self, agreement: Agreement, given: tuple[Any, ...]) -> Agreement:

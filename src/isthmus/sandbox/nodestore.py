@@ -11,8 +11,9 @@ from typing import Any
 import msgspec
 
 from isthmus.contracts.agreement import AGREEMENT_TYPE
+from isthmus.kit.canonical import sha256_hex
 from isthmus.kit.database import Database, named_sql
-from isthmus.kit.signing import Envelope
+from isthmus.kit.signing import Envelope, payload_of
 from isthmus.sandbox.budget import LEDGER_NAME, PrivacyLedger
 from isthmus.sandbox.history import PastJob
 from isthmus.sandbox.negotiationstore import NEGOTIATIONS_NAME, NegotiationStore
@@ -133,6 +134,15 @@ class NodeStore:
         """(digest, envelope), the newest first. Those of releases that signed another form have to be agreed anew, and are left out."""
         found = [(row["digest"], msgspec.json.decode(row["envelope"], type=Envelope)) for row in self._database.rows(SQL["agreements"])]
         return [(digest, envelope) for digest, envelope in found if envelope.payload_type == AGREEMENT_TYPE]
+
+    def put_withdrawal(self, agreement: str, envelope: Envelope) -> None:
+        """Keeps a signed withdrawal of an agreement, beside those of its other purposes."""
+        name = f"withdrawal:{agreement}:{sha256_hex(payload_of(envelope))}"
+        self.put_fact(name, msgspec.json.encode(envelope))
+
+    def withdrawals(self) -> list[Envelope]:
+        """Every signed withdrawal, in the order of their agreements' digests."""
+        return [msgspec.json.decode(row["value"], type=Envelope) for row in self._database.rows(SQL["withdrawals"])]
 
     def job(self, digest: str) -> StoredJob | None:
         row = self._database.row(SQL["get_job"], {"digest": digest})

@@ -28,7 +28,9 @@ HEAD_SUFFIX = ".head"
 KEYS_SUFFIX = ".keys"
 ROTATION = "rotation"
 START = "0" * 64
-DECLARED_KINDS = frozenset({"party", "asset", "agreement", "countersign", "vector", "head", "refusal", "status", "terms", "rotation"})
+DECLARED_KINDS = frozenset(
+    {"party", "asset", "agreement", "countersign", "vector", "head", "refusal", "status", "terms", "rotation", "withdrawal"}
+)
 NUMBER_KINDS = frozenset({"vector", "head"})
 DOCUMENT_BYTES_MAX = 256 * 1024
 

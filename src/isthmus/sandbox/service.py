@@ -36,24 +36,44 @@ from isthmus.contracts.job import (
 )
 from isthmus.contracts.party import PARTY_TYPE, Joined, Joining, Party, Rotation
 from isthmus.contracts.ports import Clock, Json
+from isthmus.contracts.withdrawal import Withdrawal
 from isthmus.kit.canonical import digest_of, parse_canonical
 from isthmus.kit.ids import slug
 from isthmus.kit.signing import Envelope, SigningKey, key_id, payload_of, seal, unseal
 from isthmus.sandbox.agreements import agreement_digest, read_terms, unsealed_terms
-from isthmus.sandbox.coordinator import JobState, at_time, countersigned, delivered, given_up, missing, refused, status_of, task_for
+from isthmus.sandbox.coordinator import (
+    JobState,
+    abandoned,
+    at_time,
+    countersigned,
+    delivered,
+    given_up,
+    missing,
+    refused,
+    status_of,
+    task_for,
+)
 from isthmus.sandbox.guestlist import GuestList
 from isthmus.sandbox.jobstore import JobStore
+from isthmus.sandbox.leaving import checked_withdrawal
 from isthmus.sandbox.requestsign import check_request, claimed_party
 from isthmus.sandbox.rotation import checked_rotation
 from isthmus.sandbox.statistics.registry import STATISTICS, parsed_params
 from isthmus.sandbox.terms import JOB_SECONDS_MAX, ROSTER_MAX, check_agreement, is_public_key
 from isthmus.sandbox.termsdesk import EXPIRED, TermsDesk
+from isthmus.sandbox.withdrawals import Withdrawals
 
+AGREE_ANEW = "go on without it; only its owner can agree anew"
 NODE_ALIVE_S_MAX = 30.0
 ASKABLE = ("VERIFIED", "FINALIZED")
 """States of an agreement under which jobs are made; a node that has not finalized yet does so before it looks at its tasks. One whose time
 is over is asked too, so that its node says so and a run can go on without it."""
 Noun = TypeVar("Noun")
+
+
+def has_left(party: str, purpose: str) -> str:
+    """What is said of an owner whose agreement is withdrawn."""
+    return f"{party} has left: its agreement for the purpose {purpose!r} is withdrawn"
 
 
 def converted(document: Any, kind: type[Noun], what: str) -> Noun:
@@ -100,10 +120,17 @@ class SandboxService:
     of the change."""
 
     def __init__(
-        self, store: JobStore, key: SigningKey, clock: Clock, promises: Promises = NO_PROMISES, *, invited_only: bool = False
+        self,
+        store: JobStore,
+        key: SigningKey,
+        clock: Clock,
+        promises: Promises = NO_PROMISES,
+        *,
+        invited_only: bool = False,
+        withdrawals: Withdrawals | None = None,
     ) -> None:
         self._store, self._key, self._clock, self._invited_only = store, key, clock, invited_only
-        self._promises = promises
+        self._promises, self._withdrawals = promises, withdrawals
         self.guests = GuestList(store.guests, clock)
         self.desk = TermsDesk(store, key, clock)
         self._lock = threading.RLock()
@@ -202,6 +229,33 @@ class SandboxService:
         self.desk.take_agreement(agreement)
         return digest
 
+    def register_withdrawal(self, envelope: Envelope) -> Withdrawal:
+        """Keeps an owner's signed withdrawal of a registered agreement of its own; jobs under way that need it end as failed.
+
+        Raises SignatureError, DocumentError, AgreementError (no such agreement, or not its purposes), ConflictError (none are kept here).
+        """
+        unsaid = converted(parse_canonical(payload_of(envelope)), Withdrawal, "withdrawal")
+        word = checked_withdrawal(envelope, self._key_of(unsaid.owner))
+        if self._withdrawals is None:
+            raise ConflictError("this exchange keeps no withdrawals", "the node refuses all the same")
+        terms = {digest: (owner, signed) for digest, owner, signed in self._store.agreements()}
+        owner, signed = terms.get(word.agreement, ("", None))
+        agreed = None if signed is None else read_terms(signed)
+        if agreed is None or owner != word.owner or not set(word.purposes) <= set(agreed.purposes):
+            raise AgreementError(f"{word.owner} has no agreement {word.agreement[:19]} for {', '.join(word.purposes)} here", "register it")
+        with self._lock:
+            self._withdrawals.keep(word, envelope)
+            if all(self.withdrawn(word.agreement, purpose) for purpose in agreed.purposes):
+                self.desk.end(word.agreement, word.why or "its owner has left")
+            for state in list(self._open.values()):
+                if word.owner in state.parties and state.job.purpose in word.purposes:
+                    self._keep(abandoned(state, word.owner))
+        return word
+
+    def withdrawn(self, agreement: str, purpose: str) -> bool:
+        """Whether an owner took an agreement back for a purpose."""
+        return self._withdrawals is not None and any(purpose in word.purposes for _, word in self._withdrawals.of(agreement))
+
     def _signed(self, envelope: Envelope, payload_type: str, kind: type[Noun], what: str) -> tuple[Any, Noun]:
         noun = converted(parse_canonical(payload_of(envelope)), kind, what)
         owner = str(getattr(noun, "owner", ""))
@@ -267,7 +321,7 @@ class SandboxService:
         except IsthmusError as error:
             raise InputError(error.message, error.next_step) from error
         roster = tuple(self._member(party, request.purpose) for party in sorted(set(request.roster)))
-        left_out = ("ttl_s", "roster", *(("noise",) if request.noise is None else ()))
+        left_out = ("ttl_s", "roster", "seen_singly", *(("noise",) if request.noise is None else ()))
         asked = {name: value for name, value in msgspec.to_builtins(request).items() if name not in left_out}
         job_id = "job_" + digest_of({**asked, "roster": roster}).removeprefix("sha256:")[:32]
         with self._lock:
@@ -276,7 +330,8 @@ class SandboxService:
                 return status_of(known)
             now_s = int(self._clock.now_s())
             fields = {
-                name: getattr(request, name) for name in ("run_id", "round", "purpose", "scenario", "statistic", "stage", "params", "noise")
+                name: getattr(request, name)
+                for name in ("run_id", "round", "purpose", "scenario", "statistic", "stage", "params", "seen_singly", "noise")
             }
             attempt = 1 if known is None else known.job.attempt + 1
             times: dict[str, Any] = {"created_at_s": now_s, "expires_at_s": now_s + request.ttl_s}
@@ -291,6 +346,8 @@ class SandboxService:
         if public_key is None:
             raise NotFoundError(f"no party {party!r} is registered here", "start that owner's node, and wait until it has registered")
         digest, agreement = self.agreement_of(party, purpose)
+        if self.withdrawn(digest, purpose):
+            raise AgreementError(has_left(party, purpose), AGREE_ANEW)
         asset = self._store.asset(agreement.asset)
         if asset is None:
             raise AgreementError(f"the asset that {party} agreed on is not registered", "start that owner's node")

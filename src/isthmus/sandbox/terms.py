@@ -9,6 +9,7 @@ import msgspec
 
 from isthmus.contracts.agreement import AGGREGATE_PARTICIPANTS_MIN, AGGREGATE_RATIO_MIN, ANY_STAGE, ANYWHERE, OUTPUTS, Agreement
 from isthmus.contracts.asset import ASSET_TYPE, Asset
+from isthmus.contracts.brier import BRIER
 from isthmus.contracts.errors import AgreementError, IsthmusError, RefusedError
 from isthmus.contracts.job import Job
 from isthmus.contracts.question import QuestionParams
@@ -268,6 +269,7 @@ def check_effective(agreement: Agreement, statistic: Statistic, params: Params, 
     """The dimension rule and the least group, counted by the records that a job's own weighting leaves. effective: of this owner's.
 
     Whoever asks for a round of a logistic fit chooses its weights p (1 - p): coefficients far out would leave a handful of records in it.
+    Of losses by parts of the held-out records, the smallest part counts.
     An owner knows its own weights only, and takes the others' to be like them. Raises RefusedError.
     """
     if paid_for(agreement, job):
@@ -275,18 +277,18 @@ def check_effective(agreement: Agreement, statistic: Statistic, params: Params, 
     assets = roster_assets(job, {member.party: member.public_key for member in job.roster})
     own = assets[agreement.owner][1].records_train
     ratio, share = agreement.dimension_records_min_ratio, effective / max(1, own)
-    left = int(visible_records(agreement, statistic, assets) * share)
+    left = int(visible_records(agreement, statistic, assets) * share + 1e-6)
     wanted = statistic.dimension(params, job.stage) * ratio
     refuse_if(
         wanted > left,
         "dimension",
-        f"the weights of this round leave as much as {left} records behind what becomes visible, its features need {wanted}",
+        f"the weights or parts of this job leave as much as {left} records behind what becomes visible, its features need {wanted}",
         "use larger penalties, fewer features or the head ridge",
     )
     refuse_if(
         effective < agreement.least_group_size,
         "least-group-size",
-        f"the weights of this round leave fewer than {agreement.least_group_size} of this owner's records",
+        f"the weights or parts of this job leave fewer than {agreement.least_group_size} of this owner's records",
         "use larger penalties or the head ridge",
     )
 
@@ -306,6 +308,12 @@ def check_job(agreement: Agreement, own_key: str, job: Job, past: Sequence[PastJ
         "own-head",
         "the agreement does not let the owner's own head leave",
         "ask the owner",
+    )
+    refuse_if(
+        statistic.name == BRIER and not agreement.contribution,
+        "contribution",
+        "the agreement does not let owners be scored by their own sums",
+        "ask the owner for an agreement with contribution and individual visibility",
     )
     own = assets[agreement.owner][1]
     least = agreement.least_group_size

@@ -117,6 +117,13 @@ class TermsDesk:
             self._kept.put(ended, termination=termination(self._key, kept.negotiation, self._now_s(), reason))
             return ended
 
+    def end(self, agreement: str, reason: str) -> None:
+        """Ends the negotiation of an agreement, by its digest, unless there is none or it has ended."""
+        with self._lock:
+            kept = self._kept.of_agreement(agreement)
+            if kept is not None and kept.negotiation.state != "TERMINATED":
+                self.terminate(kept.negotiation.id, reason)
+
     def all(self) -> list[Negotiation]:
         return [kept.negotiation for kept in self._kept.all()]
 

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from isthmus.contracts.agreement import Output
+from isthmus.contracts.brier import BRIER, BrierParams, brier_dimension, brier_size
 from isthmus.contracts.errors import DocumentError, InputError, RefusedError
 from isthmus.contracts.head import Head, Stage
 from isthmus.contracts.logistic import logistic_size
@@ -82,6 +83,7 @@ from isthmus.sandbox.folder import TRAIN
 from isthmus.sandbox.held import Data, HeldChunk
 from isthmus.sandbox.ports import SiteRows
 from isthmus.sandbox.statistics import trees
+from isthmus.sandbox.statistics.brier import brier, checked_heads, smallest_part
 from isthmus.sandbox.statistics.evaluation import EvaluationTally
 from isthmus.sandbox.statistics.foldout import foldout, foldout_clusters, verdicts
 from isthmus.sandbox.statistics.gaussian import gaussian_clusters, gaussian_foldout, gaussian_scores, good_moments, total_of
@@ -324,6 +326,13 @@ def _pair(params: PairParams, stage: Stage, data: Data, least: int) -> Payload:
     return tally.sums().packed()
 
 
+def _brier(params: BrierParams, stage: Stage, data: Data, least: int) -> Payload:
+    records = data.records(params.records)
+    _enough(data, least, (), params.records)
+    checked_heads(params, stage.dimension)
+    return brier(records, data.features(stage, params.records), params).packed()
+
+
 def _evaluate_size(params: EvaluateParams, stage: Stage) -> int:
     return EVALUATION_SIZE * (1 + len(params.slices)) * (1 + len(params.corruptions) + len(params.others))
 
@@ -397,6 +406,16 @@ STATISTICS: dict[str, Statistic] = {
             _value_evaluate,
             False,
             output="evaluation",
+        ),
+        Statistic(
+            BRIER,
+            BrierParams,
+            lambda p, stage: brier_size(p),
+            _brier,
+            True,
+            output="evaluation",
+            dimension=lambda p, stage: brier_dimension(p.heads.shape[0], stage.counted),
+            effective=lambda p, stage, data: float(smallest_part(data.records(p.records), p)),
         ),
         Statistic(PAIR, PairParams, lambda p, stage: PAIR_SIZE, _pair, False, output="evaluation", sensitivity=pair_blocks),
         Statistic(
