@@ -180,9 +180,7 @@ def judge(
     with caller(url, key, state) as exchange:
         model = exchange.get(f"/v2/models/{name}")
         if VERDICT not in {output["name"] for output in model["outputs"]}:
-            raise InputError(
-                f"{name} foretells numbers, and judge tells verdicts", "use the Open Inference Protocol, or isthmus warn"
-            )
+            raise InputError(f"{name} foretells numbers, and judge tells verdicts", "use the Open Inference Protocol, or isthmus warn")
         told = model["inputs"][0]
         found = [ask_one(exchange, name, told["name"], one, raw, lot) for one, raw in records_in(paths, told["shape"], told["name"])]
         if hook is not None:

@@ -43,6 +43,7 @@ COMMANDS: dict[str, dict[str, str]] = {
     "serve": {
         "up": "isthmus.cli.up:up",
         "node": "isthmus.cli.node:node",
+        "asset": "isthmus.cli.asset:asset",
         "deployment": "isthmus.cli.deployment:deployment",
         "account": "isthmus.cli.account:account",
         "judge": "isthmus.cli.judge:judge",
