@@ -108,7 +108,7 @@ def test_wrong_labels_stand_on_top_of_the_list_and_held_out_ones_are_left_alone(
     found = checked(folder_of(tmp_path, rows))
     named = paths(found, "label-errors")
     assert not {p for p in named if rows[int(p.split("#")[1]) - 1]["split"] != "train"}
-    assert len(named & flipped) / len(named) > 0.8 and len(named & flipped) / len(trained) > 0.6
+    assert len(named & flipped) / len(named) > 0.8 and len(named & flipped) / len(trained) > 0.3
     assert abs((found.report.label_error_share or 0) - 0.1) < 0.05
 
 

@@ -4,8 +4,9 @@ The head is the owner's own ridge fit (sandbox.statistics.own_head) on the scena
 identity (kit.hatmatrix). Scores become chances by a logistic fit on the labels as given. How many labels are wrong, class by class, is read
 where the head is surest: there hardly any record is hard, so who contradicts it is mislabelled (the anchor points of Liu and Tao,
 "Classification with noisy labels by importance reweighting", IEEE TPAMI 2016). With these rates each label has a posterior chance of being
-wrong. What is listed are those above DOUBT_MIN whose chance also passes the self-confidence threshold of confident learning (Northcutt,
-Jiang and Chuang, JAIR 2021). The head is fitted a second time without what was listed, and the list is made anew.
+wrong. Listed are those above DOUBT_MIN; the list is ordered by expected gain, as confident learning orders by self-confidence (Northcutt,
+Jiang and Chuang, JAIR 2021). The head is fitted a second time without what was listed, and the list is made anew. Where features say little
+of the label, records that are merely hard are listed too: bench/refine.py measures how many.
 
 Only training records are looked at: a held-out label that is put right because a model doubts it would flatter that model's proof.
 """
@@ -125,9 +126,7 @@ def _judged(q: NDArray[np.int16], y: NDArray[np.int64], codes: NDArray[Any], w: 
     given = np.where(y > 0, chance, 1.0 - chance)
     rates = _rates(scores, y)
     wrong = _posterior(chance, y, rates)
-    usual = {side: float((1.0 - given)[y == side].mean()) for side in (-1, 1)}
-    other_usual = np.where(y > 0, 1.0 - usual[-1], 1.0 - usual[1])
-    listed = (wrong >= DOUBT_MIN) & (given < 0.5) & (1.0 - given >= other_usual)
+    listed = (wrong >= DOUBT_MIN) & (given < 0.5)
     z = design(q, found.mean, found.scale)
     turned = z @ found.inverse
     moved = np.sqrt(np.maximum(np.einsum("ij,jk,ik->i", turned, z.T @ z / len(z), turned), 0.0))
