@@ -109,7 +109,7 @@ def test_wrong_labels_stand_on_top_of_the_list_and_held_out_ones_are_left_alone(
     named = paths(found, "label-errors")
     assert not {p for p in named if rows[int(p.split("#")[1]) - 1]["split"] != "train"}
     assert len(named & flipped) / len(named) > 0.8 and len(named & flipped) / len(trained) > 0.3
-    assert abs((found.report.label_error_share or 0) - 0.1) < 0.05
+    assert abs((found.report.label_error_share or 0) - 0.1) < 0.08
 
 
 def test_a_column_made_of_the_answer_and_a_constant_one(tmp_path: Path) -> None:
