@@ -194,6 +194,9 @@ class SyntheticJobs:
         except KeyError:
             raise AgreementError(f"{party} has no agreement for the purpose {purpose!r}", "ask it to agree") from None
 
+    def singly(self, parties: tuple[str, ...], purpose: str) -> tuple[Any, ...]:
+        return ()
+
     def owner(self, party: str, purpose: str) -> Asset:
         self.agreement_digest(party, purpose)
         return self.owners[party].asset

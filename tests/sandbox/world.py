@@ -27,6 +27,7 @@ from isthmus.sandbox.nodehome import NodeHome, NodeSettings, init_home, open_hom
 from isthmus.sandbox.outlog import OutLog
 from isthmus.sandbox.ports import Artefact, Given, Tools
 from isthmus.sandbox.service import SandboxService
+from isthmus.sandbox.withdrawals import Withdrawals
 
 D = 4
 OPERATIONS = (MOMENTS, FOLD_OUT, CLUSTERS, EVALUATE, OWN_HEAD, *TREE_OPERATIONS)
@@ -128,6 +129,7 @@ class DirectUplink:
                 "/v1/parties": self.service.register_party,
                 "/v1/assets": self.service.register_asset,
                 "/v1/agreements": self.service.register_agreement,
+                "/v1/withdrawals": self.service.register_withdrawal,
             }[path](envelope)
             return
         target, _, query = path.partition("?job=")
@@ -164,10 +166,14 @@ class World:
     terms: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        self.service = SandboxService(JobStore(self.root / "exchange.sqlite"), self.exchange_key, self.clock)
+        self.service = self.new_service()
+
+    def new_service(self) -> SandboxService:
+        withdrawals = Withdrawals(self.root / "withdrawals.sqlite")
+        return SandboxService(JobStore(self.root / "exchange.sqlite"), self.exchange_key, self.clock, withdrawals)
 
     def restart_exchange(self) -> None:
-        self.service = SandboxService(JobStore(self.root / "exchange.sqlite"), self.exchange_key, self.clock)
+        self.service = self.new_service()
         for owner in self.owners.values():
             owner.uplink.service = self.service
 

@@ -118,7 +118,9 @@ class Build:
         other = request.without and recipe.parts_after_leaving
         parts = recipe.parts_after_leaving if other else recipe.parts
         self._stage: Stage = stage_of(recipe.backbone, parts, self._scenario.interface.schema)
-        self._roster = tuple(sorted(set(request.owners) - set(request.without)))
+        self._roster = request.roster
+        self._singly = shop.jobs.singly(request.left, self.purpose) if request.left else ()
+        self._digests: dict[str, list[str]] = {}
         self._agreements = {party: shop.jobs.agreement_digest(party, self.purpose) for party in self._roster}
         self._assets: dict[str, Asset] = {party: shop.jobs.owner(party, self.purpose) for party in self._roster}
 
@@ -164,6 +166,7 @@ class Build:
             "notes": [*best.verdict.notes, *self._remarks],
             "certificate": certificate,
             "jobs": dict(self._job_ids),
+            "sums": {name: list(digests) for name, digests in self._digests.items()},
         }
         return bool(proven), result
 
@@ -353,10 +356,13 @@ class Build:
             params=msgspec.to_builtins(params),
             roster=self._roster,
             ttl_s=self._shop.job_ttl_s,
+            seen_singly=self._singly,
         )
         status = finished_job(self._shop, request)
         unchanged_agreements(self._shop, self._agreements, self.purpose)
         self._job_ids[statistic] = status.id
+        if status.total_digest is not None:
+            self._digests.setdefault(statistic, []).append(status.total_digest)
         return status
 
 

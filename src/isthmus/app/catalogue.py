@@ -98,6 +98,10 @@ class Catalogue:
         """Ids of runs that were under way when the process ended."""
         return [row["id"] for row in self._db.rows(SQL["runs_in_state"], {"state": "running"})]
 
+    def certified(self) -> list[str]:
+        """Ids of runs that ended with a certificate, revoked or not, the earliest first."""
+        return [row["id"] for row in self._db.rows(SQL["runs_in_state"], {"state": "certified"})]
+
     def step_now(self, run_id: str, step: str) -> None:
         with self._db.transaction() as db:
             db.execute(SQL["run_step_now"], {"id": run_id, "step": step})
@@ -191,6 +195,10 @@ class Catalogue:
         if row is None:
             raise NotFoundError(f"there is no certificate {digest[:24]} here", "list them with GET /v1/certificates")
         return msgspec.json.decode(row["envelope"], type=Envelope)
+
+    def issued_by(self, run_id: str) -> list[str]:
+        """Digests of all certificates that a run has issued, revoked or not."""
+        return [row["digest"] for row in self._db.rows(SQL["certificates_by_run"], {"run_id": run_id})]
 
     def run_of_certificate(self, digest: str) -> str:
         """The run that issued a certificate. Raises NotFoundError."""

@@ -209,6 +209,11 @@ class EdgeDesk:
             for row in self.db.rows(SQL["boxes_all"])
         ]
 
+    def copies(self, certificate: str) -> list[tuple[str, str]]:
+        """(box, party) of every box that is not retired and holds what a certificate is for."""
+        held = [(row, msgspec.json.decode(row["deployment"], type=Deployment)) for row in self.db.rows(SQL["boxes_all"])]
+        return [(row["id"], row["party"]) for row, of in held if of.certificate_digest == certificate and row["state"] == "open"]
+
     def retire(self, box: str) -> EdgeStanding:
         """Ends a box: its key is revoked, and what was not used goes back to its party. Again is no error. Raises NotFoundError.
 

@@ -23,11 +23,14 @@ from isthmus.app.builders import build_of, site_build_of
 from isthmus.app.catalogue import Catalogue, write_whole
 from isthmus.app.certificate_gate import CertificateGate
 from isthmus.app.comparison import Comparison
+from isthmus.app.contribution import ContributionRound, check_scorable, site_weights
 from isthmus.app.deploy import EXCHANGE, Deployer, Made
 from isthmus.app.edge import EdgeDesk
 from isthmus.app.edge_routes import edge_routes
 from isthmus.app.gateway_routes import gateway_routes
 from isthmus.app.jobs import SandboxJobs
+from isthmus.app.leave_routes import LeaveService, leave_routes
+from isthmus.app.leaving import Departures
 from isthmus.app.ledger_routes import LedgerService, ledger_routes
 from isthmus.app.life_routes import LifeService, life_routes
 from isthmus.app.lives import Lives
@@ -37,7 +40,7 @@ from isthmus.app.sandbox_routes import sandbox_routes
 from isthmus.app.shadows import Shadows
 from isthmus.app.site import site_purpose, site_scenario
 from isthmus.app.upkeep import Upkeep
-from isthmus.app.worker import Worker
+from isthmus.app.worker import Walk, Worker
 from isthmus.app.workshop import JOB_TTL_S, Workshop
 from isthmus.assurance.probes import probed
 from isthmus.console.pages import console_routes
@@ -56,6 +59,7 @@ from isthmus.ledger.book import open_book
 from isthmus.ledger.meter import Meter
 from isthmus.sandbox.jobstore import JobStore
 from isthmus.sandbox.service import SandboxService
+from isthmus.sandbox.withdrawals import Withdrawals
 
 OPERATOR_TOKEN = "operator.token"
 
@@ -68,7 +72,8 @@ class Exchange:
         self.key = SigningKey.load_or_create(state / "exchange.key")
         self.catalogue = Catalogue(state, clock)
         self.jobstore = JobStore(state / "sandbox.sqlite")
-        self.sandbox = SandboxService(self.jobstore, self.key, clock)
+        self.withdrawals = Withdrawals(state / "withdrawals.sqlite")
+        self.sandbox = SandboxService(self.jobstore, self.key, clock, self.withdrawals)
         self.keys_db = open_keys(state / "keys.sqlite")
         self.keys = KeyRing(self.keys_db, clock)
         self.book_db = open_book(state / "book.sqlite")
@@ -81,12 +86,19 @@ class Exchange:
         self.shadows = Shadows(state, self.lives, self.registry, self.catalogue.artefact_path)
         self.serving = Service(self.registry, self.keys, self.meter, clock, __version__, self.shadows.see)
         self.jobs = SandboxJobs(self.sandbox)
-        self.worker = Worker(self.catalogue, {"build": self._build, "site": self._site, "comparison": self._comparison}, clock, log)
+        walks: dict[str, Walk] = {"build": self._build, "site": self._site, "comparison": self._comparison}
+        self.worker = Worker(self.catalogue, walks, clock, log, after=lambda: self.departures.turn())
+        self.departures = Departures(self.withdrawals, self.jobs, self.catalogue, self.lives, self.edge, self._submitted, clock, log)
         self.upkeep = Upkeep(self._expire, log)
         self.operator_token = self._operator_token()
 
+    def _submitted(self, kind: str, request: Any) -> str:
+        """Begins a run on the agreements that stand, or finds it."""
+        return self.worker.submit(kind, request, self._basis(kind, request))
+
     def _expire(self) -> None:
-        """Ends attempts that stayed open beyond their time."""
+        """Ends attempts that stayed open beyond their time, and looks who has left."""
+        self.departures.turn()
         ended = self.meter.expire(self.clock.now_s())
         if ended:
             self.log.warning("holds-expired", count=len(ended))
@@ -115,12 +127,18 @@ class Exchange:
 
     def _build(self, run_id: str, request: RunRequest) -> tuple[bool, Json]:
         shop = self._workshop()
+        if request.contribution:
+            check_scorable(request.scenario)
         certified, result = self._probed(request, *build_of(shop, run_id, request).walk())
         if certified:
             head = self.catalogue.head(result["artefact_digest"])
             digests = (result["artefact_digest"], result["certificate"]["digest"])
             records = {party: asset["records_train"] for party, asset in result["owners"].items()}
-            made = Made(run_id, request.without, request.origin, request.candidate)
+            if request.contribution:
+                terms = {party: self.jobs.agreement(party, Build.purpose_of(request))[1] for party in request.roster}
+                result["contribution"] = ContributionRound(shop, run_id, request, terms, result).walk()
+                records = result["contribution"]["weights"]
+            made = Made(run_id, (*request.without, *request.left), request.origin, request.candidate)
             deployment = self.deployer.deploy(request.scenario, "fleet", head, digests, records, int(self.clock.now_s()), made)
             result = {**result, "deployment": msgspec.to_builtins(deployment)}
         return certified, result
@@ -132,7 +150,8 @@ class Exchange:
             fleet = self.catalogue.view(request.run).result or {}
             scenario = site_scenario(self.catalogue.request_of(request.run)[1].scenario, request)
             head = self.catalogue.head(result["artefact_digest"])
-            records = {party: asset["records_train"] for party, asset in fleet["owners"].items()} | {request.site: result["fit"]}
+            rows = {party: asset["records_train"] for party, asset in fleet["owners"].items()}
+            records = site_weights(fleet, rows, request.site, result["fit"])
             digests = (result["artefact_digest"], result["certificate"]["digest"])
             made = Made(run_id, origin=request.origin, candidate=request.candidate)
             deployment = self.deployer.deploy(scenario, request.site, head, digests, records, int(self.clock.now_s()), made)
@@ -161,9 +180,8 @@ class Exchange:
     def _basis(self, kind: str, request: Any) -> Json:
         """What a run rests on: each owner's agreement for the purpose, which names its asset."""
         if isinstance(request, RunRequest):
-            staying = sorted(set(request.owners) - set(request.without))
             purpose = Build.purpose_of(request)
-            return {"agreements": [self.jobs.agreement_digest(party, purpose) for party in staying]}
+            return {"agreements": [self.jobs.agreement_digest(party, purpose) for party in request.roster]}
         if isinstance(request, ComparisonRequest):
             return Comparison(self._workshop(), self.lives, "", request).basis()
         scenario = self.catalogue.request_of(request.run)[1].scenario
@@ -172,7 +190,8 @@ class Exchange:
     def routes(self) -> list[BaseRoute]:
         service = BuildService(self.catalogue, self.worker, self.keys, self._basis)
         return [
-            *sandbox_routes(self.sandbox, self.is_operator),
+            *sandbox_routes(self.sandbox, self.is_operator, self.departures.turn),
+            *leave_routes(LeaveService(self.departures, self.withdrawals, self.keys)),
             *build_routes(service),
             *life_routes(LifeService(self.lives, self.shadows, self.keys, self.catalogue, self.worker, self._basis)),
             *ledger_routes(LedgerService(self.meter, self.keys, EXCHANGE, LotTerms(self.catalogue))),
@@ -204,6 +223,7 @@ class Exchange:
         late = self.edge.settle_all()
         if late:
             self.log.warning("edge-settled", receipts=late)
+        self.departures.turn()
         for name, why in self.deployer.load_all().items():
             self.log.warning("deployment-refused", deployment=name, message=why)
         self.shadows.resume()
@@ -221,6 +241,7 @@ class Exchange:
         self.lives.close()
         self.shadows.close()
         self.jobstore.close()
+        self.withdrawals.close()
         self.edge.close()
         self.keys_db.close()
         self.book_db.close()

@@ -142,6 +142,7 @@ class ForecastBuild(Build):
             "notes": [*best.verdict.notes, *self._remarks],
             "certificate": certificate,
             "jobs": dict(self._job_ids),
+            "sums": {name: list(digests) for name, digests in self._digests.items()},
         }
         return bool(proven), result
 

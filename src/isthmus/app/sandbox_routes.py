@@ -82,10 +82,11 @@ def _target(request: Request) -> str:
 
 
 class SandboxRoutes:
-    """The endpoints. service: the exchange's sandbox. is_operator: whether a bearer token is the operator's."""
+    """The endpoints. service: the exchange's sandbox. is_operator: whether a bearer token is the operator's. left: called once somebody
+    has left."""
 
-    def __init__(self, service: SandboxService, is_operator: Operator) -> None:
-        self._service, self._is_operator = service, is_operator
+    def __init__(self, service: SandboxService, is_operator: Operator, left: Callable[[], object] = lambda: None) -> None:
+        self._service, self._is_operator, self._left = service, is_operator, left
 
     def _operator(self, request: Request) -> None:
         kind, _, token = request.headers.get("authorization", "").partition(" ")
@@ -127,6 +128,16 @@ class SandboxRoutes:
         """
         envelope = _decoded(await _body(request, DOCUMENT_BYTES_MAX), Envelope)
         return {"digest": await run_sync(self._service.register_agreement, envelope)}
+
+    async def put_withdrawal(self, request: Request) -> Any:
+        """Takes an owner's signed withdrawal of an agreement: what rests on its records lapses at once.
+
+        Body: Envelope
+        """
+        envelope = _decoded(await _body(request, DOCUMENT_BYTES_MAX), Envelope)
+        word = await run_sync(self._service.register_withdrawal, envelope)
+        await run_sync(self._left)
+        return word
 
     async def parties(self, request: Request) -> Any:
         """All parties (operator)."""
@@ -226,9 +237,9 @@ def _wait_s(request: Request) -> float:
     return min(max(wanted, 0.0), WAIT_S_MAX) if wanted == wanted else 0.0
 
 
-def sandbox_routes(service: SandboxService, is_operator: Operator) -> list[Route]:
+def sandbox_routes(service: SandboxService, is_operator: Operator, left: Callable[[], object] = lambda: None) -> list[Route]:
     """The sandbox's routes, to be mounted at the root."""
-    r = SandboxRoutes(service, is_operator)
+    r = SandboxRoutes(service, is_operator, left)
     table: list[tuple[str, str, Handler]] = [
         ("GET", "/v1/exchange", r.exchange),
         ("POST", "/v1/parties", r.put_party),
@@ -237,6 +248,7 @@ def sandbox_routes(service: SandboxService, is_operator: Operator) -> list[Route
         ("GET", "/v1/assets", r.assets),
         ("POST", "/v1/agreements", r.put_agreement),
         ("GET", "/v1/agreements", r.agreements),
+        ("POST", "/v1/withdrawals", r.put_withdrawal),
         ("GET", "/v1/nodes", r.nodes),
         ("GET", "/v1/nodes/{party}/tasks", r.tasks),
         ("POST", "/v1/jobs", r.create_job),

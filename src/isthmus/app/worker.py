@@ -29,7 +29,7 @@ ID_CHARS = 24
 LANES: Mapping[str, int] = {"build": 1, "site": 32, "comparison": 1}
 """Runs of a kind that are walked at the same time."""
 PREFIXES = {"build": "run_", "site": "site_", "comparison": "cmp_"}
-LATER = ("candidate", "probes")
+LATER = ("candidate", "probes", "left", "contribution")
 """Fields that requests did not always have: left empty, they make no other run."""
 Request = RunRequest | SiteRequest | ComparisonRequest
 
@@ -41,10 +41,18 @@ class RunCancelled(Exception):
 
 
 class Worker:
-    """walks: kind -> what walks a run of that kind; returns (certified, result)."""
+    """walks: kind -> what walks a run of that kind; returns (certified, result). after: called once a run has ended and is recorded."""
 
-    def __init__(self, catalogue: Catalogue, walks: dict[str, Walk], clock: Clock, log: Log, lanes: Mapping[str, int] = LANES) -> None:
-        self._catalogue, self._walks, self._clock, self._log = catalogue, walks, clock, log
+    def __init__(
+        self,
+        catalogue: Catalogue,
+        walks: dict[str, Walk],
+        clock: Clock,
+        log: Log,
+        lanes: Mapping[str, int] = LANES,
+        after: Callable[[], object] = lambda: None,
+    ) -> None:
+        self._catalogue, self._walks, self._clock, self._log, self._after = catalogue, walks, clock, log, after
         self._waiting: dict[str, queue.Queue[str | None]] = {kind: queue.Queue() for kind in walks}
         self._stopping = threading.Event()
         self._threads = [
@@ -103,6 +111,7 @@ class Worker:
             state: RunState = "certified" if certified else "refused"
             self._catalogue.end(run_id, state, result, None)
             self._log.info("run-ended", run=run_id, state=state)
+            self._ended()
         except RunCancelled:
             self._log.info("run-paused", run=run_id)
         except IsthmusError as error:
@@ -113,12 +122,20 @@ class Worker:
             )
             self._log.error("run-fault", run=run_id, trace="".join(traceback.format_exception(error)))
 
+    def _ended(self) -> None:
+        """What follows from an ended run is not part of it: its failure is logged, and upkeep tries again."""
+        try:
+            self._after()
+        except IsthmusError as error:
+            self._log.error("after-run-failed", message=str(error))
+
     def _failed(self, run_id: str, error: dict[str, str]) -> None:
         """Records the failure, so that whoever waits hears of it. Where even that cannot be stored, the run stays under way and is
         walked again after a pause: a full disk must neither end this thread nor leave a run that nobody walks."""
         self._log.error("run-failed", run=run_id, **error)
         try:
             self._catalogue.end(run_id, "failed", None, error)
+            self._ended()
         except StorageError as unstored:
             self._log.error("run-not-stored", run=run_id, message=str(unstored))
             if not self._stopping.wait(RETRY_S):

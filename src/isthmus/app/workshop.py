@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -10,7 +10,7 @@ from isthmus.app.catalogue import Catalogue
 from isthmus.contracts.asset import Asset
 from isthmus.contracts.errors import JobFailedError, JobRefusedError
 from isthmus.contracts.job import JobRequest, JobStatus
-from isthmus.contracts.ports import Clock
+from isthmus.contracts.ports import Clock, Json
 from isthmus.contracts.treesums import HISTOGRAMS
 from isthmus.kit.signing import SigningKey
 
@@ -34,6 +34,9 @@ class Jobs(Protocol):
 
     def agreement_digest(self, party: str, purpose: str) -> str:
         """Digest of the agreement that a party made for a purpose."""
+
+    def singly(self, parties: Collection[str], purpose: str) -> tuple[Json, ...]:
+        """Signed agreements of those parties who let their sums be seen singly for the purpose."""
 
 
 @dataclass(frozen=True)

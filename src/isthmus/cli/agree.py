@@ -10,6 +10,7 @@ import click
 import httpx
 
 from isthmus.contracts.agreement import ANY_STAGE, Agreement
+from isthmus.contracts.brier import BRIER
 from isthmus.contracts.errors import InputError, UnreachableError
 from isthmus.contracts.statistic import CLUSTERS, EVALUATE, FOLD_OUT, IRLS, MOMENTS, OWN_HEAD, PAIR
 from isthmus.contracts.valuesums import VALUE_STATISTICS
@@ -72,7 +73,7 @@ def agree(state: Path, as_json: bool, **terms: Any) -> None:
 
 def _operations(terms: dict[str, Any]) -> tuple[str, ...]:
     """Those that were named; else the usual ones, and what the flags add."""
-    flags = ((OWN_HEAD, terms["allow_own_head"]), (IRLS, terms["logistic"]))
+    flags = ((OWN_HEAD, terms["allow_own_head"]), (IRLS, terms["logistic"]), (BRIER, terms["contribution"]))
     return terms["operations"] or (*DEFAULT_OPERATIONS, *(name for name, allowed in flags if allowed))
 
 

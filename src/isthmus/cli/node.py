@@ -18,6 +18,7 @@ from rich.table import Table
 from isthmus.app.nodetools import node_tools
 from isthmus.cli import leash as leashes
 from isthmus.cli.agree import STATE, agree
+from isthmus.cli.leave import leave
 from isthmus.contracts.errors import InputError
 from isthmus.kit.clock import SystemClock
 from isthmus.kit.log import open_log
@@ -35,6 +36,7 @@ def node() -> None:
 
 
 node.add_command(agree)
+node.add_command(leave)
 
 
 @node.command()

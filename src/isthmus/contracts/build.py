@@ -22,7 +22,9 @@ class RunRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     other features (`parts_after_leaving`), whose sums cannot be subtracted from those of an earlier roster. clean_only: corruptions are not
     measured, so bars that ask for them refuse. label: sets two otherwise equal requests apart; empty as a rule. candidate: what is
     certified is not put into service but proposed, for `isthmus deployment upgrade`. origin: what the scenario was loaded from, for the
-    record; it makes no other run. probes: the package's own cases; a model that fails one is not deployed.
+    record; it makes no other run. probes: the package's own cases; a model that fails one is not deployed. left: owners who have left and
+    whose leaving their terms allow to be shown: the features stay. contribution: owners are scored by their own sums once the model is
+    certified, and paid by that (contracts.contribution).
     """
 
     scenario: Scenario
@@ -33,6 +35,13 @@ class RunRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     candidate: bool = False
     origin: Origin | None = None
     probes: tuple[ProbeCase, ...] = ()
+    left: tuple[str, ...] = ()
+    contribution: bool = False
+
+    @property
+    def roster(self) -> tuple[str, ...]:
+        """Owners whose records the model is made with, sorted."""
+        return tuple(sorted(set(self.owners) - set(self.without) - set(self.left)))
 
 
 class StepRecord(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

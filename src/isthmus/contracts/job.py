@@ -28,7 +28,8 @@ class Job(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
     """What the exchange asks. Members of the roster are sorted by party id.
 
     id: derived from all fields but attempt and times, so that the same request has the same id. attempt: 1, 2, ... when a
-    failed or expired job is asked again. Times are whole seconds since the Unix epoch.
+    failed or expired job is asked again. Times are whole seconds since the Unix epoch. seen_singly: signed Agreement envelopes, as JSON, of
+    owners outside the roster who let their sums be seen singly, so that a difference tells nothing of them that they keep.
     """
 
     id: str
@@ -43,6 +44,7 @@ class Job(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
     attempt: int
     created_at_s: int
     expires_at_s: int
+    seen_singly: tuple[Json, ...] = ()
 
 
 class Countersignature(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -58,7 +60,8 @@ class Countersignature(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown
 
 
 class JobRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What the operator asks the exchange for. roster: party ids, any order. ttl_s: seconds until the job expires."""
+    """What the operator asks the exchange for. roster: party ids, any order. ttl_s: seconds until the job expires. seen_singly: as in
+    Job."""
 
     run_id: str
     round: int
@@ -69,6 +72,7 @@ class JobRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     params: Json
     roster: tuple[str, ...]
     ttl_s: int = 900
+    seen_singly: tuple[Json, ...] = ()
 
 
 class JobRefusal(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

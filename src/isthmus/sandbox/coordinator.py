@@ -158,6 +158,13 @@ def refused(state: JobState, digest: str, refusal: JobRefusal) -> JobState:
     return _forgotten(replace(state, phase="failed", refusals=(*state.refusals, refusal), reason=reason))
 
 
+def abandoned(state: JobState, party: str) -> JobState:
+    """The state once an owner of its roster has left: failed, unless it was finished."""
+    if state.phase in FINAL_PHASES:
+        return state
+    return _forgotten(replace(state, phase="failed", reason=f"{party} has left: its agreement is withdrawn"))
+
+
 def status_of(state: JobState, with_outcome: bool = True) -> JobStatus:
     """The state as the API shows it."""
     outcome = state.outcome if with_outcome else None

@@ -20,6 +20,7 @@ from isthmus.contracts.job import COUNTERSIGNATURE_TYPE, JOB_TYPE, Countersignat
 from isthmus.contracts.ports import Clock
 from isthmus.kit.canonical import canonical_bytes, digest_of, parse_canonical, sha256_hex
 from isthmus.kit.signing import Envelope, SigningKey, key_id, payload_of, seal, unseal
+from isthmus.sandbox.leaving import withdrawn
 from isthmus.sandbox.masking import check_range, mask_public_hex, masked, new_mask_key
 from isthmus.sandbox.nodestore import NodeStore, StoredJob
 from isthmus.sandbox.outlog import Leaving, OutLog
@@ -97,10 +98,19 @@ class Node:
         documents = [("party", "/v1/parties", self._me.party), ("asset", "/v1/assets", self._me.asset)]
         documents += [("agreement", "/v1/agreements", envelope) for _, envelope in reversed(self._store.agreements())]
         for kind, path, envelope in documents:
-            body = canonical_bytes(envelope)
-            if sha256_hex(body) not in self._posted:
-                self._send(Leaving(kind, body, self._uplink.address), path, JSON)
-                self._posted.add(sha256_hex(body))
+            self._say(kind, path, canonical_bytes(envelope))
+        for envelope in self._store.withdrawals():
+            try:
+                self._say("withdrawal", "/v1/withdrawals", canonical_bytes(envelope))
+            except (ConflictError, InputError, SignatureError) as error:  # this node refuses all the same
+                self._posted.add(sha256_hex(canonical_bytes(envelope)))
+                self._report("withdrawal-not-taken", {"message": str(error)})
+
+    def _say(self, kind: str, path: str, body: bytes) -> None:
+        """Sends a document, once for each time that the exchange was reached anew."""
+        if sha256_hex(body) not in self._posted:
+            self._send(Leaving(kind, body, self._uplink.address), path, JSON)
+            self._posted.add(sha256_hex(body))
 
     def _send(self, leaving: Leaving, path: str, content_type: str) -> None:
         """Log first, then send."""
@@ -150,10 +160,9 @@ class Node:
 
     def _trusted(self, envelope: Envelope, unverified: Job) -> tuple[Job, Agreement]:
         """The job, signed by the exchange that an agreement pins, and that agreement: the newest for asset and purpose."""
-        agreements = [
-            msgspec.convert(unseal(e, AGREEMENT_TYPE, {self._me.key.key_id: self._me.key.public_hex}), Agreement)
-            for _, e in self._store.agreements()
-        ]
+        signed = self._store.agreements()
+        mine = {self._me.key.key_id: self._me.key.public_hex}
+        agreements = [msgspec.convert(unseal(e, AGREEMENT_TYPE, mine), Agreement) for _, e in signed]
         if not agreements:
             raise RefusedError("agreement", f"{self._me.id} has no agreement", "ask the owner for one")
         asset = digest_of(msgspec.json.decode(payload_of(self._me.asset)))
@@ -165,6 +174,9 @@ class Node:
             raise RefusedError(
                 "exchange-signature", "the job is not signed by the exchange that the agreement names", "use that exchange"
             ) from error
+        if unverified.purpose in withdrawn(self._store).get(signed[agreements.index(agreement)][0], frozenset()):
+            what = f"{self._me.id} has left: its agreement for the purpose {unverified.purpose!r} is withdrawn"
+            raise RefusedError("withdrawn", what, "go on without it; only its owner can agree anew")
         return msgspec.convert(document, Job), agreement
 
     def _checked(self, job: Job, agreement: Agreement) -> tuple[Statistic, Any, PastJob]:

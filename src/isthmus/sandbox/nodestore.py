@@ -9,8 +9,9 @@ from typing import Any
 
 import msgspec
 
+from isthmus.kit.canonical import sha256_hex
 from isthmus.kit.database import Database, named_sql
-from isthmus.kit.signing import Envelope
+from isthmus.kit.signing import Envelope, payload_of
 from isthmus.sandbox.overlap import Roster
 from isthmus.sandbox.terms import PastJob
 
@@ -68,6 +69,15 @@ class NodeStore:
     def agreements(self) -> list[tuple[str, Envelope]]:
         """(digest, envelope), the newest first."""
         return [(row["digest"], msgspec.json.decode(row["envelope"], type=Envelope)) for row in self._database.rows(SQL["agreements"])]
+
+    def put_withdrawal(self, agreement: str, envelope: Envelope) -> None:
+        """Keeps a signed withdrawal of an agreement, beside those of its other purposes."""
+        name = f"withdrawal:{agreement}:{sha256_hex(payload_of(envelope))}"
+        self.put_fact(name, msgspec.json.encode(envelope))
+
+    def withdrawals(self) -> list[Envelope]:
+        """Every signed withdrawal, in the order of their agreements' digests."""
+        return [msgspec.json.decode(row["value"], type=Envelope) for row in self._database.rows(SQL["withdrawals"])]
 
     def job(self, digest: str) -> StoredJob | None:
         row = self._database.row(SQL["get_job"], {"digest": digest})

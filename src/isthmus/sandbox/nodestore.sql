@@ -35,6 +35,9 @@ SELECT value FROM facts WHERE name = :name;
 -- name: put_fact
 INSERT INTO facts (name, value) VALUES (:name, :value) ON CONFLICT (name) DO UPDATE SET value = excluded.value;
 
+-- name: withdrawals
+SELECT value FROM facts WHERE name LIKE 'withdrawal:%' ORDER BY name;
+
 -- name: put_agreement
 INSERT INTO agreements (digest, envelope, signed_at_s) VALUES (:digest, :envelope, :signed_at_s) ON CONFLICT (digest) DO NOTHING;
 

@@ -15,17 +15,26 @@ from isthmus.contracts.errors import AgreementError, ConflictError, DocumentErro
 from isthmus.contracts.job import FINAL_PHASES, JOB_TYPE, Job, JobRefusal, JobRequest, JobStatus, NodeState, NodeTask, RosterMember
 from isthmus.contracts.party import PARTY_TYPE, Party
 from isthmus.contracts.ports import Clock, Json
+from isthmus.contracts.withdrawal import Withdrawal
 from isthmus.kit.canonical import digest_of, parse_canonical
 from isthmus.kit.ids import slug
 from isthmus.kit.signing import Envelope, SigningKey, key_id, payload_of, seal, unseal
-from isthmus.sandbox.coordinator import JobState, at_time, countersigned, delivered, refused, status_of, task_for
+from isthmus.sandbox.coordinator import JobState, abandoned, at_time, countersigned, delivered, refused, status_of, task_for
 from isthmus.sandbox.jobstore import JobStore
+from isthmus.sandbox.leaving import checked_withdrawal
 from isthmus.sandbox.requestsign import check_request, claimed_party
 from isthmus.sandbox.statistics.registry import parsed_params
 from isthmus.sandbox.terms import JOB_SECONDS_MAX, ROSTER_MAX, check_agreement, is_public_key
+from isthmus.sandbox.withdrawals import Withdrawals
 
 NODE_ALIVE_S_MAX = 30.0
+AGREE_ANEW = "go on without it; only its owner can agree anew"
 Noun = TypeVar("Noun")
+
+
+def has_left(party: str, purpose: str) -> str:
+    """What is said of an owner whose agreement is withdrawn."""
+    return f"{party} has left: its agreement for the purpose {purpose!r} is withdrawn"
 
 
 def converted(document: Any, kind: type[Noun], what: str) -> Noun:
@@ -47,8 +56,8 @@ class _Seen:
 class SandboxService:
     """Thread-safe. key: the exchange's own, which agreements pin. `changes` grows whenever a task may have appeared."""
 
-    def __init__(self, store: JobStore, key: SigningKey, clock: Clock) -> None:
-        self._store, self._key, self._clock = store, key, clock
+    def __init__(self, store: JobStore, key: SigningKey, clock: Clock, withdrawals: Withdrawals | None = None) -> None:
+        self._store, self._key, self._clock, self._withdrawals = store, key, clock, withdrawals
         self._lock = threading.RLock()
         self._seen: dict[str, _Seen] = {}
         self._open = {state.job.id: state for state in store.open_jobs()}
@@ -89,6 +98,31 @@ class SandboxService:
         check_agreement(agreement)
         self._store.put_agreement(digest_of(document), agreement.owner, agreement.issued_at_s, envelope)
         return digest_of(document)
+
+    def register_withdrawal(self, envelope: Envelope) -> Withdrawal:
+        """Keeps an owner's signed withdrawal of a registered agreement of its own; jobs under way that need it end as failed.
+
+        Raises SignatureError, DocumentError, AgreementError (no such agreement, or not its purposes), ConflictError (none are kept here).
+        """
+        unsaid = converted(parse_canonical(payload_of(envelope)), Withdrawal, "withdrawal")
+        word = checked_withdrawal(envelope, self._key_of(unsaid.owner))
+        if self._withdrawals is None:
+            raise ConflictError("this exchange keeps no withdrawals", "the node refuses all the same")
+        terms = {digest: (owner, signed) for digest, owner, signed in self._store.agreements()}
+        owner, signed = terms.get(word.agreement, ("", None))
+        agreed = None if signed is None else converted(parse_canonical(payload_of(signed)), Agreement, "agreement")
+        if agreed is None or owner != word.owner or not set(word.purposes) <= set(agreed.purposes):
+            raise AgreementError(f"{word.owner} has no agreement {word.agreement[:19]} for {', '.join(word.purposes)} here", "register it")
+        with self._lock:
+            self._withdrawals.keep(word, envelope)
+            for state in list(self._open.values()):
+                if word.owner in state.parties and state.job.purpose in word.purposes:
+                    self._keep(abandoned(state, word.owner))
+        return word
+
+    def withdrawn(self, agreement: str, purpose: str) -> bool:
+        """Whether an owner took an agreement back for a purpose."""
+        return self._withdrawals is not None and any(purpose in word.purposes for _, word in self._withdrawals.of(agreement))
 
     def _signed(self, envelope: Envelope, payload_type: str, kind: type[Noun], what: str) -> tuple[Any, Noun]:
         noun = converted(parse_canonical(payload_of(envelope)), kind, what)
@@ -155,14 +189,15 @@ class SandboxService:
         except IsthmusError as error:
             raise InputError(error.message, error.next_step) from error
         roster = tuple(self._member(party, request.purpose) for party in sorted(set(request.roster)))
-        asked = {name: value for name, value in msgspec.to_builtins(request).items() if name not in ("ttl_s", "roster")}
+        asked = {name: value for name, value in msgspec.to_builtins(request).items() if name not in ("ttl_s", "roster", "seen_singly")}
         job_id = "job_" + digest_of({**asked, "roster": roster}).removeprefix("sha256:")[:32]
         with self._lock:
             known = self._current(job_id)
             if known is not None and known.phase != "failed":
                 return status_of(known)
             now_s = int(self._clock.now_s())
-            fields = {name: getattr(request, name) for name in ("run_id", "round", "purpose", "scenario", "statistic", "stage", "params")}
+            names = ("run_id", "round", "purpose", "scenario", "statistic", "stage", "params", "seen_singly")
+            fields = {name: getattr(request, name) for name in names}
             attempt = 1 if known is None else known.job.attempt + 1
             job = Job(id=job_id, roster=roster, attempt=attempt, created_at_s=now_s, expires_at_s=now_s + request.ttl_s, **fields)
             state = JobState(job, digest_of(job), seal(self._key, JOB_TYPE, job))
@@ -174,10 +209,12 @@ class SandboxService:
         public_key = self._store.party_key(party)
         if public_key is None:
             raise NotFoundError(f"no party {party!r} is registered here", "start that owner's node, and wait until it has registered")
-        for _, owner, envelope in self._store.agreements():
+        for digest, owner, envelope in self._store.agreements():
             agreement = converted(parse_canonical(payload_of(envelope)), Agreement, "agreement")
             if owner != party or purpose not in agreement.purposes:
                 continue
+            if self.withdrawn(digest, purpose):
+                raise AgreementError(has_left(party, purpose), AGREE_ANEW)
             asset = self._store.asset(agreement.asset)
             if asset is None:
                 raise AgreementError(f"the asset that {party} agreed on is not registered", "start that owner's node")

@@ -10,6 +10,7 @@ import msgspec
 
 from isthmus.contracts.agreement import AGGREGATE_PARTICIPANTS_MIN, AGGREGATE_RATIO_MIN, ANY_STAGE, Agreement
 from isthmus.contracts.asset import ASSET_TYPE, Asset
+from isthmus.contracts.brier import BRIER
 from isthmus.contracts.errors import AgreementError, IsthmusError, RefusedError
 from isthmus.contracts.job import Job
 from isthmus.contracts.parts import sources_of
@@ -35,6 +36,7 @@ from isthmus.contracts.valuesums import VALUE_CLUSTERS, VALUE_EVALUATE, VALUE_FO
 from isthmus.kit.canonical import digest_of
 from isthmus.kit.signing import Envelope, key_id, unseal
 from isthmus.sandbox.overlap import Roster, reveals
+from isthmus.sandbox.singly import hidden, seen_singly
 from isthmus.sandbox.statistics.registry import GOOD_SHARE_MIN, STATISTICS, Params, Statistic, parsed_params
 
 JOB_SECONDS_MAX = 7 * 24 * 3600
@@ -43,8 +45,11 @@ JOBS_PER_RUN_MAX = {MOMENTS: 1, FOLD_OUT: 2, CLUSTERS: 4, OWN_HEAD: 2, SITE_HEAD
 JOBS_PER_RUN_MAX |= {HISTOGRAMS: ROUNDS_MAX, ASIDE_SCORES: 2, ASIDE_CLUSTERS: 4}
 JOBS_PER_RUN_MAX |= {IRLS: 8}
 JOBS_PER_RUN_MAX |= {GAUSSIAN: 1, GAUSSIAN_FOLD_OUT: 2, GAUSSIAN_CLUSTERS: 6, SITE_GAUSSIAN: 4}
+JOBS_PER_RUN_MAX |= {BRIER: 1}
 JOBS_PER_RUN_MAX |= {VALUE_MOMENTS: 1, VALUE_FOLD_OUT: 2, VALUE_CLUSTERS: 4, VALUE_EVALUATE: 8}
 """Different jobs of each statistic in one run: every further answer about the same records is one more equation on them."""
+NOT_ASKED = ("id", "attempt", "created_at_s", "expires_at_s", "seen_singly")
+"""Fields of a job that change nothing about what is computed."""
 ROSTER_MAX = 256
 GRAM_STATISTICS = (MOMENTS, IRLS, FOLD_OUT, HISTOGRAMS, ASIDE_SCORES, GAUSSIAN, GAUSSIAN_FOLD_OUT, VALUE_MOMENTS, VALUE_FOLD_OUT)
 SITE_STATISTICS = (SITE_HEAD, SITE_GAUSSIAN)
@@ -139,9 +144,9 @@ _RATIO = "is aggregate-only with too few records for each feature, so that who i
 
 
 def job_content(job: Job) -> str:
-    """Digest of what is asked: everything but id, attempt and times."""
+    """Digest of what is asked: everything but id, attempt, times, and the agreements that are shown with it."""
     fields = msgspec.to_builtins(job)
-    return digest_of({name: value for name, value in fields.items() if name not in ("id", "attempt", "created_at_s", "expires_at_s")})
+    return digest_of({name: value for name, value in fields.items() if name not in NOT_ASKED})
 
 
 def roster_digest(job: Job) -> str:
@@ -308,23 +313,24 @@ def check_effective(agreement: Agreement, statistic: Statistic, params: Params, 
     """The dimension rule and the least group, counted by the records that a job's own weighting leaves. effective: of this owner's.
 
     Whoever asks for a round of a logistic fit chooses its weights p (1 - p): coefficients far out would leave a handful of records in it.
+    Of losses by parts of the held-out records, the smallest part counts.
     An owner knows its own weights only, and takes the others' to be like them. Raises RefusedError.
     """
     assets = roster_assets(job, agreement.participants)
     own = assets[agreement.owner][1].records_train
     ratio, share = agreement.dimension_records_min_ratio, effective / max(1, own)
-    left = int(visible_records(agreement, statistic, assets) * share)
+    left = int(visible_records(agreement, statistic, assets) * share + 1e-6)
     wanted = statistic.dimension(params, job.stage) * ratio
     _refuse_if(
         wanted > left,
         "dimension",
-        f"the weights of this round leave as much as {left} records behind what becomes visible, its features need {wanted}",
+        f"the weights or parts of this job leave as much as {left} records behind what becomes visible, its features need {wanted}",
         "use larger penalties, fewer features or the head ridge",
     )
     _refuse_if(
         effective < agreement.least_group_size,
         "least-group-size",
-        f"the weights of this round leave fewer than {agreement.least_group_size} of this owner's records",
+        f"the weights or parts of this job leave fewer than {agreement.least_group_size} of this owner's records",
         "use larger penalties or the head ridge",
     )
 
@@ -380,12 +386,14 @@ def _check_history(agreement: Agreement, statistic: Statistic, job: Job, roster:
         return
     if not statistic.releases_features and agreement.visibility == "individual":
         return
-    earlier = list(dict.fromkeys(p.roster for p in past if p.shares_features(job) and not STATISTICS[p.statistic].single))
+    known_singly = seen_singly(agreement, job)
+    summed = [p.roster for p in past if p.shares_features(job) and not STATISTICS[p.statistic].single]
+    earlier = [known for known in hidden(summed, known_singly) if known]
     if agreement.visibility == "individual":
         left = sorted({party for known in earlier for party, _ in known} - {party for party, _ in roster})
         why = f"earlier sums of the same features held {', '.join(left)} too, whose share the difference would be" if left else None
     else:
-        why = reveals(earlier, roster, agreement.overlap_owners_min)
+        why = reveals(earlier, roster - known_singly, agreement.overlap_owners_min)
     _refuse_if(why is not None, "would-reveal", why or "", "keep the roster, let two owners leave together, or use another stage")
 
 
@@ -403,6 +411,12 @@ def check_job(agreement: Agreement, own_key: str, job: Job, past: Sequence[PastJ
         "own-head",
         "the agreement does not let the owner's own head leave",
         "ask the owner",
+    )
+    _refuse_if(
+        statistic.name == BRIER and not agreement.contribution,
+        "contribution",
+        "the agreement does not let owners be scored by their own sums",
+        "ask the owner for an agreement with contribution and individual visibility",
     )
     own = assets[agreement.owner][1]
     least = agreement.least_group_size

@@ -81,6 +81,9 @@ INSERT INTO certificate (digest, model, envelope, run_id) VALUES (:digest, :mode
 -- name: certificates_of_run
 SELECT envelope FROM certificate WHERE run_id = :run_id AND model = :model ORDER BY rowid DESC;
 
+-- name: certificates_by_run
+SELECT digest FROM certificate WHERE run_id = :run_id ORDER BY rowid;
+
 -- name: certificate_get
 SELECT * FROM certificate WHERE digest = :digest;
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from math import prod
 from typing import Any
 
+from isthmus.contracts.brier import BUCKETS_MAX, HEAD_NUMBERS_MAX, HEADS_MAX, BrierParams
 from isthmus.contracts.errors import RefusedError
 from isthmus.contracts.head import Stage
 from isthmus.contracts.logistic import TOTAL_WEIGHT_MAX
@@ -105,6 +106,8 @@ def check_bounds(params: Params, stage: Stage) -> None:
         _check_evaluate(params, stage)
     if isinstance(params, ForestParams):
         _check_forest(params)
+    if isinstance(params, BrierParams):
+        _check_brier(params, stage)
     if isinstance(params, PairParams):
         require(params.new.stage == stage, "the new head's stage is not the job's", "name one stage")
         require(params.records in SPLITS, f"there is no split {params.records!r}", f"use one of {', '.join(SPLITS)}")
@@ -149,6 +152,16 @@ def _check_evaluate(params: EvaluateParams, stage: Stage) -> None:
         )
     require(all(part not in ("", "all") for part in params.slices), "a slice has no name of its own", "name record kinds")
     require(all(other.name not in ("", JOINT) for other in params.others), "another head has no name of its own", "name it")
+
+
+def _check_brier(params: BrierParams, stage: Stage) -> None:
+    shape = params.heads.shape
+    require(len(shape) == 2 and shape[1:] == (stage.dimension + 1,), f"heads of shape {shape}", "send one row a head, the bias first")
+    require(1 <= shape[0] <= HEADS_MAX and prod(shape) <= HEAD_NUMBERS_MAX, f"{shape[0]} heads", f"use 1 to {HEADS_MAX}, of few features")
+    require(stage.positions == 1, "this statistic does not take features of patches", "use a stage of whole records")
+    require(1 <= params.buckets <= BUCKETS_MAX, f"{params.buckets} parts of the records", f"use 1 to {BUCKETS_MAX}")
+    require(params.bucket_records_min >= 1, "a part of no records", "ask for at least one record a part")
+    require(params.records in SPLITS, f"there is no split {params.records!r}", f"use one of {', '.join(SPLITS)}")
 
 
 def _check_forest(params: ForestParams) -> None:

@@ -15,6 +15,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from isthmus.contracts.brier import BRIER, BrierParams, brier_dimension, brier_size
 from isthmus.contracts.errors import DocumentError, InputError, RefusedError
 from isthmus.contracts.head import Head, Stage
 from isthmus.contracts.logistic import logistic_size
@@ -80,6 +81,7 @@ from isthmus.sandbox.folder import TRAIN
 from isthmus.sandbox.ownerdata import OwnerData
 from isthmus.sandbox.ports import SiteRows
 from isthmus.sandbox.statistics import trees
+from isthmus.sandbox.statistics.brier import brier, checked_heads, smallest_part
 from isthmus.sandbox.statistics.evaluation import evaluation
 from isthmus.sandbox.statistics.foldout import candidate_scores, clusters, foldout, verdicts
 from isthmus.sandbox.statistics.gaussian import gaussian_clusters, gaussian_foldout, gaussian_scores, good_moments, total_of
@@ -307,6 +309,13 @@ def _pair(params: PairParams, stage: Stage, data: OwnerData, least: int) -> Payl
     return pair(records, old, new).packed()
 
 
+def _brier(params: BrierParams, stage: Stage, data: OwnerData, least: int) -> Payload:
+    records = data.records(params.records)
+    _enough(records, least, (), params.records)
+    checked_heads(params, stage.dimension)
+    return brier(records, data.features(stage, params.records), params).packed()
+
+
 def _evaluate_size(params: EvaluateParams, stage: Stage) -> int:
     return EVALUATION_SIZE * (1 + len(params.slices)) * (1 + len(params.corruptions) + len(params.others))
 
@@ -370,6 +379,15 @@ STATISTICS: dict[str, Statistic] = {
             lambda p, stage: VALUE_SUMS_SIZE * len(p.head.outputs) * len(value_keys(p)),
             _value_evaluate,
             False,
+        ),
+        Statistic(
+            BRIER,
+            BrierParams,
+            lambda p, stage: brier_size(p),
+            _brier,
+            True,
+            dimension=lambda p, stage: brier_dimension(p.heads.shape[0], stage.counted),
+            effective=lambda p, stage, data: float(smallest_part(data.records(p.records), p)),
         ),
         Statistic(PAIR, PairParams, lambda p, stage: PAIR_SIZE, _pair, False),
         Statistic(
