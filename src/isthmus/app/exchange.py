@@ -37,6 +37,7 @@ from isthmus.app.lives import Lives
 from isthmus.app.lotterms import LotTerms
 from isthmus.app.overview import ExchangeOverview
 from isthmus.app.sandbox_routes import sandbox_routes
+from isthmus.app.screening import screen
 from isthmus.app.shadows import Shadows
 from isthmus.app.site import site_purpose, site_scenario
 from isthmus.app.upkeep import Upkeep
@@ -58,6 +59,7 @@ from isthmus.kit.signing import SigningKey
 from isthmus.ledger.book import open_book
 from isthmus.ledger.meter import Meter
 from isthmus.sandbox.jobstore import JobStore
+from isthmus.sandbox.notices import NoticeBoard
 from isthmus.sandbox.service import SandboxService
 from isthmus.sandbox.withdrawals import Withdrawals
 
@@ -74,6 +76,7 @@ class Exchange:
         self.jobstore = JobStore(state / "sandbox.sqlite")
         self.withdrawals = Withdrawals(state / "withdrawals.sqlite")
         self.sandbox = SandboxService(self.jobstore, self.key, clock, self.withdrawals)
+        self.notices = self.sandbox.notices = NoticeBoard(state / "notices.sqlite", self.key)
         self.keys_db = open_keys(state / "keys.sqlite")
         self.keys = KeyRing(self.keys_db, clock)
         self.book_db = open_book(state / "book.sqlite")
@@ -129,7 +132,12 @@ class Exchange:
         shop = self._workshop()
         if request.contribution:
             check_scorable(request.scenario)
+        purpose = Build.purpose_of(request)
+        owners = {party: self.jobs.agreement(party, purpose)[1] for party in request.roster}
+        found = screen(shop, self.notices, run_id, request, purpose, owners)
+        request = found.request
         certified, result = self._probed(request, *build_of(shop, run_id, request).walk())
+        result["screening"] = found.told
         if certified:
             head = self.catalogue.head(result["artefact_digest"])
             digests = (result["artefact_digest"], result["certificate"]["digest"])
@@ -242,6 +250,7 @@ class Exchange:
         self.shadows.close()
         self.jobstore.close()
         self.withdrawals.close()
+        self.notices.close()
         self.edge.close()
         self.keys_db.close()
         self.book_db.close()

@@ -20,6 +20,7 @@ from starlette.routing import Route
 from isthmus.contracts.errors import DocumentError, InputError, IsthmusError, SignatureError
 from isthmus.contracts.job import JobRefusal, JobRequest
 from isthmus.kit.signing import Envelope
+from isthmus.sandbox.notices import TAKEN
 from isthmus.sandbox.requestsign import HEADER
 from isthmus.sandbox.service import SandboxService
 
@@ -210,7 +211,7 @@ class SandboxRoutes:
         return True
 
     async def message(self, request: Request) -> Any:
-        """What a node says about a job: countersign, vector, head, refusal or status."""
+        """What a node says about a job: countersign, vector, head, refusal or status; or of a notice, seen."""
         body = await _body(request, BODY_BYTES_MAX)
         party = await self._party(request, body)
         job_id, kind = request.path_params["job"], request.path_params["kind"]
@@ -224,8 +225,10 @@ class SandboxRoutes:
         elif kind == "status":
             progress = _decoded(body, NodeProgress)
             await run_sync(self._service.take_status, party, progress.phase[:64], progress.done, progress.total)
+        elif kind == TAKEN:
+            await run_sync(self._service.take_notice, party, digest)
         else:
-            raise InputError(f"{kind!r} is not something that a node says", "use countersign, vector, head, refusal or status")
+            raise InputError(f"{kind!r} is not something that a node says", "use countersign, vector, head, refusal, status or seen")
         return {"taken": True}
 
 

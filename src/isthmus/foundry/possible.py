@@ -119,7 +119,8 @@ def repeats(sums: Moments, declared: Declared) -> int:
         return 1
     shared = reduce(gcd, (int(abs(v)) for v in entries))
     own = reduce(gcd, (*declared.weights, *([declared.drawn_weight] if declared.drawn_weight else [])))
-    return max(1, shared // own)
+    alone = [w for w in declared.weights if not declared.drawn_weight and sums.sum_w == sums.records * declared.rows * w]
+    return max(1, shared // max([own, *alone]))  # where all labels are equally sure, their weight is in all sums
 
 
 def same_records(one: Moments, other: Moments) -> bool:

@@ -40,7 +40,7 @@ GROUP_LIKENESS = 0.05
 """Correlation within a group that the design effect assumes: 1 + (records a group - 1) times this."""
 USUAL_MIN = 0.15
 """Where the others' own correlations are lower, their rule says too little to hold anybody against."""
-NOTHING_SAID = 0.05
+NOTHING_SAID = 0.01
 ALIGNED_MIN = 0.5
 ALIKE_CHANCE = 1e-6
 HARM_MIN = 0.002
@@ -133,7 +133,8 @@ def _certain(sums: Mapping[str, Moments], declared: Mapping[str, Declared], orde
         if times > 1:
             says = f"every record is counted {times} times"
             found.append(Suspicion(party, "repeated", says, 0.5 ** sums[party].dimension, True))
-    parties = [party for party in order if party in sums]
+    broken = {s.party for s in found if s.kind == "impossible"}
+    parties = [party for party in order if party in sums and party not in broken]
     for place, later in enumerate(parties):
         same = [first for first in parties[:place] if same_records(sums[first], sums[later])]
         if same:

@@ -23,6 +23,7 @@ from isthmus.kit.signing import Envelope, SigningKey, key_id, payload_of, seal, 
 from isthmus.sandbox.leaving import withdrawn
 from isthmus.sandbox.masking import check_range, mask_public_hex, masked, new_mask_key
 from isthmus.sandbox.nodestore import NodeStore, StoredJob
+from isthmus.sandbox.notices import TAKEN, taken_notice
 from isthmus.sandbox.outlog import Leaving, OutLog
 from isthmus.sandbox.ownerdata import OwnerData
 from isthmus.sandbox.statistics.registry import STATISTICS, Statistic, computed
@@ -134,6 +135,8 @@ class Node:
     # One task.
 
     def _do(self, task: NodeTask) -> None:
+        if task.phase == "notice":
+            return self._take_notice(task.job)
         try:
             envelope = msgspec.convert(task.job, Envelope)
             digest = "sha256:" + sha256_hex(payload_of(envelope))
@@ -157,6 +160,17 @@ class Node:
         except (JobClosedError, ConflictError) as error:
             self._stuck = True
             self._report("not-taken", {"job": unverified.id, "message": str(error)})
+
+    def _take_notice(self, document: Any) -> None:
+        """Keeps what the exchange tells this owner, and says that it has it. Nothing else follows from it."""
+        pinned = {msgspec.convert(parse_canonical(payload_of(e)), Agreement).exchange for _, e in self._store.agreements()}
+        try:
+            digest, notice = taken_notice(self._store, document, self._me.id, pinned)
+            self._report("notice", {"run": notice.run, "kind": notice.kind, "message": notice.says, "left_out": notice.left_out})
+            self._send(Leaving(TAKEN, b"{}", self._uplink.address, digest), f"/v1/tasks/notice/{self._me.id}/{TAKEN}?job={digest}", JSON)
+        except (RefusedError, ConflictError, InputError, SignatureError) as error:
+            self._stuck = True
+            self._report("notice-not-taken", {"message": str(error)})
 
     def _trusted(self, envelope: Envelope, unverified: Job) -> tuple[Job, Agreement]:
         """The job, signed by the exchange that an agreement pins, and that agreement: the newest for asset and purpose."""

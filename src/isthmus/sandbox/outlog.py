@@ -22,7 +22,7 @@ from isthmus.kit.signing import SigningKey, verify
 LOG_NAME = "left.jsonl"
 HEAD_SUFFIX = ".head"
 START = "0" * 64
-DECLARED_KINDS = frozenset({"party", "asset", "agreement", "countersign", "vector", "head", "refusal", "status", "withdrawal"})
+DECLARED_KINDS = frozenset({"party", "asset", "agreement", "countersign", "vector", "head", "refusal", "status", "withdrawal", "seen"})
 NUMBER_KINDS = frozenset({"vector", "head"})
 DOCUMENT_BYTES_MAX = 256 * 1024
 

@@ -22,6 +22,7 @@ from isthmus.kit.signing import Envelope, SigningKey, key_id, payload_of, seal, 
 from isthmus.sandbox.coordinator import JobState, abandoned, at_time, countersigned, delivered, refused, status_of, task_for
 from isthmus.sandbox.jobstore import JobStore
 from isthmus.sandbox.leaving import checked_withdrawal
+from isthmus.sandbox.notices import NoticeBoard
 from isthmus.sandbox.requestsign import check_request, claimed_party
 from isthmus.sandbox.statistics.registry import parsed_params
 from isthmus.sandbox.terms import JOB_SECONDS_MAX, ROSTER_MAX, check_agreement, is_public_key
@@ -62,6 +63,7 @@ class SandboxService:
         self._seen: dict[str, _Seen] = {}
         self._open = {state.job.id: state for state in store.open_jobs()}
         self.changes = 0
+        self.notices: NoticeBoard | None = None
 
     @property
     def public_key(self) -> str:
@@ -264,6 +266,7 @@ class SandboxService:
         with self._lock:
             states = [self._at_present(state) for state in list(self._open.values()) if party in state.parties]
             found = [task for state in states if (task := task_for(state, party)) is not None]
+            found += [] if self.notices is None else self.notices.tasks(party)
             if not found and party in self._seen:
                 self._seen[party] = _Seen(self._seen[party].at_s)
             return found
@@ -282,6 +285,11 @@ class SandboxService:
             raise SignatureError(f"{party} cannot refuse for {refusal.party}", "sign as yourself")
         with self._lock:
             self._keep(refused(self._existing(job_id), digest, refusal))
+
+    def take_notice(self, party: str, digest: str) -> None:
+        """The party's node keeps what it was told."""
+        if self.notices is not None:
+            self.notices.take(digest, party)
 
     def take_status(self, party: str, phase: str, done: int, total: int) -> None:
         with self._lock:
