@@ -100,8 +100,9 @@ def _checked(refining: Refining, folder: Path | None, state: Path | None) -> Che
 
 
 def _summary(found: Checked, mended: Checked | None) -> dict[str, object]:
+    """The report, which isthmus asset describe takes as it is, and how much work there is."""
     shown: dict[str, object] = {
-        "report": msgspec.to_builtins(found.report),
+        **msgspec.to_builtins(found.report),
         "work": len(found.work),
         "work_by_check": {name: sum(i.check == name for i in found.work) for name in sorted({i.check for i in found.work})},
     }
