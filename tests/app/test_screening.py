@@ -64,6 +64,7 @@ def test_the_run_goes_on_without_turned_labels_and_their_owner_is_told(tmp_path:
         assert found.state == "certified", found.result["failures"]
         told = found.result["screening"]
         assert told["left_out"] == ["dogwood"] and told["suspicions"][0]["kind"] == "turned"
+        assert any(note.startswith("dogwood was left out: its labels say the opposite") for note in found.result["notes"])
         assert set(found.result["owners"]) == {"alder", "birch", "cedar"}
         town.until(lambda: notices_of(town.homes["dogwood"].store))
         (notice,) = notices_of(town.homes["dogwood"].store)

@@ -37,7 +37,7 @@ from isthmus.app.lives import Lives
 from isthmus.app.lotterms import LotTerms
 from isthmus.app.overview import ExchangeOverview
 from isthmus.app.sandbox_routes import sandbox_routes
-from isthmus.app.screening import screen
+from isthmus.app.screening import remarks, screen
 from isthmus.app.shadows import Shadows
 from isthmus.app.site import site_purpose, site_scenario
 from isthmus.app.upkeep import Upkeep
@@ -137,7 +137,7 @@ class Exchange:
         found = screen(shop, self.notices, run_id, request, purpose, owners)
         request = found.request
         certified, result = self._probed(request, *build_of(shop, run_id, request).walk())
-        result["screening"] = found.told
+        result = {**result, "screening": found.told, "notes": [*result.get("notes", []), *remarks(found.told)]}
         if certified:
             head = self.catalogue.head(result["artefact_digest"])
             digests = (result["artefact_digest"], result["certificate"]["digest"])

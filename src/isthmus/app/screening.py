@@ -89,6 +89,13 @@ def screen(shop: Workshop, board: NoticeBoard, run_id: str, request: RunRequest,
     return Screened(msgspec.structs.replace(request, left=(*request.left, *out)), document)
 
 
+def remarks(found: Json) -> list[str]:
+    """What a run's notes say of its screening: whom it named, and whether the run went on without."""
+    out = set(found["left_out"])
+    words = {True: "was left out", False: "was named, and stayed in"}
+    return [f"{one['party']} {words[one['party'] in out]}: {one['says']}" for one in found["suspicions"]]
+
+
 def _allowed(found: Screening, request: RunRequest, terms: Mapping[str, Agreement]) -> tuple[tuple[str, ...], str]:
     """(who is left out, why nobody is although somebody should be). Sums that no records have are never fitted on: where too few owners
     would be left without them, the run ends."""
