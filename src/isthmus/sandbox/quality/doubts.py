@@ -120,7 +120,9 @@ def _left_out(z: Floats, w: NDArray[np.int64], y: NDArray[np.int64], codes: NDAr
     alone = counts[place] == 1
     scores = np.empty(len(y))
     plain = z @ found.coefficients
-    leverage = w * np.einsum("ij,jk,ik->i", z, found.inverse, z, optimize=True)
+    if not alone.any():
+        return leave_group_out(z, w, y, codes, found.inverse, found.coefficients)
+    leverage = w * ((z @ found.inverse) * z).sum(axis=1)
     alone &= leverage < 1.0 - LEVERAGE_LEFT_MIN
     scores[alone] = y[alone] - (y[alone] - plain[alone]) / (1.0 - leverage[alone])
     rest = ~alone
@@ -145,7 +147,7 @@ def _judged(q: NDArray[np.int16], y: NDArray[np.int64], codes: NDArray[Any], w: 
     listed = (wrong >= DOUBT_MIN) & (given < 0.5)
     z = design(q, found.mean, found.scale)
     turned = z @ found.inverse
-    moved = np.sqrt(np.maximum(np.einsum("ij,jk,ik->i", turned, z.T @ z / len(z), turned), 0.0))
+    moved = np.sqrt(np.maximum(((turned @ (z.T @ z / len(z))) * turned).sum(axis=1), 0.0))
     return Doubts(wrong, listed, wrong * 2.0 * moved, rates, float(wrong.mean()), _auc(scores, y > 0), scores)
 
 
