@@ -149,11 +149,12 @@ def faults(name: str, seeds: range, root: Path) -> dict[str, Any]:
             rows.append({**rows[place], "group": f"g{len(rows)}", "split": "train"})
         found = written(root / f"{name}-{seed}", header, rows)
         planted = {"units": set(chosen[:PLANTED]), **{check: set(places) for check, places in added.items()}}
+        doubled = {int(i.path.split("#")[1]) - 1 for i in found.work if i.check in ("duplicates", "leakage")}
         for check, places in planted.items():
             ours = {int(item.path.split("#")[1]) - 1 for item in found.work if item.check == check}
             before = {int(item.path.split("#")[1]) - 1 for item in clean.work if item.check == check}
             twins = {int(item.twin.split("#")[1]) - 1 for item in found.work if item.check == check and item.twin}
-            hit = len(places & (ours | twins)) / len(places)
+            hit = len(places & (ours | twins | (doubled if check != "units" else set()))) / len(places)
             told[f"{check}: found"].append(hit)
             told[f"{check}: listed where nothing was planted"].append(float(len(before)))
             new = ours - before

@@ -23,7 +23,10 @@ LEVELS_MAX = 64
 WHOLE_OUT_MIN, BACK_MIN = 0.5, 0.9
 """A whole column is in another unit where so many values lie beyond its range, and the conversion brings so many back."""
 PART_BACK_MIN = 0.8
-FAR_SPREADS, NEAR_SPREADS = 6.0, 2.5
+FAR_SPREADS, NEAR_SPREADS, STEP_SPREADS, GAP_SPREADS = 4.0, 2.5, 5.0, 1.0
+"""Robust spreads: from where on a value is far from the middle, how near a conversion must bring it, how large a step it must be, and how
+wide the gap between far values and the others, which a tail has not."""
+PART_MIN, POSITIVE_MIN, VALUES_MIN = 2, 0.99, 20
 SPREAD_OF_RANGE = 0.02
 """A robust spread below this share of the middle's size is taken to be that much: a column that hardly varies has no outliers of unit."""
 PART_SHARE_MAX = 0.4
@@ -192,34 +195,53 @@ def _scaled_centre(column: Column) -> float:
 
 
 def _part(values: Floats, known: Flags, out: Flags, column: Column, declared: bool, material: Material, owners: NDArray[np.int64]) -> Found:
-    """Some records in another unit: far from the column's middle, and near it by one conversion that does so for most of them."""
-    body = values[known]
-    middle = float(np.median(body))
-    spread = max(1.4826 * float(np.median(np.abs(body - middle))), SPREAD_OF_RANGE * abs(middle), 1e-12)
-    far = out & (np.abs(np.where(known, values, middle) - middle) > FAR_SPREADS * spread)
-    if declared:
-        far |= out
-    count = int(far.sum())
-    if count < 1 or count > PART_SHARE_MAX * known.sum():
-        return Found()
+    """Some records in another unit: far from the column's middle, and one conversion brings most of those on that side back to it."""
     best: tuple[float, float, Conversion, Flags] | None = None
     for conversion in CONVERSIONS:
-        back = np.where(known, conversion.applied(np.where(known, values, 0.0)), np.inf)
-        away = np.abs(back - middle) / spread
-        good: Flags = far & (away <= NEAR_SPREADS)
+        good, away = _brought_back(values, known, conversion)
         if declared:
+            back = np.where(known, conversion.applied(np.where(known, values, 0.0)), np.inf)
             good &= (back >= column.low) & (back <= column.high)
-        if good.any():
-            rank = (-float(good.sum()), float(np.median(away[good])))
-            if best is None or rank < best[:2]:
-                best = (*rank, conversion, good)
-    if best is None or best[3].sum() < max(2.0, PART_BACK_MIN * count if not declared else 2.0):
+        if good.sum() >= PART_MIN and (best is None or (-float(good.sum()), away) < best[:2]):
+            best = (-float(good.sum()), away, conversion, good)
+    if best is None or best[3].sum() > PART_SHARE_MAX * known.sum():
         return Found()
     _, _, conversion, good = best
     share = float(good.sum() / known.sum())
     says = f"{int(good.sum())} values of {column.name} look as if they were in another unit: {conversion.name}"
     finding = finding_of("units", share, says, int(good.sum()), column.name)
     return Found((finding,), _fixes(material, owners, good, values, conversion, column.name, 0.85))
+
+
+def _brought_back(values: Floats, known: Flags, conversion: Conversion) -> tuple[Flags, float]:
+    """(values that a conversion explains, how far they then lie from the middle on average).
+
+    Factors are held against the logarithm of a column that is positive, where a factor is a shift and a long tail is short; scales with
+    another zero against the values. None where no gap parts those values from the others, where the conversion leaves what lies on that
+    side mostly unexplained, where it is too small a step for the column's own spread, or where the column has few values, as codes have.
+    """
+    none, shifted = np.zeros(len(values), dtype=bool), conversion.shift != 0.0
+    usable = known if shifted else known & (values > 0)
+    if usable.sum() < POSITIVE_MIN * known.sum() or len(np.unique(values[known])) < VALUES_MIN:
+        return none, math.inf
+    written = values if shifted else np.log(np.where(usable, values, 1.0))
+    meant = conversion.applied(np.where(usable, values, 0.0)) if shifted else written + math.log(conversion.factor)
+    middle = float(np.median(written[usable]))
+    spread = max(1.4826 * float(np.median(np.abs(written[usable] - middle))), SPREAD_OF_RANGE * (abs(middle) if shifted else 1.0), 1e-12)
+    step = float(np.median(np.abs(meant - written)[usable]))
+    if step < STEP_SPREADS * spread:
+        return none, math.inf
+    off = written - middle
+    side = usable & (np.abs(off) > FAR_SPREADS * spread) & (np.sign(off) == -np.sign(meant - written))
+    away = np.abs(meant - middle) / spread
+    good = side & (away <= NEAR_SPREADS)
+    if good.sum() < max(1.0, PART_BACK_MIN * side.sum()):
+        return none, math.inf
+    nearest = float(np.abs(off[good]).min())
+    before = np.abs(off[usable & ~good & (np.sign(off) == -np.sign(meant - written)) & (np.abs(off) < nearest)])
+    if nearest - float(before.max(initial=0.0)) < GAP_SPREADS * spread:
+        return none, math.inf
+    return good, float(away[good].mean())
 
 
 def _fixes(
