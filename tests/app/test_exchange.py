@@ -32,6 +32,8 @@ OPERATOR_ROUTES = [
     ("GET", "/v1/models/sha256:0/artefact"),
     ("POST", "/v1/certificates/sha256:0/revocation"),
     ("GET", "/v1/deployments"),
+    ("GET", "/v1/withdrawals"),
+    ("GET", "/v1/withdrawals/run_unknown"),
     ("GET", "/v1/deployments/cells"),
     ("POST", "/v1/deployments/cells/comparison"),
     ("POST", "/v1/deployments/cells/shadow"),

@@ -77,6 +77,8 @@ def test_aggregate_one_is_refused_and_two_are_not(tmp_path: Path) -> None:
         assert found.refit.way == "would-reveal" and "elm" in found.refit.reason and "wait until 2 have left" in found.refit.next
         with pytest.raises(CertificateRevokedError):
             serves(town, name)
+        (row,) = town.exchange_overview().lives
+        assert row.problem.endswith("elm left, it is not made again (would-reveal)")
         assert "would-reveal" not in town.refusals("alder")  # it was not even asked for
         town.leave("dogwood")
         found = departure(town, first.id)

@@ -13,6 +13,8 @@ import msgspec
 
 from isthmus.app.exchange import Exchange
 from isthmus.app.nodetools import node_tools
+from isthmus.app.overview import ExchangeOverview
+from isthmus.console.pages import Overview
 from isthmus.contracts.agreement import Agreement
 from isthmus.contracts.build import ENDED, RunRequest, RunView
 from isthmus.contracts.operations import fleet_operations, site_operations
@@ -52,7 +54,13 @@ class TownUplink(DirectUplink):
 def small_scenario(root: Path, **recipe: Any) -> Scenario:
     """Pumps, at a promise that a few hundred rows prove."""
     changed = {**TABLE, "recipe": {**TABLE["recipe"], "parts": ["columns"], **recipe}}
-    changed["certify"] = {**TABLE["certify"], "promises_ppm": [300_000], "families": ["noise"], "severities": [1]}
+    changed["certify"] = {
+        **TABLE["certify"],
+        "promises_ppm": [300_000],
+        "recall_ppm_min": 450_000,
+        "families": ["noise"],
+        "severities": [1],
+    }
     return load_package(scenario_folder(root, **changed))
 
 
@@ -99,10 +107,10 @@ class Town:
                     node.step(0)
             time.sleep(0.003)
 
-    def add(self, *names: str, count: int = 150, seeds: dict[str, int] | None = None, **terms: Any) -> None:
+    def add(self, *names: str, seeds: dict[str, int] | None = None, counts: dict[str, int] | None = None, **terms: Any) -> None:
         """Owners who agree with each other on the purpose."""
         for place, name in enumerate(names):
-            data = table_folder(self.root / "data" / name, (seeds or {}).get(name, place), count)
+            data = table_folder(self.root / "data" / name, (seeds or {}).get(name, place), (counts or {}).get(name, 150))
             settings = NodeSettings(id=name, name=name, kind="owner", data=str(data), licence="test", sample=True)
             self.homes[name] = init_home(self.root / "nodes" / name, settings, schema=self.scenario.interface.schema)
         keys = {name: home.key.public_hex for name, home in self.homes.items()}
@@ -163,6 +171,11 @@ class Town:
         for name in names:
             leave(self.root / "nodes" / name, purpose, "test", int(self.clock.now_s()))
         self.until(lambda: set(self.heard) >= set(names))
+
+    def exchange_overview(self) -> Overview:
+        found = self.exchange
+        rooms = (found.catalogue, found.registry, found.meter, found.clock, found.lives, found.shadows, found.departures.told)
+        return ExchangeOverview(*rooms).overview(10)
 
     def refusals(self, name: str) -> set[str]:
         return {fields["clause"] for event, fields in self.events[name] if event == "refused"}

@@ -6,6 +6,7 @@ import msgspec
 import numpy as np
 import pytest
 
+from isthmus.contracts.brier import BRIER
 from isthmus.contracts.errors import ConflictError, InputError, UnreachableError
 from isthmus.contracts.head import Array
 from isthmus.contracts.statistic import (
@@ -186,7 +187,8 @@ def test_nothing_that_an_owner_is_told_holds_a_matrix_of_the_others() -> None:
     of_sites = {(SITE_HEAD, "fleet"), ("FleetCurve", "sums")}
     asked_next = {(HISTOGRAMS, "growing"), (HISTOGRAMS, "cuts")}  # one integer a node or cut: what is asked, no sums
     of_gaussians = {(name, "total") for name in (GAUSSIAN_FOLD_OUT, GAUSSIAN_CLUSTERS, SITE_GAUSSIAN)}  # its head says as much
-    assert arrays == few | of_sites | asked_next | of_gaussians, "and a site's fleet is refused to whoever is in one"
+    of_scored = {(BRIER, "heads")}  # d + 1 coefficients a coalition, told to owners who agreed to be scored; enough of them say as much
+    assert arrays == few | of_sites | asked_next | of_gaussians | of_scored, "and a site's fleet is refused to whoever is in one"
 
 
 def test_a_fleets_total_is_refused_to_whoever_is_in_it(world: World) -> None:

@@ -179,6 +179,7 @@ def document(owners: int = 3, **changes: Any) -> Contribution:
         "seed": seed,
         "confidence_ppm": 950_000,
         "records": records,
+        "parts": 4,
         "prior_loss": losses[0],
         "masks": Array.of(np.array(game.masks, dtype=np.int64)),
         "losses": Array.of(np.array([losses[m] for m in game.masks], dtype=np.int64)),

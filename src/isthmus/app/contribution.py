@@ -56,7 +56,9 @@ class ContributionRound:
         """{envelope, document, weights: party -> its weight}. Raises JobRefusedError when an owner refuses; ConflictError when the owners'
         own sums do not add up to what the run was fitted on."""
         roster = self._request.roster
-        sums = owner_moments(self._shop, self._run_id, self._name, self._purpose, self._stage, self._scenario.recipe.training, roster)
+        sums = owner_moments(
+            self._shop, self._run_id, self._name, self._purpose, self._stage, self._scenario.recipe.training, roster, self._request.left
+        )
         self._check_total(sums)
         owners = tuple(self._owner(party) for party in roster)
         room = min(HEADS_MAX, HEAD_NUMBERS_MAX // (self._stage.dimension + 1)) - 1
@@ -92,7 +94,8 @@ class ContributionRound:
         prior = np.zeros((1, self._stage.dimension + 1))
         prior[0, 0] = total.sum_wy / total.sum_w
         rows = np.concatenate([prior, heads.rows])
-        params = BrierParams(heads=Array.of(rows), buckets=BUCKETS_MAX, bucket_records_min=self._part_records(len(rows)))
+        least = self._part_records(len(rows))
+        params = BrierParams(heads=Array.of(rows), buckets=self._parts(least), bucket_records_min=least)
         request = JobRequest(
             run_id=self._run_id + SCORED,
             round=1,
@@ -111,6 +114,11 @@ class ContributionRound:
         """The fewest records of an owner in a part that every owner's terms allow."""
         dimension = brier_dimension(heads, self._stage.counted)
         return max(max(one.least_group_size, dimension * one.dimension_records_min_ratio) for one in self._terms.values())
+
+    def _parts(self, least: int) -> int:
+        """As many as half of the owners can fill, so that no owner is in many parts alone."""
+        held_out = (self._shop.jobs.owner(party, self._purpose).records_holdout for party in self._request.roster)
+        return max(PARTS_MIN, min(BUCKETS_MAX, sorted(count // least for count in held_out)[len(self._request.roster) // 2]))
 
     def _document(
         self, owners: tuple[ScoredOwner, ...], game: Game, heads: CoalitionHeads, found: BrierSums, job: str, params: BrierParams
@@ -134,6 +142,7 @@ class ContributionRound:
             seed=game.seed,
             confidence_ppm=self._scenario.certify.confidence_ppm,
             records=records,
+            parts=int((found.records > 0).sum()),
             prior_loss=int(losses[0]),
             masks=Array.of(np.array(game.masks, dtype=np.int64)),
             losses=Array.of(losses[1:]),

@@ -101,10 +101,10 @@ class Exchange:
 
     def _expire(self) -> None:
         """Ends attempts that stayed open beyond their time, and looks who has left."""
-        self.departures.turn()
         ended = self.meter.expire(self.clock.now_s())
         if ended:
             self.log.warning("holds-expired", count=len(ended))
+        self.departures.turn()
 
     def _operator_token(self) -> str:
         """The operator's bearer token, kept in a file that only the operator may read."""
@@ -206,7 +206,9 @@ class Exchange:
             *gateway_routes(self.serving),
             *edge_routes(self.edge, self.keys),
             Route("/", _to_console, methods=["GET"]),
-            *console_routes(ExchangeOverview(self.catalogue, self.registry, self.meter, self.clock, self.lives, self.shadows)),
+            *console_routes(
+                ExchangeOverview(self.catalogue, self.registry, self.meter, self.clock, self.lives, self.shadows, self.departures.told)
+            ),
         ]
 
     @property

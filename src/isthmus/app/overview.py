@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+
 from isthmus.app.catalogue import Catalogue
 from isthmus.app.lives import Lives
 from isthmus.app.shadows import Shadows
@@ -11,6 +13,7 @@ from isthmus.contracts.deployment import Deployment
 from isthmus.contracts.errors import LogTamperedError, NotFoundError
 from isthmus.contracts.life import ComparisonRequest, DeploymentView, LifeStep
 from isthmus.contracts.ports import Clock
+from isthmus.contracts.withdrawal import Departure
 from isthmus.gateway.registry import Loaded, Registry
 from isthmus.kit.canonical import parse_canonical
 from isthmus.kit.signing import payload_of
@@ -34,9 +37,18 @@ def steps_most(request: RunRequest | SiteRequest | ComparisonRequest) -> int:
 class ExchangeOverview:
     """See `console.pages.ReadModel`."""
 
-    def __init__(self, catalogue: Catalogue, registry: Registry, meter: Meter, clock: Clock, lives: Lives, shadows: Shadows) -> None:
+    def __init__(
+        self,
+        catalogue: Catalogue,
+        registry: Registry,
+        meter: Meter,
+        clock: Clock,
+        lives: Lives,
+        shadows: Shadows,
+        departures: Callable[[], Sequence[Departure]] = tuple,
+    ) -> None:
         self._catalogue, self._registry, self._meter, self._clock = catalogue, registry, meter, clock
-        self._lives, self._shadows = lives, shadows
+        self._lives, self._shadows, self._departures = lives, shadows, departures
 
     def overview(self, rows_max: int) -> Overview:
         runs = self._catalogue.runs()[:rows_max]
@@ -75,17 +87,28 @@ class ExchangeOverview:
         except LogTamperedError:  # the view says what is wrong with its record
             steps = []
         serving = next((one.version.scenario for one in view.versions if one.version.number == view.current), "")
+        left = self._left(view) if view.problem else ""
         return LifeRow(
             name=view.name,
             site=view.site,
             state=view.state,
             current=view.current,
             scenario=serving,
-            problem=view.problem,
+            problem=f"{view.problem}: {left}" if left else view.problem,
             shadow=self._shadow(view.name),
             earlier=max(0, len(steps) - STEPS_MAX),
             steps=tuple(_step(step) for step in steps[-STEPS_MAX:]),
         )
+
+    def _left(self, view: DeploymentView) -> str:
+        """Who left, where that is why the version that serves has lapsed, and what is made in its place."""
+        run = next((one.version.run for one in view.versions if one.version.number == view.current), "")
+        for found in self._departures():
+            if run in {model.run for model in found.lapsed}:
+                who = ", ".join(leaver.party for leaver in found.leavers)
+                again = f"{found.refit.run} is {found.refit.state}" if found.refit.run else f"it is not made again ({found.refit.way})"
+                return f"{who} left, {again}"
+        return ""
 
     def _shadow(self, name: str) -> str:
         try:

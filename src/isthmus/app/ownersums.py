@@ -25,13 +25,14 @@ def owner_moments(
     stage: Stage,
     training: TrainingParams | dict[str, Any],
     owners: Sequence[str],
+    left: Sequence[str] = (),
 ) -> dict[str, Moments]:
     """party -> moments of its training records, as `moments/1` of the run has them for all together.
 
     run_id: of the run that they belong to; the same again finds the same jobs. scenario: `id@version`, for the owners' logs. training: how
     records enter. owners: all of the run; each is asked alone, and shown the others' agreements, because their sums may be seen singly too.
-    All jobs are asked for before the first is waited for. Raises JobRefusedError (by clause: visibility in aggregate asks for more
-    owners, a small owner's features are too many), JobFailedError.
+    left: owners who have left since earlier sums. All jobs are asked for before the first is waited for. Raises JobRefusedError (by clause:
+    visibility in aggregate asks for more owners, a small owner has too many features), JobFailedError.
     """
     params = msgspec.to_builtins(training)
     requests = {
@@ -45,7 +46,7 @@ def owner_moments(
             params=params,
             roster=(party,),
             ttl_s=shop.job_ttl_s,
-            seen_singly=shop.jobs.singly([other for other in owners if other != party], purpose),
+            seen_singly=shop.jobs.singly([other for other in (*owners, *left) if other != party], purpose),
         )
         for party in sorted(owners)
     }

@@ -38,7 +38,11 @@ DAY_S = 24 * 3600
 @click.option("--records-per-feature", default=4, show_default=True, help="Records behind what becomes visible, for each feature.")
 @click.option("--allow-own-head", is_flag=True, help="Lets this owner's own fitted head leave, seen singly.")
 @click.option("--logistic", is_flag=True, help=f"Also lets {IRLS} be asked for: the rounds of a logistic fit.")
-@click.option("--contribution", is_flag=True, help="Lets this owner be scored by its own sums; only with individual visibility.")
+@click.option(
+    "--contribution",
+    is_flag=True,
+    help="Lets this owner be scored by its own sums, which other owners' nodes then see in heads; only with individual visibility.",
+)
 @click.option("--json", "as_json", is_flag=True, help="One JSON object.")
 def agree(state: Path, as_json: bool, **terms: Any) -> None:
     """Signs an agreement: what this owner lets one purpose do with its data."""

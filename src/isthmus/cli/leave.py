@@ -68,8 +68,8 @@ def _sent(state: Path, exchange: str) -> str:
             finally:
                 uplink.close()
                 store.close()
-    except StorageError:
-        return "waits for the node, which is running and sends it within seconds"
+    except StorageError as error:
+        return f"not sent from here ({error.message}); a node that runs sends it within seconds"
     except IsthmusError as error:
         return f"not sent yet, kept here for the node's next start: {error.message}"
     return f"told at {exchange}"

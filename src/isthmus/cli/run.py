@@ -94,6 +94,16 @@ def next_step(name: str, candidate: bool) -> str:
     "--proof", type=click.IntRange(0), default=0, show_default=True, help="Further labels of the next line, kept to prove its model."
 )
 @click.option("--seed", type=int, default=0, show_default=True, help="Draws the next line's samples.")
+@click.option(
+    "--contribution", is_flag=True, help="Score the owners and pay them by it; their sums are then seen singly, not in aggregate only."
+)
+@click.option(
+    "--own-records-per-feature",
+    type=click.IntRange(1),
+    default=4,
+    show_default=True,
+    help="With --contribution: each owner's own records behind each feature. Fewer tell more of who is in them.",
+)
 @click.option("--candidate", is_flag=True, help="Only propose what is certified; isthmus deployment upgrade puts it into service.")
 @click.option("--report", type=click.Path(path_type=Path), default=Path(REPORT_DEFAULT), show_default=True, help="Where to write the page.")
 @click.option("--json", "as_json", is_flag=True, help="One object on standard output instead of the tables.")
@@ -105,6 +115,8 @@ def run(
     samples: int | None,
     proof: int,
     seed: int,
+    contribution: bool,
+    own_records_per_feature: int,
     candidate: bool,
     report: Path,
     as_json: bool,
@@ -129,6 +141,8 @@ def run(
         clock=SystemClock(),
         values=values,
         candidate=candidate,
+        contribution=contribution,
+        own_records_per_feature=own_records_per_feature,
     )
     check_writable(report, "--report")
     with Teller() as tell:

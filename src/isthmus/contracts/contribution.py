@@ -13,7 +13,7 @@ CONTRIBUTION_FORMAT: Literal["isthmus-contribution/1"] = "isthmus-contribution/1
 EXACT_OWNERS_MAX = 12
 """Owners whose every coalition is scored; with more, coalitions are drawn."""
 SCORED_OWNERS_MAX = 50
-PERMUTATIONS = 1000
+PERMUTATIONS = 3000
 """Orders of the owners that are drawn when there are too many coalitions."""
 WEIGHT_TOTAL = 1_000_000
 """All owners' weights together; the owners' part of each charge is divided by them."""
@@ -52,6 +52,7 @@ class Contribution(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     owners: sorted by party; the first is bit 0. method: exact, every coalition; drawn, `permutations` orders that follow from `seed`. seed:
     digest of the run and of all commitments, so it was fixed before anything was scored. masks: (n,) int64, the coalitions. losses: (n,)
     int64, sums of squared errors over `records` held-out records in 2^-24; of a coalition whose records are of one class, prior_loss.
+    parts: of whole groups, that the held-out records were drawn anew by for the intervals; few parts make them too narrow.
     heads_digest: of the scored heads' bytes; job: digest of the job that scored them. by_rows: no owner had a positive value, so the
     shares are by training records. Times are seconds since the Unix epoch.
     """
@@ -68,6 +69,7 @@ class Contribution(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     seed: str
     confidence_ppm: int
     records: int
+    parts: int
     prior_loss: int
     masks: Array
     losses: Array

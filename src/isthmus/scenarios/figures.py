@@ -20,6 +20,7 @@ from isthmus.scenarios.findings import (
     split_of,
     visibility_of,
 )
+from isthmus.scenarios.scored import contribution_figures
 from isthmus.scenarios.story_values import value_figures
 
 
@@ -42,11 +43,12 @@ def figures(facts: RunFacts) -> Json:
                 "calibration": _calibration(result_of(facts.fleet)),
                 "bytes_left": {item.owner.party: item.bytes_left for item in parties_of(facts)} or None,
                 "images_left": sum(item.images_left for item in parties_of(facts)) if facts.owners else None,
-                "visibility": visibility_of(facts.owners),
+                "visibility": visibility_of(facts.owners, "contribution" in (result_of(facts.fleet) or {})),
                 "membership_auc": None if given is None else given.membership_auc,
                 "membership": None if given is None else dict(given.membership),
                 "trees": (result_of(facts.fleet) or {}).get("trees"),
                 "certificate": _certificate(result_of(facts.fleet)),
+                "contribution": contribution_figures(result_of(facts.fleet)),
                 **_service(facts),
                 "site": _site(facts),
                 "leave": _leave(facts),

@@ -28,6 +28,7 @@ from isthmus.scenarios.facts import OwnerFacts, RunFacts
 
 VISIBILITY_TOTAL = "aggregate"
 VISIBILITY_OWN_HEADS = "aggregate; own heads singly"
+VISIBILITY_SINGLY = "each owner's own sums singly, to score it"
 """What the exchange sees of the owners: totals of all of them, and, where they allow it, each one's own fitted head."""
 HEAD_KIND = "head"
 SITE_MODELS = ("fleet", "local", "combined")
@@ -148,10 +149,12 @@ def time_text(at_s: float) -> str:
     return datetime.fromtimestamp(at_s, UTC).isoformat(timespec="seconds")
 
 
-def visibility_of(owners: Sequence[OwnerFacts]) -> str | None:
-    """What the owners' logs say left singly; None without logs."""
+def visibility_of(owners: Sequence[OwnerFacts], scored: bool = False) -> str | None:
+    """What the owners' logs say left singly; None without logs. scored: their own sums did, so that they could be scored."""
     if not owners:
         return None
+    if scored:
+        return VISIBILITY_SINGLY
     single = any(entry.kind == HEAD_KIND and entry.statistic == OWN_HEAD for owner in owners for entry in owner.entries)
     return VISIBILITY_OWN_HEADS if single else VISIBILITY_TOTAL
 

@@ -24,12 +24,13 @@ from isthmus.client.http import ExchangeClient
 from isthmus.contracts.agreement import Agreement
 from isthmus.contracts.asset import INSPECTION_SCHEMA, ROWS_SCHEMA
 from isthmus.contracts.build import ENDED, RunView
-from isthmus.contracts.errors import ExchangeStateError, FolderError, JobFailedError, StorageError, UnreachableError
+from isthmus.contracts.errors import AgreementError, ExchangeStateError, FolderError, JobFailedError, StorageError, UnreachableError
 from isthmus.contracts.ports import Clock
 from isthmus.contracts.schema import Schema
 from isthmus.contracts.targets import Target
 from isthmus.kit.config import process_environment
 from isthmus.sandbox.folder import read_folder
+from isthmus.sandbox.leaving import withdrawn
 from isthmus.sandbox.nodehome import NodeSettings, init_home, only_one, open_home
 
 UP_TIMEOUT_S = 60.0
@@ -57,6 +58,7 @@ class Terms:
     least_group_size: int = 20
     runs_max: int = 50
     days: int = 30
+    contribution: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -146,9 +148,15 @@ def agree(owner: Owner, exchange_key: str, participants: Mapping[str, str], term
                 stages=terms.stages,
                 dimension_records_min_ratio=terms.records_per_feature,
                 allow_own_head=terms.allow_own_head,
+                contribution=terms.contribution,
                 sample=home.settings.sample,
             )
-            for digest, agreement in home.agreements():
+            gone, kept = withdrawn(home.store), home.agreements()
+            newest = next((digest for digest, agreement in kept if terms.purpose in agreement.purposes), "")
+            if terms.purpose in gone.get(newest, frozenset()):
+                what = f"{owner.party} has left {terms.purpose!r}, and nobody agrees anew in its place"
+                raise AgreementError(what, "its owner may: isthmus node agree; or run with the other owners' --data")
+            for digest, agreement in kept:
                 if agreement.expires_at_s - now_s > terms.days * DAY_S // 2 and _same_terms(agreement, wanted):
                     return digest
             return home.agree(wanted)

@@ -7,13 +7,15 @@ import hashlib
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import msgspec
 
 from isthmus.assurance.certificate import check
 from isthmus.client.http import ExchangeClient
+from isthmus.contracts.agreement import AGGREGATE_RATIO_MIN
+from isthmus.contracts.brier import BRIER
 from isthmus.contracts.errors import CertificateError, FolderError, InputError, JobFailedError, RemoteError
 from isthmus.contracts.head import Head
 from isthmus.contracts.operations import OPERATIONS, fleet_operations
@@ -46,7 +48,8 @@ RESERVED = frozenset({"joint", "fleet", "exchange", "sample-user", "sample-compu
 class RunSettings:
     """What the command was told. data: the user's own folders, one an owner; empty for the sample owners. samples, proof: labels of
     the next line to fit on and to prove with. tools: as the nodes have them, for the pooled reference on sample files. values: a file of
-    site values, instead of the package's own. candidate: what is certified is proposed, not put into service."""
+    site values, instead of the package's own. candidate: what is certified is proposed, not put into service. contribution: owners let
+    their sums be seen singly, are scored and paid by that; then each has own_records_per_feature records behind each feature."""
 
     scenario: str
     state: Path
@@ -58,6 +61,8 @@ class RunSettings:
     clock: Clock
     values: Path | None = None
     candidate: bool = False
+    contribution: bool = False
+    own_records_per_feature: int = AGGREGATE_RATIO_MIN
 
 
 def party_of(folder: Path) -> str:
@@ -67,6 +72,18 @@ def party_of(folder: Path) -> str:
     if not name.isascii() or not plain or len(name) > NAME_CHARS:
         plain = f"{plain or 'owner'}-{hashlib.sha256(name.encode(errors='surrogateescape')).hexdigest()[:6]}"
     return f"owner-{plain}" if plain in RESERVED else plain
+
+
+def scored_terms(terms: Terms, own_records_per_feature: int) -> Terms:
+    """The same terms for owners who want to be scored: nothing may then be kept in aggregate."""
+    return replace(
+        terms,
+        operations=(*terms.operations, BRIER),
+        visibility="individual",
+        contribution=True,
+        least_participants=1,
+        records_per_feature=own_records_per_feature,
+    )
 
 
 def checked_folders(data: tuple[Path, ...]) -> dict[str, Path]:
@@ -135,7 +152,7 @@ class ScenarioRun:
     def _loop(self, operator: ExchangeClient, fleet: LocalFleet, owners: list[Owner], line: Owner | None) -> None:
         candidate = self._settings.candidate
         request: Json = {"scenario": msgspec.to_builtins(self._scenario), "owners": [o.party for o in owners], **self._package}
-        request["candidate"] = candidate
+        request |= {"candidate": candidate, "contribution": self._settings.contribution}
         with self._timed("build"):
             self.facts.fleet = ended_run(operator, fleet, operator.post("/v1/runs", request), "build", self._tell)
         result = self.facts.fleet.result or {}
@@ -150,7 +167,8 @@ class ScenarioRun:
                 self.facts.site = request_site(operator, fleet, self.facts.fleet, line, self._tell, **self._package)
         with self._timed("leaving"):
             self.facts.leaver = owners[-1].party
-            leaving = {**request, "without": [self.facts.leaver], "clean_only": True}
+            gone = "left" if self._settings.contribution else "without"  # who is scored may be shown, so the features stay
+            leaving = {**request, gone: [self.facts.leaver], "clean_only": True, "contribution": False}
             try:
                 self.facts.leave = ended_run(operator, fleet, operator.post("/v1/runs", leaving), "leaving", self._tell)
             except (JobFailedError, RemoteError) as error:
@@ -219,6 +237,8 @@ class ScenarioRun:
             allow_own_head=not self._targets,
             records_per_feature=self._scenario.recipe.records_per_feature,
         )
+        if self._settings.contribution:
+            together = scored_terms(together, self._settings.own_records_per_feature)
         for owner in owners:
             agree(owner, key, keys, together, clock)
             if self._targets:

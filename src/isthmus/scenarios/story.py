@@ -42,6 +42,7 @@ from isthmus.scenarios.findings import (
     time_text,
     visibility_of,
 )
+from isthmus.scenarios.scored import contribution_words
 from isthmus.scenarios.story_next import leave_part, site_part
 from isthmus.scenarios.story_service import example_receipt, money_part, service_parties, serving_part
 from isthmus.scenarios.story_values import forecasts_shown, value_bars, value_corruptions, value_rows
@@ -158,7 +159,7 @@ def _model(facts: RunFacts) -> r.ModelPart | None:
         backbone=head.stage.backbone,
         head_digest=result["head_digest"],
         artefact_digest=result["artefact_digest"],
-        visibility=visibility_of(facts.owners),
+        visibility=visibility_of(facts.owners, "contribution" in result),
         membership_auc=None if given is None else given.membership_auc,
     )
 
@@ -441,6 +442,8 @@ def _notes(facts: RunFacts, result: Json | None, shown: Sequence[r.CellPart], sa
         if planned:
             notes.append(say("note.plan", note=planned))
         notes += _tree_notes(facts, result, say)
+        scored = contribution_words(result, names_of(facts), say)
+        notes += [scored[:1].upper() + scored[1:] + "."] if scored else []
     if facts.reference is not None and facts.reference.membership:
         attacks = ", ".join(f"{name} {auc:.2f}" for name, auc in facts.reference.membership.items())
         notes.append(say("note.membership", list=attacks))

@@ -29,6 +29,7 @@ from isthmus.scenarios.findings import (
     statement_of,
     time_text,
 )
+from isthmus.scenarios.scored import contribution_words
 from isthmus.scenarios.story_values import value_headline, value_lines
 from isthmus.scenarios.trial_words import bound_percent, percent
 
@@ -171,6 +172,8 @@ def _model_lines(facts: RunFacts, say: Texts) -> list[tuple[str, str]]:
     result = result_of(facts.fleet)
     if result is not None:
         rows.append((say("line.certificate"), _certificate_text(result, say)))
+        scored = contribution_words(result, names_of(facts), say)
+        rows += [(say("line.contribution"), scored)] if scored else []
         stated = _stated_text(result, say)
         rows += [(say("line.stated"), stated)] if stated else []
         rows += [(say("line.care"), note) for note in result["notes"]]
