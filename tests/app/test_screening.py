@@ -43,8 +43,8 @@ def spoilt_town(root: Path, monkeypatch: pytest.MonkeyPatch) -> Town:
     def add(*names: str, **more: Any) -> None:
         original = __import__("tests.app.town", fromlist=["table_folder"]).table_folder
 
-        def table_folder(folder: Path, seed: int, count: int = 300) -> Path:
-            found: Path = original(folder, seed, count)
+        def table_folder(folder: Path, seed: int, count: int = 300, **more: Any) -> Path:
+            found: Path = original(folder, seed, count, **more)
             if folder.name == "dogwood":
                 turn_labels(town, "dogwood")
             return found
@@ -81,7 +81,7 @@ def test_the_run_goes_on_without_turned_labels_and_their_owner_is_told(tmp_path:
 
 def test_in_aggregate_it_is_said_what_cannot_be_seen(tmp_path: Path) -> None:
     with Town(tmp_path / "town") as town:
-        town.add("alder", "birch", "cedar", count=220)
+        town.add("alder", "birch", "cedar")
         found = town.run("build", town.request("alder", "birch", "cedar"))
         assert found.result is not None, found.error
         assert "cannot be seen" in found.result["screening"]["blind"][0] and not found.result["screening"]["suspicions"]
