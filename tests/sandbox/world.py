@@ -149,6 +149,8 @@ class DirectUplink:
             self.service.take_share(job, party, query, kind, body)
         elif kind == "refusal":
             self.service.take_refusal(job, party, query, msgspec.json.decode(body, type=JobRefusal))
+        elif kind == "seen":
+            self.service.take_notice(party, query)
 
 
 @dataclass

@@ -15,6 +15,7 @@ import numpy as np
 
 from isthmus.app.proofs import Proof, sign_certificate
 from isthmus.app.rounds import as_candidate
+from isthmus.app.screening import check_total
 from isthmus.app.workshop import Workshop, finished_job, unchanged_agreements
 from isthmus.assurance.alarms import judged
 from isthmus.assurance.auc import auc
@@ -210,7 +211,9 @@ class Build:
 
     def _moments(self) -> Moments:
         params = msgspec.convert(self._training(), MomentsParams)
-        return moments_from(self._total(MOMENTS, self._stage, params), self._stage.dimension)
+        total = moments_from(self._total(MOMENTS, self._stage, params), self._stage.dimension)
+        check_total(total, params, self._assets)
+        return total
 
     def _fit(self, moments: Moments) -> list[Any]:
         return list(candidates(moments, self._scenario.recipe.lambdas))

@@ -41,6 +41,7 @@ from isthmus.app.overview import ExchangeOverview
 from isthmus.app.question_routes import question_routes
 from isthmus.app.questions import Questions
 from isthmus.app.sandbox_routes import sandbox_routes
+from isthmus.app.screening import remarks, screen
 from isthmus.app.shadows import Shadows
 from isthmus.app.site import site_purpose, site_scenario
 from isthmus.app.upkeep import Upkeep
@@ -62,6 +63,7 @@ from isthmus.kit.signing import SigningKey
 from isthmus.ledger.book import open_book
 from isthmus.ledger.meter import Meter
 from isthmus.sandbox.jobstore import JobStore
+from isthmus.sandbox.notices import NoticeBoard
 from isthmus.sandbox.service import NO_PROMISES, Promises, SandboxService
 from isthmus.sandbox.withdrawals import Withdrawals
 
@@ -96,6 +98,7 @@ class Exchange:
         self.sandbox = SandboxService(
             self.jobstore, self.key, clock, house.promises, invited_only=house.invited_only, withdrawals=self.withdrawals
         )
+        self.notices = self.sandbox.notices = NoticeBoard(state / "notices.sqlite", self.key)
         self.keys_db = open_keys(state / "keys.sqlite")
         self.keys = KeyRing(self.keys_db, clock)
         self.book_db = open_book(state / "book.sqlite")
@@ -157,7 +160,12 @@ class Exchange:
         shop = self._workshop()
         if request.contribution:
             check_scorable(request.scenario)
+        purpose = Build.purpose_of(request)
+        owners = {party: self.jobs.agreement(party, purpose)[1] for party in request.roster}
+        found = screen(shop, self.notices, run_id, request, purpose, owners)
+        request = found.request
         certified, result = self._probed(request, *Attendance(shop, run_id, request).walk())
+        result = {**result, "screening": found.told, "notes": [*result.get("notes", []), *remarks(found.told)]}
         if certified:
             head = self.catalogue.head(result["artefact_digest"])
             digests = (result["artefact_digest"], result["certificate"]["digest"])
@@ -275,6 +283,7 @@ class Exchange:
         self.jobstore.close()
         self.questions.close()
         self.withdrawals.close()
+        self.notices.close()
         self.edge.close()
         self.keys_db.close()
         self.book_db.close()

@@ -24,6 +24,7 @@ from isthmus.contracts.job import JobRefusal, JobRequest
 from isthmus.contracts.negotiation import TermsRequest
 from isthmus.contracts.party import InviteRequest, Joining
 from isthmus.kit.signing import Envelope
+from isthmus.sandbox.notices import TAKEN
 from isthmus.sandbox.requestsign import HEADER
 from isthmus.sandbox.service import SandboxService
 
@@ -291,7 +292,7 @@ class SandboxRoutes:
         return await self._waiters.changed(lambda: self._service.changes != seen, deadline_s)
 
     async def message(self, request: Request) -> Any:
-        """What a node says about a job: countersign, vector, head, refusal or status."""
+        """What a node says about a job: countersign, vector, head, refusal or status; or of a notice, seen."""
         body = await whole_body(request, BODY_BYTES_MAX)
         party = await self._party(request, body)
         job_id, kind = request.path_params["job"], request.path_params["kind"]
@@ -305,8 +306,10 @@ class SandboxRoutes:
         elif kind == "status":
             progress = decoded(body, NodeProgress)
             await run_sync(self._service.take_status, party, progress.phase[:64], progress.done, progress.total)
+        elif kind == TAKEN:
+            await run_sync(self._service.take_notice, party, digest)
         else:
-            raise InputError(f"{kind!r} is not something that a node says", "use countersign, vector, head, refusal or status")
+            raise InputError(f"{kind!r} is not something that a node says", "use countersign, vector, head, refusal, status or seen")
         return {"taken": True}
 
     # Negotiations.

@@ -26,6 +26,8 @@ from isthmus.scenarios.package import find_package, load_package
 FILE = click.Path(path_type=Path)
 COMMANDS = {
     "describe": "isthmus.cli.asset:describe",
+    "check": "isthmus.cli.asset_check:check",
+    "notices": "isthmus.cli.asset_notices:notices",
 }
 """name -> module:attribute; a command's file is imported when it is asked for."""
 

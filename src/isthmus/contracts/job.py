@@ -157,10 +157,10 @@ class JobStatus(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
 
 
 class NodeTask(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What a node has to do next. job: the signed Job envelope. countersignatures: all of them, in the compute phase. rotations: signed
-    Rotation envelopes of members whose keys have changed, which speak for themselves."""
+    """What a node has to do next. job: the signed Job envelope; of a notice, the signed Notice. countersignatures: all of them, in the
+    compute phase. rotations: signed Rotation envelopes of members whose keys have changed, which speak for themselves."""
 
-    phase: Literal["countersign", "compute"]
+    phase: Literal["countersign", "compute", "notice"]
     job: Json
     countersignatures: dict[str, Json] = {}
     rotations: tuple[Json, ...] = ()

@@ -22,13 +22,14 @@ from isthmus.contracts.ports import Clock
 from isthmus.contracts.question import QuestionParams
 from isthmus.kit.canonical import canonical_bytes, digest_of, parse_canonical, sha256_hex
 from isthmus.kit.signing import Envelope, SigningKey, key_id, payload_of, seal, unseal
-from isthmus.sandbox.agreements import agreement_digest, unsealed_terms
+from isthmus.sandbox.agreements import agreement_digest, read_terms, unsealed_terms
 from isthmus.sandbox.held import Data
 from isthmus.sandbox.history import PastJob, job_content, stage_blocks
 from isthmus.sandbox.leaving import withdrawn
 from isthmus.sandbox.masking import check_range, mask_public_hex, masked, new_mask_key
 from isthmus.sandbox.nodestore import NodeStore, StoredJob
 from isthmus.sandbox.nodeterms import NodeTerms
+from isthmus.sandbox.notices import TAKEN, taken_notice
 from isthmus.sandbox.outlog import Leaving, OutLog
 from isthmus.sandbox.release import check_budget, noisy_share
 from isthmus.sandbox.rotation import chain, checked_rotation, extended
@@ -206,6 +207,8 @@ class Node:
     # One task.
 
     def _do(self, task: NodeTask) -> None:
+        if task.phase == "notice":
+            return self._take_notice(task.job)
         try:
             envelope = msgspec.convert(task.job, Envelope)
             digest = "sha256:" + sha256_hex(payload_of(envelope))
@@ -229,6 +232,17 @@ class Node:
         except (JobClosedError, ConflictError) as error:
             self._stuck = True
             self._report("not-taken", {"job": unverified.id, "message": str(error)})
+
+    def _take_notice(self, document: Any) -> None:
+        """Keeps what the exchange tells this owner, and says that it has it. Nothing else follows from it."""
+        pinned = {read_terms(envelope).exchange for _, envelope in self._store.agreements()}
+        try:
+            digest, notice = taken_notice(self._store, document, self._me.id, pinned)
+            self._report("notice", {"run": notice.run, "kind": notice.kind, "message": notice.says, "left_out": notice.left_out})
+            self._send(Leaving(TAKEN, b"{}", self._uplink.address, digest), f"/v1/tasks/notice/{self._me.id}/{TAKEN}?job={digest}", JSON)
+        except (RefusedError, ConflictError, InputError, SignatureError) as error:
+            self._stuck = True
+            self._report("notice-not-taken", {"message": str(error)})
 
     def _trusted(self, envelope: Envelope, unverified: Job, rotations: tuple[Any, ...]) -> Trusted:
         """The job, signed by the exchange that an agreement pins, and that agreement: the newest for asset and purpose."""

@@ -275,6 +275,13 @@ def settings_of(root: Path) -> NodeSettings:
     return msgspec.json.decode(raw, type=NodeSettings)
 
 
+def node_store(root: Path) -> Path:
+    """Where a node's state folder keeps what it remembers. Raises InputError when it is none."""
+    if not (root / STORE_NAME).is_file():
+        raise InputError(f"{root} is no node's state folder", "run: isthmus node init")
+    return root / STORE_NAME
+
+
 def _store(root: Path) -> NodeStore:
     return NodeStore(root / STORE_NAME)
 

@@ -29,7 +29,7 @@ KEYS_SUFFIX = ".keys"
 ROTATION = "rotation"
 START = "0" * 64
 DECLARED_KINDS = frozenset(
-    {"party", "asset", "agreement", "countersign", "vector", "head", "refusal", "status", "terms", "rotation", "withdrawal"}
+    {"party", "asset", "agreement", "countersign", "vector", "head", "refusal", "status", "terms", "rotation", "withdrawal", "seen"}
 )
 NUMBER_KINDS = frozenset({"vector", "head"})
 DOCUMENT_BYTES_MAX = 256 * 1024

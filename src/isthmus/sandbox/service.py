@@ -56,6 +56,7 @@ from isthmus.sandbox.coordinator import (
 from isthmus.sandbox.guestlist import GuestList
 from isthmus.sandbox.jobstore import JobStore
 from isthmus.sandbox.leaving import checked_withdrawal
+from isthmus.sandbox.notices import NoticeBoard
 from isthmus.sandbox.requestsign import check_request, claimed_party
 from isthmus.sandbox.rotation import checked_rotation
 from isthmus.sandbox.statistics.registry import STATISTICS, parsed_params
@@ -138,6 +139,7 @@ class SandboxService:
         self._open = {state.job.id: state for state in store.open_jobs()}
         self.changes = 0
         self._listeners: list[Callable[[], None]] = []
+        self.notices: NoticeBoard | None = None
 
     def listen(self, heard: Callable[[], None]) -> None:
         """heard: called after every change, from any thread; it must return at once and raise nothing."""
@@ -437,6 +439,7 @@ class SandboxService:
         with self._lock:
             states = [self._at_present(state) for state in list(self._open.values()) if party in state.parties]
             found = [self._with_rotations(state, task) for state in states if (task := task_for(state, party)) is not None]
+            found += [] if self.notices is None else self.notices.tasks(party)
             if not found and party in self._seen:
                 self._seen[party] = _Seen(self._seen[party].at_s)
             return found
@@ -459,6 +462,11 @@ class SandboxService:
             raise SignatureError(f"{party} cannot refuse for {refusal.party}", "sign as yourself")
         with self._lock:
             self._keep(refused(self._existing(job_id), digest, refusal))
+
+    def take_notice(self, party: str, digest: str) -> None:
+        """The party's node keeps what it was told."""
+        if self.notices is not None:
+            self.notices.take(digest, party)
 
     def take_status(self, party: str, phase: str, done: int, total: int) -> None:
         with self._lock:
