@@ -236,7 +236,8 @@ def bars_of(figures: dict[str, Any]) -> list[dict[str, Any]]:
 def shown(one: dict[str, float] | None, signed: bool = False) -> str:
     if one is None:
         return " " * 25
-    return ("{:>7.3f} ({:.3f} to {:.3f})" if not signed else "{:>+7.3f} ({:+.3f} to {:+.3f})").format(*one.values()).rjust(25)
+    sign = "+" if signed else ""
+    return f"{one['value']:>{sign}7.3f} ({one['low']:{sign}.3f} to {one['high']:{sign}.3f})".rjust(25)
 
 
 def lines_of(found: dict[str, Any], indent: str = "") -> list[str]:
@@ -267,6 +268,9 @@ def table(result: dict[str, Any]) -> str:
         lines += ["", f"{title:32}{heads}"]
         for name, found in figures[title].items():
             lines += [name, *lines_of(found, "  ")]
+            if title == OWN:
+                less = [found[OURS][f"{what} less {alone(name)}"] for what in SCORES]
+                lines.append(f"{'  ours less its own':32}" + "".join(shown(one, signed=True) for one in less))
     lines += ["", *flamby_hearts.told(figures[FLAMBY]), ""]
     held = (f"{'holds' if b['holds'] else 'FAILS':6} {b['name']}: {b['value']:g} (goal {b['goal']:g} {b['unit']})" for b in result["bars"])
     return "\n".join([*lines, *held])
