@@ -388,12 +388,17 @@ def test_withdrawn(tmp_path: Path) -> None:
 
 def test_contribution(tmp_path: Path) -> None:
     heads = msgspec.to_builtins(Array.of(np.full((2, D + 1), 1e-4)))
-    asked = {"statistic": BRIER, "params": {"heads": heads, "buckets": 2, "bucket_records_min": 4}}
+    asked: dict[str, Any] = {"statistic": BRIER, "params": {"heads": heads, "buckets": 2, "bucket_records_min": 4}}
     asked["terms"] = msgspec.structs.replace(HONEST, output="evaluation")
-    scored = {"operations": (*STRICT["operations"], BRIER), "visibility": "individual", "least_group_size": 2, "least_participants": 1}
+    scored: dict[str, Any] = {
+        "operations": (*STRICT["operations"], BRIER),
+        "visibility": "individual",
+        "least_group_size": 2,
+        "least_participants": 1,
+    }
+    scored["dimension_records_min_ratio"] = 1
     there = ModifiedExchange(strict_world(tmp_path, **scored, contribution=True))
-    answer = there.ask(there.job(**asked))
-    assert answer.left == ("vector",), (answer, there.world.owners["alfa"].events)
+    assert there.ask(there.job(**asked)).left == ("vector",)
     signed_anew(there.world, **scored, contribution=False)
     assert there.ask(there.job(**asked)).refused == ("contribution",)
 
