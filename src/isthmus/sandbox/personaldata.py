@@ -1,8 +1,8 @@
 """Signs of personal data in an owner's records, by heuristics: names of columns, shapes of values, places in pictures.
 
 The only place that knows them. The public description of an asset tells which sign was met where, in the words of the schema, never a
-value, a count or the name of a file; the owner's own check (sandbox.quality) counts the records too. Faces, voices, names in free text and what
-columns say together are not looked for.
+value, a count or the name of a file; the owner's own check (sandbox.quality) counts the records too. Faces, voices, names in free text and
+what columns say together are not looked for.
 """
 
 from __future__ import annotations
