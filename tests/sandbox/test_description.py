@@ -22,7 +22,7 @@ from PIL import Image
 from isthmus.cli.main import isthmus
 from isthmus.contracts.croissant import CONTEXT, AssetFacts, band_of, description_of, published
 from isthmus.contracts.documentschemas import asset_description_schema
-from isthmus.contracts.errors import DocumentError, FolderError
+from isthmus.contracts.errors import DocumentError, FolderError, InputError
 from isthmus.contracts.schema import Column, Schema
 from isthmus.sandbox.columnasset import read_columns
 from isthmus.sandbox.columndescription import described_columns
@@ -291,6 +291,8 @@ def test_a_table_in_columns_is_described_and_no_planted_value_is_in_it(tmp_path:
     home.store.close()
     found = told_by_command("--state", str(state))
     assert found["isthmus:commitment"] == home.asset.commitment and found["isthmus:recordsBand"] == "fewer than 10"
+    unchecked = CliRunner().invoke(isthmus, ["asset", "check", "--state", str(state)])
+    assert isinstance(unchecked.exception, InputError) and "a table in columns" in unchecked.exception.message
     text = json.dumps(found, ensure_ascii=False)
     assert "7319" not in text and "Zephyrine" not in text and not [canary for canary in CANARIES if canary in text]
     types = {field["name"]: field["dataType"] for field in found["recordSet"][0]["field"]}
