@@ -33,11 +33,6 @@ SCORED = {
 }
 
 
-@pytest.fixture(autouse=True)
-def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("isthmus.app.workshop.POLL_S", 0.004)
-
-
 def test_owners_are_scored_paid_and_a_leaver_is_no_longer(tmp_path: Path) -> None:
     with Town(tmp_path, SCORED) as town:
         town.add(*OWNERS, seeds={"dogwood": 0}, counts={"dogwood": 60})  # dogwood has what alder has, less of it

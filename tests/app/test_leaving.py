@@ -16,11 +16,6 @@ from tests.app.town import PURPOSE, Town
 INDIVIDUAL = {"visibility": "individual", "least_participants": 1}
 
 
-@pytest.fixture(autouse=True)
-def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("isthmus.app.workshop.POLL_S", 0.004)
-
-
 def departure(town: Town, run: str) -> Departure:
     return town.exchange.departures.departure(run)
 

@@ -23,11 +23,6 @@ from tests.app.town import Town
 INDIVIDUAL = {"visibility": "individual", "least_participants": 1, "contribution": True}
 
 
-@pytest.fixture(autouse=True)
-def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("isthmus.app.workshop.POLL_S", 0.004)
-
-
 def turn_labels(town: Town, name: str) -> None:
     """Good is defect at this owner: a mistake of whoever exported the table."""
     path = town.root / "data" / name / "records.csv"

@@ -38,6 +38,9 @@ SQL = re.compile(
 )
 
 
+BY_NAME = {"importlib.import_module", "import_module", "pkgutil.resolve_name", "resolve_name", "__import__"}
+
+
 def calls(file: SourceFile) -> list[str]:
     return [dotted(node.func) for node in ast.walk(file.tree) if isinstance(node, ast.Call)]
 
@@ -98,11 +101,7 @@ def test_imports_inside_functions_are_listed() -> None:
 
 
 def test_modules_are_found_by_name_only_at_the_command_line() -> None:
-    guilty = {
-        f.name
-        for f in source_files()
-        if not f.name.startswith("src/isthmus/cli/") and {"importlib.import_module", "__import__"} & set(calls(f))
-    }
+    guilty = {f.name for f in source_files() if not f.name.startswith("src/isthmus/cli/") and BY_NAME & set(calls(f))}
     assert not guilty, guilty
 
 

@@ -13,18 +13,25 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+import numpy as np
 import pytest
 
 import isthmus.sandbox as sandbox
 from isthmus.contracts.agreement import PrivacyTerms
 from isthmus.contracts.asset import ASSET_TYPE
-from isthmus.contracts.job import PAUSED, Job, Noise, RosterMember
+from isthmus.contracts.brier import BRIER
+from isthmus.contracts.head import Array
+from isthmus.contracts.job import PAUSED, Job, NodeTask, Noise, RosterMember
+from isthmus.contracts.notice import NOTICE_TYPE, Notice
 from isthmus.contracts.statistic import EVALUATE, OWN_HEAD
 from isthmus.kit.signing import SigningKey, seal
+from isthmus.sandbox.agreements import sealed_terms
+from isthmus.sandbox.leaving import leave
 from isthmus.sandbox.nodehome import NodeSettings, init_home
 from isthmus.sandbox.nodestate import pause, resume
-from tests.sandbox.modified import HONEST, Answer, ModifiedExchange, Words, artefact_params, signed_anew, strict_world
-from tests.sandbox.world import VIEWS, Owner, tiny_head, tiny_stage, write_folder
+from isthmus.sandbox.notices import notices_of
+from tests.sandbox.modified import HONEST, STRICT, Answer, ModifiedExchange, Words, artefact_params, signed_anew, strict_world
+from tests.sandbox.world import VIEWS, D, Owner, tiny_head, tiny_stage, write_folder
 
 STRANGER = SigningKey.from_seed(b"s" * 32)
 SHORT_S = 3600
@@ -132,6 +139,22 @@ def five(*staying: str) -> Try:
     return attempt
 
 
+def showing(change: Callable[[ModifiedExchange], Any]) -> Try:
+    """A job that shows an agreement of an owner who is not in it."""
+    return lambda exchange: exchange.ask(exchange.job(seen_singly=(change(exchange),)))
+
+
+def deltas_own(exchange: ModifiedExchange) -> Any:
+    return msgspec.to_builtins(exchange.world.owners["delta"].home.store.agreements()[0][1])
+
+
+def made_up(exchange: ModifiedExchange) -> Any:
+    """What delta never signed: individual visibility, by the exchange's own hand."""
+    world = exchange.world
+    terms = world.agreement(world.owners["delta"].home, {"delta": STRANGER.public_hex}, visibility="individual")
+    return msgspec.to_builtins(sealed_terms(world.exchange_key, terms))
+
+
 ONE_JOB: dict[str, tuple[Try, tuple[Try, ...]]] = {
     "purpose": (changed(purpose="inspect"), (changed(purpose="marketing"), changed(purpose=""))),
     "statistic": (changed(), (changed(statistic="rows/1"),)),
@@ -164,6 +187,10 @@ ONE_JOB: dict[str, tuple[Try, tuple[Try, ...]]] = {
             roster(lambda x, m: (m[0], msgspec.structs.replace(m[1], asset=m[2].asset), m[2])),
             roster(lambda x, m: (m[0], msgspec.structs.replace(m[1], asset={}), m[2])),
         ),
+    ),
+    "agreement-signature": (
+        showing(deltas_own),
+        (showing(made_up), showing(lambda x: {**deltas_own(x), "signatures": []}), showing(lambda x: {})),
     ),
     "exchange-signature": (
         changed(),
@@ -206,6 +233,9 @@ OWN_WORLD = (
     "least-group-size",
     "agreement",
     "agreement-state",
+    "withdrawn",
+    "contribution",
+    "notice",
 )
 """Clauses that need an agreement or a moment of their own; each has a test of its name below."""
 ELSEWHERE = {
@@ -342,6 +372,54 @@ def test_agreement_state(tmp_path: Path) -> None:
     newest = alfa.home.agreements()[0][0]
     alfa.node._terms.terminate(newest, "the owner leaves", int(world.clock.now_s()))
     assert there.ask(there.job()).refused == ("agreement-state",)
+
+
+def test_withdrawn(tmp_path: Path) -> None:
+    """Whoever has left one purpose answers for the other; the word is the owner's, whatever the exchange made of it."""
+    there = ModifiedExchange(strict_world(tmp_path, purposes=("inspect", "count")))
+    there.world.service._withdrawals = None
+    leave(tmp_path / "alfa" / "state", "count", "", int(there.world.clock.now_s()))
+    assert there.ask(there.job()).left == ("vector",)
+    job = there.job()
+    assert there.ask(there.job(purpose="count")).refused == ("withdrawn",)
+    leave(tmp_path / "alfa" / "state", None, "", int(there.world.clock.now_s()))
+    assert there.ask(job).refused == ("withdrawn",) and there.ask(there.job()).left == ()
+
+
+def test_contribution(tmp_path: Path) -> None:
+    heads = msgspec.to_builtins(Array.of(np.full((2, D + 1), 1e-4)))
+    asked: dict[str, Any] = {"statistic": BRIER, "params": {"heads": heads, "buckets": 2, "bucket_records_min": 4}}
+    asked["terms"] = msgspec.structs.replace(HONEST, output="evaluation")
+    scored: dict[str, Any] = {
+        "operations": (*STRICT["operations"], BRIER),
+        "visibility": "individual",
+        "least_group_size": 2,
+        "least_participants": 1,
+    }
+    scored["dimension_records_min_ratio"] = 1
+    there = ModifiedExchange(strict_world(tmp_path, **scored, contribution=True))
+    assert there.ask(there.job(**asked)).left == ("vector",)
+    signed_anew(there.world, **scored, contribution=False)
+    assert there.ask(there.job(**asked)).refused == ("contribution",)
+
+
+def test_notice(exchange: ModifiedExchange) -> None:
+    """What an owner is told of its sums comes from its exchange and is for itself, or it is not kept."""
+    alfa, world = exchange.world.owners["alfa"], exchange.world
+    notice = Notice(
+        party="alfa", run="r", scenario="s", purpose="inspect", kind="turned", says="x", left_out=True, chance_ppm=1, at_s=1, next="look"
+    )
+
+    def told(document: Any) -> tuple[str, int]:
+        alfa.uplink.tampered = lambda tasks: [NodeTask(phase="notice", job=msgspec.to_builtins(document))]
+        alfa.node.step(0)
+        alfa.uplink.tampered = lambda tasks: tasks
+        return alfa.events[-1][0], len(notices_of(alfa.home.store))
+
+    for_bravo = seal(world.exchange_key, NOTICE_TYPE, msgspec.structs.replace(notice, party="bravo"))
+    for document in (seal(STRANGER, NOTICE_TYPE, notice), seal(world.exchange_key, ASSET_TYPE, notice), for_bravo, None):
+        assert told(document) == ("notice-not-taken", 0)
+    assert told(seal(world.exchange_key, NOTICE_TYPE, notice)) == ("notice", 1)
 
 
 def _clauses_of(tree: ast.AST, constants: dict[str, str]) -> Iterator[str]:

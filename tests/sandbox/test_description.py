@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import importlib.util
 import io
 import json
@@ -10,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import jsonschema
+import msgspec
 import numpy as np
 import pytest
 from click.testing import CliRunner
@@ -20,10 +22,14 @@ from PIL import Image
 from isthmus.cli.main import isthmus
 from isthmus.contracts.croissant import CONTEXT, AssetFacts, band_of, description_of, published
 from isthmus.contracts.documentschemas import asset_description_schema
-from isthmus.contracts.errors import DocumentError, FolderError
+from isthmus.contracts.errors import DocumentError, FolderError, InputError
 from isthmus.contracts.schema import Column, Schema
+from isthmus.sandbox.columnasset import read_columns
+from isthmus.sandbox.columndescription import described_columns
+from isthmus.sandbox.columnlayout import column_place
 from isthmus.sandbox.description import described, mock_sample
 from isthmus.sandbox.nodehome import NodeSettings, init_home
+from isthmus.sandbox.ownerdata import silent
 from tests.sandbox.world import write_folder
 
 CANARIES = ("canary-7319@example.org", "Zephyrine Canary", "+49 170 7319731", "7319.731", "canary-file-7319")
@@ -196,10 +202,11 @@ def test_of_a_quality_report_no_count_and_no_sentence_is_told(tmp_path: Path) ->
         "score": 71,
         "records": 7319,
         "groups": 3,
-        "findings": [{"check": "missing", "level": "care", "says": "7319 of them", "records": 7319, "share": 0.25}],
+        "findings": [{"check": "missing", "level": "care", "says": "7319 of them", "records": 7319, "share": 0.2537}],
     }
     quality = published(report)
     found = document(rows_folder(tmp_path / "data"), quality=quality)
+    assert found["isthmus:quality"]["findings"][0]["share"] == 0.25, "four digits would tell how many records there are"
     assert found["isthmus:quality"]["score"] == 71 and "7319" not in json.dumps(found)
 
 
@@ -231,3 +238,104 @@ def test_the_command_describes_a_folder_and_a_node(tmp_path: Path) -> None:
     node = json.loads(CliRunner().invoke(isthmus, ["asset", "describe", "--state", str(tmp_path / "state"), "--json"]).output)
     assert node["isthmus:commitment"] == home.asset.commitment and node["isthmus:sample"] is True
     assert node["license"] == "https://spdx.org/licenses/CC-BY-4.0"
+
+
+def told_by_command(*words: str) -> dict[str, Any]:
+    run = CliRunner().invoke(isthmus, ["asset", "describe", *words, "--json"])
+    assert run.exit_code == 0, (run.output, run.exception)
+    found: dict[str, Any] = json.loads(run.output)
+    check_structure(found)
+    return found
+
+
+def test_a_node_tells_the_report_that_it_keeps_and_none_of_earlier_data(tmp_path: Path) -> None:
+    data, state = rows_folder(tmp_path / "data", TABLE + "Cy,c@example.org,2020-01-03,2.5,none,good,c\n" * 20), tmp_path / "state"
+    home = init_home(state, NodeSettings(id="alfa", name="alfa", kind="owner", data=str(data), licence="own", sample=True))
+    home.store.close()
+    assert "isthmus:quality" not in told_by_command("--state", str(state))
+    checked = CliRunner().invoke(isthmus, ["asset", "check", "--state", str(state), "--json"])
+    assert checked.exit_code == 0, checked.output
+    report = json.loads(checked.output)
+    kept = told_by_command("--state", str(state))
+    assert kept["isthmus:quality"] == json.loads(msgspec.json.encode(published(report))) and "7319" not in json.dumps(kept)
+    other = tmp_path / "other.json"
+    other.write_text(json.dumps({"score": 7}))
+    assert told_by_command("--state", str(state), "--quality", str(other))["isthmus:quality"]["score"] == 7
+    (data / "records.csv").write_text(TABLE + "Di,d@example.org,2020-01-03,2.5,none,good,d\n" * 9, encoding="utf-8")
+    init_home(state, home.settings).store.close()
+    assert "isthmus:quality" not in told_by_command("--state", str(state))
+
+
+def columns_file(path: Path, named: bool = True) -> Path:
+    """The table with the planted values, as one file in columns."""
+    path.parent.mkdir(parents=True)
+    rows = list(csv.DictReader(io.StringIO(TABLE)))
+    columns: dict[str, list[Any]] = {(name if named else f"+49 170 7319731 {name}"): [row[name] for row in rows] for name in rows[0]}
+    if path.suffix == ".csv":
+        path.write_text(TABLE if named else TABLE.partition("\n")[2], encoding="utf-8")
+        return path
+    arrow = pytest.importorskip("pyarrow")
+    columns["pressure"], columns["count"], columns["wet"] = [7319.731, None], [7319, 1], [True, False]
+    made = arrow.table(columns)
+    if path.suffix == ".parquet":
+        importlib.import_module("pyarrow.parquet").write_table(made, path)
+    else:
+        importlib.import_module("pyarrow.feather").write_feather(made, path)
+    return path
+
+
+@pytest.mark.parametrize("name", ["big.csv", "big.parquet", "big.feather"])
+def test_a_table_in_columns_is_described_and_no_planted_value_is_in_it(tmp_path: Path, name: str) -> None:
+    data, state = columns_file(tmp_path / "data" / name), tmp_path / "state"
+    home = init_home(state, NodeSettings(id="alfa", name="alfa", kind="owner", data=str(data), licence="own", sample=True))
+    home.store.close()
+    found = told_by_command("--state", str(state))
+    assert found["isthmus:commitment"] == home.asset.commitment and found["isthmus:recordsBand"] == "fewer than 10"
+    unchecked = CliRunner().invoke(isthmus, ["asset", "check", "--state", str(state)])
+    assert isinstance(unchecked.exception, InputError) and "a table in columns" in unchecked.exception.message
+    text = json.dumps(found, ensure_ascii=False)
+    assert "7319" not in text and "Zephyrine" not in text and not [canary for canary in CANARIES if canary in text]
+    types = {field["name"]: field["dataType"] for field in found["recordSet"][0]["field"]}
+    typed = {"count": "sc:Integer", "wet": "sc:Boolean"} if name != "big.csv" else {}
+    usual = {"person_name": "sc:Text", "email": "sc:Text", "joined": "sc:Date", "pressure": "sc:Float", "remark": "sc:Text"}
+    assert types == {**usual, **typed, "label": "sc:Text"}
+    told = " ".join(found["rai:personalSensitiveInformation"])
+    assert "person_name is named like a name" in told and "remark have the shape of a phone" in told
+    salt = str(tmp_path / "salt")
+    bound = [told_by_command(str(data), "--salt", salt)["isthmus:commitment"] for _ in range(2)]
+    assert bound[0] == bound[1] != home.asset.commitment
+    assert found["distribution"][0]["includes"][0] == {".csv": "*.csv", ".parquet": "*.parquet", ".feather": "*.arrow"}[data.suffix]
+
+
+def test_columns_have_the_type_that_all_batches_have(tmp_path: Path) -> None:
+    path = tmp_path / "data" / "big.csv"
+    path.parent.mkdir()
+    rows = [f"{n},{n if n < 9000 else n + 0.5},{n if n < 9000 else 'x'},,{'defect' if n % 3 else 'good'}" for n in range(10_000)]
+    path.write_text("\n".join(["whole,real,mixed,empty,label", *rows]) + "\n", encoding="utf-8")
+    found = told_by_command(str(path))
+    fields = {field["name"]: (field["dataType"], field.get("isthmus:parses")) for field in found["recordSet"][0]["field"]}
+    assert fields == {
+        "whole": ("sc:Integer", "all"),
+        "real": ("sc:Float", "all"),
+        "mixed": ("sc:Text", "some"),
+        "empty": ("sc:Text", "none"),
+        "label": ("sc:Text", None),
+    }
+    assert found["isthmus:recordsBand"] == "10,000-19,999"
+
+
+def test_a_table_in_columns_has_its_scenarios_fields_and_no_first_record_for_names(tmp_path: Path) -> None:
+    schema = Schema(columns=(Column(name="pressure", unit="bar", low=0, high=9000),))
+    place = column_place(columns_file(tmp_path / "a" / "big.csv"))
+    assert place is not None
+    asset, _ = read_columns(*place, silent, schema)
+    facts = described_columns(asset, "a", "alfa", "own", "2026-11-26", schema)
+    assert [(one.name, one.unit, one.high) for one in facts.fields] == [("pressure", "bar", 9000), ("label", "", None)]
+    pytest.importorskip("pyarrow")
+    place = column_place(columns_file(tmp_path / "b" / "big.parquet", named=False))
+    assert place is not None
+    layout = msgspec.structs.replace(place[2], label="+49 170 7319731 label")
+    asset, _ = read_columns(place[0], place[1], layout, silent)
+    with pytest.raises(FolderError, match="looks like data") as refused:
+        described_columns(asset, "a", "alfa", "own", "2026-11-26")
+    assert "7319" not in str(refused.value)

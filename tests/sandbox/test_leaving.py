@@ -82,6 +82,61 @@ def test_a_share_that_was_ready_does_not_leave_after_its_owner_did(world: World)
     assert world.service.job(job.id).phase == "failed"
 
 
+def standing(world: World, name: str, place: int = 0) -> tuple[str, str]:
+    """Where an owner's agreement stands, at its node and at the exchange."""
+    digest = world.owners[name].home.store.agreements()[place][0]
+    here = world.owners[name].home.store.negotiations.of_agreement(digest)
+    assert here is not None
+    return here.negotiation.state, str(world.service.desk.standing(digest)[0])
+
+
+def test_a_whole_withdrawal_ends_the_agreement_on_both_sides(world: World) -> None:
+    world.steps(1)
+    assert standing(world, "carol") == ("FINALIZED", "FINALIZED")
+    left(world, "carol")
+    assert standing(world, "carol") == ("TERMINATED", "FINALIZED"), "before the exchange could be told"
+    world.steps(1)
+    assert standing(world, "carol") == ("TERMINATED", "TERMINATED") and standing(world, "alfa") == ("FINALIZED", "FINALIZED")
+    (here,) = world.owners["carol"].home.store.negotiations.all()
+    assert here.negotiation.messages[-1].reason == world.service.desk.all()[-1].messages[-1].reason == "our contract ends"
+    assert left(world, "carol") and standing(world, "carol") == ("TERMINATED", "TERMINATED"), "again is no error"
+
+
+def test_an_exchange_that_keeps_no_withdrawals_is_told_that_the_agreement_ended(world: World) -> None:
+    world.steps(1)
+    world.service._withdrawals = None
+    left(world, "carol")
+    world.clock.advance(60)
+    world.steps(1)
+    assert standing(world, "carol") == ("TERMINATED", "TERMINATED")
+    with pytest.raises(AgreementError, match="TERMINATED"):
+        world.service.create_job(world.request())
+
+
+def test_a_withdrawal_that_was_cut_short_is_brought_to_its_end(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    world.steps(1)
+    with monkeypatch.context() as cut, pytest.raises(KeyboardInterrupt):
+        cut.setattr("isthmus.sandbox.nodeterms.NodeTerms.end", lambda *given: (_ for _ in ()).throw(KeyboardInterrupt()))
+        left(world, "carol")
+    assert standing(world, "carol")[0] == "FINALIZED" and words(world.owners["carol"].home.store)
+    left(world, "carol")
+    world.steps(1)
+    assert standing(world, "carol") == ("TERMINATED", "TERMINATED")
+
+
+def test_who_leaves_one_purpose_stays_in_the_others(tmp_path: Path) -> None:
+    world = World(tmp_path)
+    world.terms = {"purposes": ("inspect", "count")}
+    world.add("alfa", "bravo", "carol")
+    world.steps(1)
+    left(world, "alfa", "count")
+    world.steps(1)
+    assert standing(world, "alfa") == ("FINALIZED", "FINALIZED")
+    left(world, "alfa", "inspect")
+    world.steps(1)
+    assert standing(world, "alfa") == ("TERMINATED", "TERMINATED")
+
+
 def test_it_is_sent_later_when_the_exchange_was_away_and_after_a_restart(world: World) -> None:
     left(world, "carol")
 

@@ -16,10 +16,10 @@ from isthmus.app.refining import Refining
 from isthmus.contracts.errors import FolderError, InputError, StorageError
 from isthmus.contracts.quality import CHARGES, Finding, WorkItem, charged, score_of
 from isthmus.sandbox.folder import read_labels
+from isthmus.sandbox.personaldata import iban_holds, named_after_somebody, signs_in, signs_in_names, signs_in_values
 from isthmus.sandbox.quality.alike import near_pictures, near_rows, near_texts
 from isthmus.sandbox.quality.check import Checked
 from isthmus.sandbox.quality.doubts import label_doubts
-from isthmus.sandbox.quality.personal import iban_holds, kinds_of
 from isthmus.sandbox.quality.worklist import apply_worklist, listed, read_worklist
 
 COLUMNS = ("height", "weight", "pressure", "colour")
@@ -91,7 +91,7 @@ def test_planted_faults_are_found_by_record(tmp_path: Path) -> None:
     assert paths(found, "leakage") == {"records.csv#81"}
     assert "records.csv#82" in paths(found, "out-of-range")
     assert of(found, "missing")[0].records == 1
-    assert "e-mail address" in found.report.personal and "records.csv#13" in paths(found, "personal")
+    assert "an e-mail address" in found.report.personal and "records.csv#13" in paths(found, "personal")
     assert found.report.score < 95
     told = msgspec.json.encode(found.report).decode()
     assert "records.csv" not in told and "muster" not in told, "the report names a record"
@@ -160,9 +160,19 @@ def test_near_texts() -> None:
 
 
 def test_personal_data_in_words() -> None:
-    assert kinds_of("call +49 171 2345 678 or write x.y@z.de") == {"phone number", "e-mail address"}
-    assert kinds_of("DE89 3704 0044 0532 0130 00") == {"bank account"} and not iban_holds("DE89 3704 0044 0532 0130 01")
-    assert not kinds_of("serial 2024-11-26 at 12:30, 3.14159, ISO 9001, part 0815")
+    assert signs_in("call +49 171 2345 678 or write x.y@z.de") == {"a phone number", "an e-mail address"}
+    assert signs_in("DE89 3704 0044 0532 0130 00") == {"an account number"} and not iban_holds("DE89 3704 0044 0532 0130 01")
+    assert not signs_in("serial 2024-11-26 at 12:30, 3.14159, ISO 9001, part 0815")
+    assert signs_in_values(["x.y@z.de", "10.0.0.1", "999.0.0.1"]) == {"an e-mail address", "an internet address"}
+
+
+def test_columns_named_after_somebody_are_a_fault_and_those_about_somebody_are_only_told() -> None:
+    who = ("patient_id", "e_mail", "Surname", "geburtsdatum", "telephone_no", "customer", "ip_address", "plate")
+    assert all(named_after_somebody(name) for name in who) and len(signs_in_names(who)) == len(who)
+    assert not any(
+        named_after_somebody(name) for name in ("sex", "latitude", "zip", "member_force", "client_load", "automobile_age", "mailbox")
+    )
+    assert len(signs_in_names(["sex", "latitude", "zip", "pressure"])) == 3
 
 
 def test_too_little_to_doubt_labels() -> None:

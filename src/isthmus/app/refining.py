@@ -121,6 +121,10 @@ def kept_report(state: Path, refining: Refining, keep: bool = True) -> Checked:
     """Checks the data of a node's state folder and keeps the report there. Raises InputError, FolderError."""
     home = open_home(state)
     try:
+        if home.columns is not None:
+            raise InputError(
+                f"the node in {state} keeps a table in columns, which is not checked yet", "check some of its rows in a folder"
+            )
         checked = refining.check(home.folder.root, home.asset_digest)
         if keep:
             home.store.put_fact(QUALITY_FACT, msgspec.json.encode(checked.report))

@@ -6,6 +6,7 @@ import datetime
 import importlib
 import json
 import os
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,14 +14,20 @@ import click
 import msgspec
 
 from isthmus.app.catalogue import write_whole
+from isthmus.app.refining import QUALITY_FACT, report_of
 from isthmus.contracts.croissant import PublishedQuality, description_of, published
 from isthmus.contracts.errors import DocumentError, InputError, StorageError
+from isthmus.contracts.schema import Schema
+from isthmus.contracts.targets import Target
 from isthmus.kit.clock import SystemClock
+from isthmus.sandbox.columnasset import ColumnAsset, read_columns
+from isthmus.sandbox.columndescription import described_columns
+from isthmus.sandbox.columnlayout import column_place
 from isthmus.sandbox.commitment import commitment
 from isthmus.sandbox.description import described
 from isthmus.sandbox.folder import read_folder
 from isthmus.sandbox.nodehome import SALT_BYTES, only_one, open_home
-from isthmus.sandbox.ownerdata import file_digests
+from isthmus.sandbox.ownerdata import file_digests, silent
 from isthmus.scenarios.package import find_package, load_package
 
 FILE = click.Path(path_type=Path)
@@ -58,7 +65,12 @@ def asset() -> None:
 @click.option("--scenario", default="", help="A package whose declared columns and outcomes the records have.")
 @click.option("--name", default="", help="What the data set is called; the party's id, or asset.")
 @click.option("--licence", default="", help="Licence of the data; the node's, or proprietary. An SPDX id becomes its page.")
-@click.option("--quality", type=FILE, default=None, help="A report of isthmus asset check, as JSON; its score and shares are told.")
+@click.option(
+    "--quality",
+    type=FILE,
+    default=None,
+    help="A report of isthmus asset check, as JSON: its score and shares are told. With --state: the node's own.",
+)
 @click.option("--salt", type=FILE, default=None, help="Without --state: a file that keeps the salt of the commitment.")
 @click.option("--out", type=FILE, default=None, help="File for the description; standard output without it.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object: the description.")
@@ -69,10 +81,17 @@ def describe(data: Path | None, state: Path | None, scenario: str, as_json: bool
     """
     interface = load_package(find_package(scenario)).interface if scenario else None
     schema, targets = (None, ()) if interface is None else (interface.schema, interface.foretold)
-    root, owner, sample, bound, default = _source(data, state, given["salt"], targets)
+    if state is None and data is None:
+        raise InputError("no data is named", "give a folder, or --state")
+    source = _node(state, data) if state is not None else _folder(data or Path(), given["salt"], schema, targets)
     date = datetime.datetime.fromtimestamp(SystemClock().now_s(), tz=datetime.UTC).date().isoformat()
-    name, licence, out = given["name"] or owner, given["licence"] or default, given["out"]
-    facts = described(root, name, owner, licence, date, schema, targets, bound, _quality(given["quality"]), sample)
+    name, licence, out = given["name"] or source.owner, given["licence"] or source.licence, given["out"]
+    quality = source.quality if given["quality"] is None else _quality(given["quality"])
+    more = (schema, targets, source.commitment, quality, source.sample)
+    if source.columns is None:
+        facts = described(source.root, name, source.owner, licence, date, *more)
+    else:
+        facts = described_columns(source.columns, name, source.owner, licence, date, *more)
     document = description_of(facts)
     text = json.dumps(document, indent=None if as_json else 2, ensure_ascii=False)
     if out is not None:
@@ -83,24 +102,43 @@ def describe(data: Path | None, state: Path | None, scenario: str, as_json: bool
     click.echo(f"{out}: {facts.band} records, {len(facts.fields)} fields, {len(facts.personal)} signs of personal data; no record is in it")
 
 
-def _source(data: Path | None, state: Path | None, salt: Path | None, targets: tuple[Any, ...]) -> tuple[Path, str, bool, str, str]:
-    """(folder, owner, whether it is made up, commitment, licence)."""
-    if state is not None:
-        with only_one(state):
-            home = open_home(state)
-            home.store.close()
-        if home.columns is not None:
-            raise InputError(f"the node in {state} keeps a table in columns, of which no description is made yet", "describe it by hand")
-        if data is not None and data.absolute() != Path(home.settings.data):
-            raise InputError(f"the node in {state} keeps {home.settings.data}, not {data}", "leave the folder out, or name that one")
-        return Path(home.settings.data), home.settings.id, home.settings.sample, home.asset.commitment, home.settings.licence
-    if data is None:
-        raise InputError("no data is named", "give a folder, or --state")
-    bound = ""
-    if salt is not None:
-        folder = read_folder(data, targets)
-        bound = commitment(folder, file_digests(folder, check=False), _salt(salt))
-    return data, "asset", False, bound, "proprietary"
+@dataclass(frozen=True)
+class Source:
+    """What is described. columns: where it is a table in columns. commitment: empty where no salt is kept. quality: what a node keeps."""
+
+    root: Path
+    owner: str = "asset"
+    licence: str = "proprietary"
+    commitment: str = ""
+    sample: bool = False
+    columns: ColumnAsset | None = None
+    quality: PublishedQuality | None = None
+
+
+def _node(state: Path, data: Path | None) -> Source:
+    """A node's asset."""
+    with only_one(state):
+        home = open_home(state)
+        kept = report_of(home.store.fact(QUALITY_FACT))
+        home.store.close()
+    if data is not None and data.absolute() != Path(home.settings.data):
+        raise InputError(f"the node in {state} keeps {home.settings.data}, not {data}", "leave the folder out, or name that one")
+    # A report on what the data were before says nothing of this asset.
+    quality = published(msgspec.to_builtins(kept)) if kept is not None and kept.asset == home.asset_digest else None
+    settings, asset = home.settings, home.asset
+    return Source(Path(settings.data), settings.id, settings.licence, asset.commitment, settings.sample, home.columns, quality)
+
+
+def _folder(data: Path, salt: Path | None, schema: Schema | None, targets: tuple[Target, ...]) -> Source:
+    """Data that no node keeps, or not yet."""
+    place = column_place(data)
+    if place is not None:
+        columns, _ = read_columns(*place, silent, schema)
+        return Source(data, commitment="" if salt is None else columns.commitment(_salt(salt)), columns=columns)
+    if salt is None:
+        return Source(data)
+    folder = read_folder(data, targets)
+    return Source(data, commitment=commitment(folder, file_digests(folder, check=False), _salt(salt)))
 
 
 def _salt(path: Path) -> bytes:
@@ -116,9 +154,7 @@ def _salt(path: Path) -> bytes:
     return raw
 
 
-def _quality(path: Path | None) -> PublishedQuality | None:
-    if path is None:
-        return None
+def _quality(path: Path) -> PublishedQuality:
     try:
         return published(msgspec.json.decode(path.read_bytes(), type=dict[str, Any]))
     except OSError as error:

@@ -66,12 +66,18 @@ CONTEXT: dict[str, Any] = {
     "unArchive": "cr:unArchive",
     "value": "cr:value",
 }
-FileKind = Literal["image", "text", "table"]
+FileKind = Literal["image", "text", "table", "parquet", "arrow", "tables"]
+"""tables: in files of several of these makes."""
 FORMATS: dict[FileKind, tuple[str, tuple[str, ...]]] = {
     "image": ("image/*", ("*.png", "*.jpg", "*.jpeg", "*.bmp", "*.tif", "*.tiff", "*.webp", "*.gif", "*.ppm", "*.pgm")),
     "text": ("text/plain", ("*.txt",)),
     "table": ("text/csv", ("*.csv",)),
+    "parquet": ("application/vnd.apache.parquet", ("*.parquet", "*.pq")),
+    "arrow": ("application/vnd.apache.arrow.file", ("*.arrow", "*.feather", "*.ipc")),
+    "tables": ("application/octet-stream", ("*.csv", "*.parquet", "*.pq", "*.arrow", "*.feather", "*.ipc")),
 }
+SHARE_DIGITS = 2
+"""Of a published share: four would tell how many records there are, which is said as a band only."""
 MADE_UP = "The examples are made up from the declared schema alone; no record was looked at for them."
 
 
@@ -115,7 +121,9 @@ def published(report: Json) -> PublishedQuality:
         given: tuple[Json, ...] = tuple(report.get("findings", ()))
         findings: list[Json] = [{name: one[name] for name in QualityFinding.__struct_fields__ if name in one} for one in given]
         known: Json = {name: report[name] for name in ("score", "personal") if name in report}
-        return msgspec.convert({**known, "findings": findings}, PublishedQuality)
+        found = msgspec.convert({**known, "findings": findings}, PublishedQuality)
+        rounded = tuple(msgspec.structs.replace(one, share=round(one.share, SHARE_DIGITS)) for one in found.findings)
+        return msgspec.structs.replace(found, findings=rounded)
     except (msgspec.ValidationError, TypeError, AttributeError) as error:
         raise DocumentError(f"the quality report is malformed: {error}", "give what isthmus asset check --json wrote") from error
 
@@ -182,9 +190,10 @@ def description_of(facts: AssetFacts) -> Json:
 
 
 def _said(facts: AssetFacts) -> str:
-    kinds = {"image": "pictures", "text": "texts", "table": "rows of tables"}
+    kinds = {"image": "pictures", "text": "texts"}
     made_up = " The data is made up, for demonstration." if facts.sample else ""
-    return f"{facts.band} labelled records ({kinds[facts.kind]}) that stay with {facts.owner}; only sums leave, by agreement.{made_up}"
+    kind = kinds.get(facts.kind, "rows of tables")
+    return f"{facts.band} labelled records ({kind}) that stay with {facts.owner}; only sums leave, by agreement.{made_up}"
 
 
 def _licence(licence: str) -> str:

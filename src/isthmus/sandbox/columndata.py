@@ -31,7 +31,7 @@ from isthmus.sandbox.ports import Artefact, Given, MatrixExtractor, Tools
 from isthmus.sandbox.statistics.records import CHUNK_RECORDS, GroupBlock, Ints, Records, TrainingRecords, joined, kinds_in, shortened
 
 Floats = NDArray[np.float64]
-_NUMBERS = ("data", "the asset is a table in columns with labels, not with numbers to foretell", "give a folder with records.csv")
+_NUMBERS = ("the asset is a table in columns with labels, not with numbers to foretell", "give a folder with records.csv")
 
 
 @dataclass
@@ -109,15 +109,15 @@ class ColumnData:
 
     def outcomes(self, split: str, targets: tuple[Target, ...]) -> Floats:
         """A table in columns has none yet."""
-        raise RefusedError(*_NUMBERS)
+        raise RefusedError("data", *_NUMBERS)
 
     def newest(self, split: str, schema: Schema, column: str) -> Floats:
         """A table in columns has none yet."""
-        raise RefusedError(*_NUMBERS)
+        raise RefusedError("data", *_NUMBERS)
 
     def foretold(self, artefact: Artefact, stage: Stage, split: str, corruption: Corruption | None) -> Floats:
         """A table in columns has none yet."""
-        raise RefusedError(*_NUMBERS)
+        raise RefusedError("data", *_NUMBERS)
 
     def split_rows(self, split: str, columns: Sequence[str]) -> Iterator[tuple[Batch, int]]:
         """(columns, rows) of a split's rows, CHUNK_RECORDS at a time, the last ones fewer."""

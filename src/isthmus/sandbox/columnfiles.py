@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import csv
 import io
-import pkgutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -104,7 +103,7 @@ class ColumnFiles:
                 yield _transposed(held, columns, places)
 
     def _arrow_batches(self, known: FileBlocks, columns: list[str], rows: int) -> Iterator[Batch]:
-        path, arrow = self.root / known.name, _pyarrow("pyarrow", known.name)
+        path, arrow = self.root / known.name, _pyarrow(known.name)
         with _arrow_file(self.root, known) as opened:
             try:
                 for batch in _record_batches(opened, columns, rows):
@@ -141,10 +140,15 @@ def _csv_header(path: Path, reader: Any) -> list[str]:
         raise FolderError(f"{path} has no header that can be read: {error}", "save it as UTF-8 CSV with column names first") from error
 
 
-def _pyarrow(module: str, name: str) -> Any:
-    """A part of pyarrow: only there with the extra, and 50 MB of memory, so that it is loaded where a file needs it and nowhere else."""
+def _pyarrow(name: str) -> Any:
+    """pyarrow, with what the file of this name needs. It comes with an extra, and is 50 MB of memory that nodes without such files do not
+    have, so that it is loaded here and nowhere else. Raises FolderError."""
     try:
-        return pkgutil.resolve_name(module)
+        import pyarrow
+
+        if name.lower().endswith(PARQUET_SUFFIXES):
+            import pyarrow.parquet
+        return pyarrow
     except ImportError as error:
         what = f"{name} is a Parquet or Arrow file, and pyarrow is not installed here"
         raise FolderError(what, "pip install 'isthmus[columns]', or save the table as CSV") from error
@@ -153,13 +157,13 @@ def _pyarrow(module: str, name: str) -> Any:
 @contextmanager
 def _arrow_file(root: Path, known: FileBlocks) -> Iterator[Any]:
     """An opened ParquetFile or RecordBatchFileReader over checked bytes."""
-    path, arrow = root / known.name, _pyarrow("pyarrow", known.name)
+    path, arrow = root / known.name, _pyarrow(known.name)
     with CheckedFile(root, known) as raw:
         try:
             if path.name.lower().endswith(PARQUET_SUFFIXES):
-                opened = _pyarrow("pyarrow.parquet", known.name).ParquetFile(raw, buffer_size=READ_BYTES, pre_buffer=False)
+                opened = arrow.parquet.ParquetFile(raw, buffer_size=READ_BYTES, pre_buffer=False)
             else:
-                opened = _pyarrow("pyarrow.ipc", known.name).open_file(raw)
+                opened = arrow.ipc.open_file(raw)
         except (arrow.ArrowException, OSError) as error:
             raise _damaged(path, error) from error
         yield opened

@@ -80,7 +80,7 @@ def _tables(folder: DataFolder) -> Tables:
     found = []
     for name in names or [RECORDS_NAME]:
         header, rows = table_rows(folder.root / name)
-        wrong = next((place for place, column in enumerate(header, start=1) if not _is_name(column)), None)
+        wrong = next((place for place, column in enumerate(header, start=1) if not names_column(column)), None)
         if wrong is not None:
             raise FolderError(
                 f"the first line of {folder.root / name} is not names of columns: field {wrong} looks like data",
@@ -90,7 +90,8 @@ def _tables(folder: DataFolder) -> Tables:
     return found
 
 
-def _is_name(text: str) -> bool:
+def names_column(text: str) -> bool:
+    """Whether a text may be the name of a column; else it may be somebody's record, in a table without a first line of names."""
     return bool(NAME.fullmatch(text)) and not signs_in_values([text])
 
 
@@ -103,7 +104,7 @@ def _fields(kind: FileKind, schema: Schema | None, targets: tuple[Target, ...], 
     if kind == "text":
         return (FieldFact("content", "sc:Text", "the text", content=True), *outcomes)
     if schema is not None and not schema.written:
-        return (*(_declared(column, schema.steps) for column in schema.columns), *outcomes)
+        return (*(declared_field(column, schema.steps) for column in schema.columns), *outcomes)
     known = {one.name for one in outcomes}
     found: dict[str, FieldFact] = {}
     for header, rows in tables:
@@ -113,7 +114,8 @@ def _fields(kind: FileKind, schema: Schema | None, targets: tuple[Target, ...], 
     return (*found.values(), *outcomes)
 
 
-def _declared(column: Column, steps: int) -> FieldFact:
+def declared_field(column: Column, steps: int) -> FieldFact:
+    """What a scenario declares of a column."""
     if column.kind == "category":
         return FieldFact(column.name, "sc:Text", f"{column.name}, one of its declared levels", levels=column.levels, steps=steps)
     return FieldFact(column.name, "sc:Float", column.name, column.unit, column.low, column.high, steps=steps)

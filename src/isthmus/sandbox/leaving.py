@@ -18,6 +18,8 @@ from isthmus.kit.signing import Envelope, SigningKey, key_id, payload_of, seal, 
 from isthmus.sandbox.agreements import unsealed_terms
 from isthmus.sandbox.nodehome import KEY_NAME, STORE_NAME, settings_of
 from isthmus.sandbox.nodestore import NodeStore
+from isthmus.sandbox.nodeterms import NodeTerms
+from isthmus.sandbox.termsdesk import LEFT
 
 BELOW = "/"
 """`P/after-leaving` and `P/site` are below the purpose `P`: who leaves P leaves those too."""
@@ -38,7 +40,8 @@ def covered(purpose: str, left: str | None) -> bool:
 
 
 def leave(root: Path, purpose: str | None, why: str, now_s: int) -> list[Withdrawal]:
-    """Signs and keeps a withdrawal of every agreement for the purpose (None: of all) that still stands; durable when it returns.
+    """Signs and keeps a withdrawal of every agreement for the purpose (None: of all) that still stands; durable when it returns. An
+    agreement of which no purpose is left ends, and the node tells the exchange so, should the exchange not have ended it by itself.
 
     Again is no error: then nothing new is signed, and what stands is returned. Raises InputError when the folder is no node's, or no
     agreement names the purpose.
@@ -47,6 +50,7 @@ def leave(root: Path, purpose: str | None, why: str, now_s: int) -> list[Withdra
         raise InputError("the reason cannot be used", f"give one line of up to {WHY_CHARS_MAX} characters")
     settings = settings_of(root)
     key, store = SigningKey.load_or_create(root / KEY_NAME), NodeStore(root / STORE_NAME)
+    terms = NodeTerms(settings.id, key, store)
     try:
         taken_back = withdrawn(store)
         named = []
@@ -60,6 +64,8 @@ def leave(root: Path, purpose: str | None, why: str, now_s: int) -> list[Withdra
             if new:
                 word = Withdrawal(owner=settings.id, agreement=digest, purposes=tuple(sorted(new)), at_s=now_s, why=why)
                 store.put_withdrawal(digest, seal(key, WITHDRAWAL_TYPE, word))
+            if purposes | taken_back.get(digest, frozenset()) >= frozenset(agreement.purposes):
+                terms.end(digest, why or LEFT, now_s)
         if not named:
             raise InputError(
                 f"{settings.id} has no agreement for the purpose {purpose!r}" if purpose else f"{settings.id} has no agreement",

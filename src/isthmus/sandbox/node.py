@@ -254,6 +254,9 @@ class Node:
         asset = digest_of(msgspec.json.decode(payload_of(self._me.asset)))
         fitting = [a for a in agreements if a[1].asset == asset and unverified.purpose in a[1].purposes]
         terms, agreement = (fitting or [a for a in agreements if a[1].asset == asset] or agreements)[0]
+        if unverified.purpose in withdrawn(self._store).get(terms, frozenset()):
+            what = f"{self._me.id} has left: its agreement for the purpose {unverified.purpose!r} is withdrawn"
+            raise RefusedError("withdrawn", what, "go on without it; only its owner can agree anew")
         self._terms.check_standing(terms)
         try:
             document = unseal(envelope, JOB_TYPE, {key_id(agreement.exchange): agreement.exchange})
@@ -261,9 +264,6 @@ class Node:
             raise RefusedError(
                 "exchange-signature", "the job is not signed by the exchange that the agreement names", "use that exchange"
             ) from error
-        if unverified.purpose in withdrawn(self._store).get(terms, frozenset()):
-            what = f"{self._me.id} has left: its agreement for the purpose {unverified.purpose!r} is withdrawn"
-            raise RefusedError("withdrawn", what, "go on without it; only its owner can agree anew")
         return Trusted(msgspec.convert(document, Job), self._present(agreement, rotations), terms)
 
     def _present(self, agreement: Agreement, given: tuple[Any, ...]) -> Agreement:

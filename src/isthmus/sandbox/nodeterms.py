@@ -83,6 +83,12 @@ class NodeTerms:
         self._kept.put(ended, termination=termination(self._key, kept.negotiation, now_s, reason))
         return ended
 
+    def end(self, agreement: str, reason: str, now_s: int) -> None:
+        """Ends the negotiation of an agreement, by its digest, unless there is none or it has ended."""
+        kept = self._kept.of_agreement(agreement)
+        if kept is not None and kept.negotiation.state != "TERMINATED":
+            self.terminate(kept.negotiation.id, reason, now_s)
+
     def answers(self, listed: list[OfferOfTerms], now_s: int) -> list[Envelope]:
         """Takes in where the exchange sees things, and returns what has to be said to it: finalizations and terminations, signed.
 

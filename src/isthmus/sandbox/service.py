@@ -61,7 +61,7 @@ from isthmus.sandbox.requestsign import check_request, claimed_party
 from isthmus.sandbox.rotation import checked_rotation
 from isthmus.sandbox.statistics.registry import STATISTICS, parsed_params
 from isthmus.sandbox.terms import JOB_SECONDS_MAX, ROSTER_MAX, check_agreement, is_public_key
-from isthmus.sandbox.termsdesk import EXPIRED, TermsDesk
+from isthmus.sandbox.termsdesk import EXPIRED, LEFT, TermsDesk
 from isthmus.sandbox.withdrawals import Withdrawals
 
 AGREE_ANEW = "go on without it; only its owner can agree anew"
@@ -248,7 +248,7 @@ class SandboxService:
         with self._lock:
             self._withdrawals.keep(word, envelope)
             if all(self.withdrawn(word.agreement, purpose) for purpose in agreed.purposes):
-                self.desk.end(word.agreement, word.why or "its owner has left")
+                self.desk.end(word.agreement, word.why or LEFT)
             for state in list(self._open.values()):
                 if word.owner in state.parties and state.job.purpose in word.purposes:
                     self._keep(abandoned(state, word.owner))

@@ -30,6 +30,8 @@ from isthmus.sandbox.terms import check_agreement
 
 DAY_S = 24 * 3600
 EXPIRED = "the terms have expired"
+LEFT = "its owner has left"
+"""Reason of an end by withdrawal, where the owner gave none."""
 
 
 def termination(key: SigningKey, kept: Negotiation, at_s: int, reason: str) -> Envelope:

@@ -6,7 +6,6 @@ What the node refuses later (a picture that is cut short, a word where a number 
 from __future__ import annotations
 
 import hashlib
-import io
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -23,10 +22,10 @@ from isthmus.kit.pictures import decode
 from isthmus.kit.writing import decode_text
 from isthmus.sandbox.folder import DataFolder, LabelledFile, is_text_file
 from isthmus.sandbox.ownerdata import record_of
+from isthmus.sandbox.personaldata import tells_place
 from isthmus.sandbox.rowfiles import RowFiles, rows_named, table_rows
 
 THUMB_SIDE = 32
-GPS_IFD = 0x8825
 Kind = Literal["image", "rows", "texts"]
 Floats = NDArray[np.float64]
 
@@ -210,17 +209,8 @@ def _pictures(folder: DataFolder, progress: Progress) -> Material:
         digests.append(hashlib.sha256(repr(pixels.shape).encode() + pixels.tobytes()).hexdigest())
         small = Image.fromarray(pixels).convert("L").resize((THUMB_SIDE, THUMB_SIDE), Image.Resampling.BOX)
         thumbs.append(np.asarray(small, dtype=np.uint8))
-        if _has_position(raw):
+        if tells_place(raw):
             located.append(file.path)
         progress(place, len(folder.files), "looking at pictures")
     stack = np.stack(thumbs) if thumbs else np.zeros((0, THUMB_SIDE, THUMB_SIDE), dtype=np.uint8)
     return Material(folder, "image", tuple(files), tuple(digests), unreadable, thumbs=stack, located=tuple(located))
-
-
-def _has_position(raw: bytes) -> bool:
-    """Whether the picture's EXIF data name a place."""
-    try:
-        with Image.open(io.BytesIO(raw)) as image:
-            return bool(image.getexif().get_ifd(GPS_IFD))
-    except (OSError, ValueError, SyntaxError, KeyError, TypeError):
-        return False
