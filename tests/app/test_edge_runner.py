@@ -208,7 +208,7 @@ def test_half_written_files_are_not_read_and_new_ones_are(world: EdgeWorld, tmp_
     while any((seen / name).exists() for name in ("slow.ppm", "whole.ppm")) and time.monotonic() < deadline_s:
         time.sleep(0.05)
     child.send_signal(signal.SIGINT) if os.name == "posix" else child.terminate()
-    out, err = child.communicate(timeout=20)
+    out, err = child.communicate(timeout=60)
     assert {line["name"] for line in lines(out)} == {"slow.ppm", "whole.ppm"} and not any("error" in line for line in lines(out)), out + err
     assert [path.name for path in seen.iterdir()] == [".part.png"]
 
@@ -237,7 +237,7 @@ def test_two_runners_do_not_write_one_journal(world: EdgeWorld, tmp_path: Path) 
     assert first.stdout is not None and "p0000" in first.stdout.readline()
     assert run_box(folder, pictures_in(tmp_path / "other", 1, first=5)).returncode == 0
     pictures_in(seen, 1, first=1)
-    out, err = first.communicate(timeout=30)
+    out, err = first.communicate(timeout=60)
     assert first.returncode == 2 and "another runner writes journal.jsonl" in err and "p0001" not in out
     assert run_box(folder, seen).returncode == 0, "the journal is whole"
 

@@ -20,6 +20,8 @@ from tests.journeys.inspection import Ended, arguments_of, environment, spoken
 from tests.journeys.state import STOP_S, exchange_up
 
 OWNERS = ("budapest", "cleveland", "zurich-basel")
+STUDY = tuple(f"{party}-study" for party in OWNERS)
+"""The same hospitals once more, under a budget: beside exact answers none would hold."""
 TABLE = '"heart-screening"'
 REGISTER_S = 60
 
@@ -66,31 +68,50 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
     state = root / "state"
     with ExitStack() as stack:
         url, _ = stack.enter_context(exchange_up(state))
-        keys = {}
-        for party in OWNERS:
-            words = ("node", "init", folders[party], "--state", state / "nodes" / party, "--id", party, "--scenario", "heart-screening")
-            keys[party] = spoken(*words, "--json").document["public_key"]
-        for party in OWNERS:
-            others = [word for name in OWNERS if name != party for word in ("--participant", f"{name}={keys[name]}")]
-            for purpose, more in (
-                ("heart-screening", ("--least-group-size", 5)),
-                ("heart-study", ("--epsilon", 4.0, "--least-group-size", 5)),
-            ):
-                words = ("node", "agree", "--state", state / "nodes" / party, "--exchange", url, "--operation", "query/1", *others)
-                ended = spoken(*words, "--purpose", purpose, *more, "--json")
-                assert ended.code == 0, ended.err
-        nodes = {}
-        for party in OWNERS:
-            words = arguments_of("node", "start", "--state", state / "nodes" / party, "--exchange", url)
-            nodes[party] = stack.enter_context(
-                subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, text=True, env=environment())
-            )
-            stack.callback(_stop, nodes[party])
+        nodes = {
+            **_started(stack, state, url, {party: folders[party] for party in OWNERS}, "heart-screening", ()),
+            **_started(
+                stack,
+                state,
+                url,
+                {name: folders[party] for name, party in zip(STUDY, OWNERS, strict=True)},
+                "heart-study",
+                ("--epsilon", 4.0),
+            ),
+        }
         found = World(state, folders, nodes, url)
         deadline_s = time.monotonic() + REGISTER_S
-        while len(found.answer("SELECT count(*) FROM " + TABLE, "--preview")["owners"]) < 3 and time.monotonic() < deadline_s:
-            time.sleep(0.2)
+        for more in ((), ("--purpose", "heart-study", "--epsilon", 0.1)):
+            while len(_owners(found, more)) < 3 and time.monotonic() < deadline_s:
+                time.sleep(0.2)
         yield found
+
+
+def _owners(world: World, more: tuple[object, ...]) -> list[str]:
+    """Who would be asked; none while nobody has registered."""
+    ended = world.ask("SELECT count(*) FROM " + TABLE, *more, "--preview", "--json")
+    return list(ended.document["owners"]) if ended.code == 0 else []
+
+
+def _started(
+    stack: ExitStack, state: Path, url: str, folders: dict[str, Path], purpose: str, more: tuple[object, ...]
+) -> dict[str, subprocess.Popen[str]]:
+    """One node for each folder, agreed with the others to answer questions for the purpose."""
+    keys, nodes = {}, {}
+    for party, folder in folders.items():
+        words: tuple[object, ...] = ("node", "init", folder, "--state", state / "nodes" / party, "--id", party)
+        keys[party] = spoken(*words, "--scenario", "heart-screening", "--json").document["public_key"]
+    for party in folders:
+        others = [word for name in folders if name != party for word in ("--participant", f"{name}={keys[name]}")]
+        words = ("node", "agree", "--state", state / "nodes" / party, "--exchange", url, "--operation", "query/1", *others)
+        ended = spoken(*words, "--purpose", purpose, "--least-group-size", 5, *more, "--json")
+        assert ended.code == 0, ended.err
+        start = arguments_of("node", "start", "--state", state / "nodes" / party, "--exchange", url)
+        nodes[party] = stack.enter_context(
+            subprocess.Popen(start, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, text=True, env=environment())
+        )
+        stack.callback(_stop, nodes[party])
+    return nodes
 
 
 def _stop(child: subprocess.Popen[str]) -> None:

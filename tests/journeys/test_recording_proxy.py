@@ -276,13 +276,13 @@ def in_header(value: str) -> Callable[[HttpUplink], None]:
 def leaks(state: Path) -> dict[str, tuple[Callable[[HttpUplink], None], str]]:
     """name -> (the leak, what the check must call it)."""
     home = open_home(state)
-    home.store.close()
     file = home.folder.files[11]
     raw, digest = (home.folder.root / file.path).read_bytes(), bytes.fromhex(home.digests[file.path])
     pixels = decode(raw)[9, 4 : 4 + BLOCK_PIXELS].tobytes()
     document = msgspec.convert(IMAGE, Scenario)
     stage = stage_of(document.recipe.backbone, document.recipe.parts)
     rows = home.owner_data(node_tools()).training(stage, msgspec.convert(msgspec.to_builtins(document.recipe.training), MomentsParams))
+    home.store.close()
     q, y = rows.views[0][3], int(rows.records.y[3])
     one = np.ones(1, np.int64)
     packed = moments_of(q[None], one, np.array([y]), one).packed().astype("<i8").tobytes()

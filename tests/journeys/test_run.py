@@ -71,7 +71,7 @@ def test_only_sums_left(told: dict[str, Any], walked: Walked) -> None:
     logs = owners_logs_verify(walked.state)
     assert set(told["bytes_left"]) == set(OWNERS)
     for party, log in logs.items():
-        assert set(log["bytes_by_kind"]) <= {"party", "asset", "agreement", "countersign", "vector", "head", "status"}
+        assert set(log["bytes_by_kind"]) <= {"party", "asset", "agreement", "countersign", "vector", "head", "status", "terms"}
         assert log["bytes_left"] >= told["bytes_left"][party] > 0
 
 

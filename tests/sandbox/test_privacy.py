@@ -16,6 +16,7 @@ from isthmus.contracts.agreement import PrivacyTerms
 from isthmus.contracts.errors import AgreementError, InputError, RefusedError
 from isthmus.contracts.head import Array
 from isthmus.contracts.job import Noise
+from isthmus.contracts.question import QUESTION
 from isthmus.contracts.statistic import (
     CLUSTERS,
     EVALUATE,
@@ -128,7 +129,7 @@ def test_views_and_weights_multiply_the_sensitivity() -> None:
 
 def test_statistics_that_nothing_bounds_say_so() -> None:
     bounded = {name for name, s in STATISTICS.items() if s.sensitivity is not None}
-    assert bounded == {MOMENTS, IRLS, EVALUATE, PAIR}
+    assert bounded == {MOMENTS, IRLS, EVALUATE, PAIR, QUESTION}
 
 
 def test_rows_are_shortened_and_never_lengthened() -> None:

@@ -190,7 +190,7 @@ def from_units(column: Column, units: float) -> float:
     return units / 10.0**-exponent if exponent < 0 else units * 10.0**exponent
 
 
-class Span(msgspec.Struct, frozen=True):
+class Span(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A number's declared range in units: values are clipped to low..high and counted from `middle`; none adds more than `half`."""
 
     low: int
@@ -210,7 +210,7 @@ def span_of(column: Column) -> Span:
     low, high = math.ceil(in_units(column, column.low)), math.floor(in_units(column, column.high))
     if low >= high or max(abs(low), abs(high)) >= PLACES_MAX:
         raise InputError(f"the range of column {column.name} is too narrow to be summed", "declare a wider one, or another unit")
-    return Span(low, high)
+    return Span(low=low, high=high)
 
 
 # The shape.
