@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -203,7 +204,9 @@ def told(result: dict[str, Any]) -> str:
 
 def picture(curves: list[dict[str, Any]]) -> str:
     """Points lost against epsilon, as SVG."""
-    wide, high, left, top, most = 640, 360, 60, 20, 12.0
+    wide, high, left, top = 640, 360, 60, 34
+    lost_most = max(row["points_lost"]["mean"] for one in curves for row in one["curve"])
+    most = 3 * max(1, math.ceil(lost_most / 3))
     colours = ("#0b6e4f", "#b5651d", "#3454d1", "#8a1c7c")
 
     def place(epsilon: float, lost: float) -> str:
@@ -212,7 +215,7 @@ def picture(curves: list[dict[str, Any]]) -> str:
 
     parts = [f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {wide} {high}" font-family="sans-serif" font-size="12">']
     parts.append(f'<text x="{left}" y="{high - 6}">epsilon (delta {DELTA:g}), {OWNERS} owners</text><text x="4" y="14">points lost</text>')
-    for lost in (0, 3, 6, 9, 12):
+    for lost in range(0, most + 1, 3):
         x, y = place(0.1, lost).split(",")
         parts.append(f'<text x="{left - 24}" y="{y}">{lost}</text><line x1="{x}" x2="{wide - 150}" y1="{y}" y2="{y}" stroke="#ddd"/>')
     for epsilon in EPSILONS:
