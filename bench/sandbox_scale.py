@@ -75,11 +75,14 @@ def table_file(root: Path, rows: int, seed: int) -> Path:
 
 
 def body_bytes(home: Path) -> list[int]:
-    """By job, what a node's signed log says that it sent for it: countersignature and sums."""
+    """By job, what a node's signed log says that it sent for it: countersignature and sums. The same bytes once more, because an answer was
+    slow to come, count once; what was counted on the wire has them."""
     found: dict[str, int] = {}
+    seen = set()
     for line in (home / LOG_NAME).read_text(encoding="utf-8").splitlines():
         entry = json.loads(line)
-        if entry["kind"] in ("countersign", "vector"):
+        if entry["kind"] in ("countersign", "vector") and entry["sha256"] not in seen:
+            seen.add(entry["sha256"])
             found[entry["job"]] = found.get(entry["job"], 0) + entry["bytes"]
     return list(found.values())
 
